@@ -1,0 +1,76 @@
+// A decoder language model: weights only. What changes during a generation is in ModelState.
+//
+// Shapes: N rows of a ragged batch, T tokens of one input, D width, V vocabulary.
+// Thread safety: const; Forward and Logits may run on several threads with different states.
+// With gradients on (training) the same calls take a differentiable path; `state` is then null.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace blazon::language {
+
+// What one sequence keeps between steps (keys and values for a transformer). Made by the model, opened only by it.
+class ModelState {
+ public:
+  virtual ~ModelState() = default;
+  virtual int64_t length() const = 0;  // tokens held
+  virtual int64_t bytes() const = 0;   // memory held
+  // Forgets all but the first `length` tokens; keeps memory. length <= length().
+  virtual void Truncate(int64_t length) = 0;
+};
+
+// One low-rank update of a linear layer (Hu et al. 2021, arXiv 2106.09685): y = W x + scale * B (A x).
+struct LoraWeights {
+  at::Tensor a;  // [r, in]
+  at::Tensor b;  // [out, r]
+  double scale = 1.0;
+};
+
+// Module name ("model.layers.0.self_attn.q_proj") -> update. Immutable while in use.
+struct Adapter {
+  std::string name;
+  std::map<std::string, LoraWeights> modules;
+};
+
+// The new tokens of one sequence.
+struct ModelInput {
+  at::Tensor tokens;      // int64 [T]; or undefined when `embeddings` is given
+  at::Tensor embeddings;  // [T, D], used as they are (after the model's own scaling); or undefined
+  ModelState* state = nullptr;       // read and extended by T tokens; null: the whole sequence is in this input (training, scoring)
+  const Adapter* adapter = nullptr;  // applied to these rows only
+};
+
+struct LanguageModelConfig {
+  int64_t width = 0;
+  int64_t vocabulary_size = 0;
+  int64_t layers = 0;
+  int64_t context_length = 0;
+};
+
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual const LanguageModelConfig& config() const = 0;
+
+  virtual std::unique_ptr<ModelState> NewState() const = 0;
+
+  // tokens: int64 [T]. Returns [T, D], as Forward would enter them.
+  virtual at::Tensor Embed(const at::Tensor& tokens) const = 0;
+
+  // Returns the final hidden states (after the last norm) of all inputs, concatenated in order: [N, D].
+  // Positions follow state->length(). Every sequence's rows are causal among themselves.
+  virtual at::Tensor Forward(absl::Span<const ModelInput> batch) const = 0;
+
+  // rows: [n, D] of Forward's result. Returns fp32 [n, V].
+  virtual at::Tensor Logits(const at::Tensor& rows) const = 0;
+};
+
+}  // namespace blazon::language

@@ -1,0 +1,96 @@
+// Continuous batching (Yu et al., Orca, OSDI 2022): one thread steps the model; sequences join and leave between steps.
+//
+// Thread safety: all public methods may be called from any thread; TextSink callbacks come from the scheduler's thread and
+// must not block.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "language/generation_options.h"
+#include "language/language_model.h"
+
+namespace blazon::language {
+
+enum class FinishReason { kEndOfText, kStop, kLength, kCancelled, kDeadline, kRepetition };
+
+struct TokenLogprob {
+  TokenId id = 0;
+  double logprob = 0;  // natural log, of the model's distribution before sampling filters
+  std::vector<std::pair<TokenId, double>> top;
+};
+
+struct GenerationResult {
+  FinishReason finish_reason = FinishReason::kEndOfText;
+  std::vector<TokenId> tokens;       // generated, without the end-of-text token
+  std::vector<TokenLogprob> logprobs;  // as asked for
+  double mean_logprob = 0;
+  uint64_t seed = 0;                 // the one used
+  int64_t prompt_tokens = 0;         // text tokens and image tokens of the prompt
+  int64_t image_tokens = 0;
+  double queue_ms = 0, prefill_ms = 0, generate_ms = 0;
+};
+
+// Receives one generation. OnDone is called exactly once, last.
+class TextSink {
+ public:
+  virtual ~TextSink() = default;
+  // Whole UTF-8 characters only; a stop string or a part of one is never passed. Returns false to cancel.
+  virtual bool OnText(std::string_view text) = 0;
+  virtual void OnDone(const absl::StatusOr<GenerationResult>& result) = 0;
+};
+
+// A prompt: text already tokenised, and image tokens, in order.
+using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens [T, D] */>;
+using Prompt = std::vector<PromptPart>;
+
+struct SchedulerOptions {
+  int64_t max_sequences = 16;       // in the running batch
+  int64_t max_queued = 256;         // beyond it Submit refuses
+  int64_t prefill_chunk = 256;      // prompt tokens of one sequence in one step
+  std::vector<TokenId> end_tokens;  // end of text
+};
+
+struct GenerationRequest {
+  Prompt prompt;
+  GenerationOptions options;
+  std::shared_ptr<const Adapter> adapter;                 // null: none
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  std::shared_ptr<TextSink> sink;
+};
+
+class Scheduler {
+ public:
+  // model and tokenizer must outlive the scheduler.
+  Scheduler(const LanguageModel& model, const Tokenizer& tokenizer, SchedulerOptions options);
+  ~Scheduler();  // cancels what runs, then joins
+
+  // Cancels one request; returned by Submit. Cheap, idempotent, may outlive the scheduler.
+  using CancelFunction = std::function<void()>;
+
+  // Never blocks. kInvalidArgument: options or prompt out of range (empty, or longer than the context; the message names
+  // both lengths). kResourceExhausted: the queue is full. On an error the sink is not called.
+  absl::StatusOr<CancelFunction> Submit(GenerationRequest request);
+
+  // Submits and waits. For the command line and tests.
+  absl::StatusOr<std::pair<std::string, GenerationResult>> Generate(GenerationRequest request);
+
+  // Time since the scheduler's thread last finished a step or was seen idle; readiness follows it.
+  std::chrono::milliseconds heartbeat_age() const;
+  int64_t running() const;
+  int64_t queued() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace blazon::language

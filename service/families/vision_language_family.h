@@ -1,0 +1,41 @@
+// What one family of vision-language models does with pictures: its encoder and connector, and the layout of its prompts.
+//
+// Thread safety: const after construction; every method may be called from several threads.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "language/language_model.h"
+#include "language/scheduler.h"
+#include "vision/image.h"
+#include "vision/image_encoder.h"
+
+namespace blazon::service {
+
+// A picture, ready for the language model.
+struct EncodedImage {
+  at::Tensor tokens;                  // image tokens [T, D], D = width of the language model
+  std::vector<vision::Label> labels;  // the encoder's best classes, best first; empty when it has no classifier
+};
+
+class VisionLanguageFamily {
+ public:
+  virtual ~VisionLanguageFamily() = default;
+
+  // One EncodedImage for each picture, in order.
+  virtual absl::StatusOr<std::vector<EncodedImage>> Encode(absl::Span<const vision::Image> images) const = 0;
+
+  // The prompt for these pictures and an instruction; an empty instruction asks for a caption.
+  // The instruction is user text: it is tokenised without control tokens.
+  virtual absl::StatusOr<language::Prompt> BuildPrompt(absl::Span<const EncodedImage> images,
+                                                       std::string_view instruction) const = 0;
+
+  // The update of the language model that was trained with the connector; null when there is none.
+  virtual std::shared_ptr<const language::Adapter> adapter() const = 0;
+};
+
+}  // namespace blazon::service
