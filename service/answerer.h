@@ -1,0 +1,113 @@
+// A question over a collection to an answer with its sources: search, narrow to the best sentences, generate, cite.
+//
+// Thread safety: every method may be called from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "language/generation_options.h"
+#include "language/generation_result.h"
+#include "service/model_store.h"
+#include "service/text_generator.h"
+
+namespace blazon::retrieval {
+class Collection;
+}
+
+namespace blazon::service {
+
+struct AskRequest {
+  std::string question;
+  int64_t count = 5;           // chunks to retrieve, 1 .. 50
+  bool extractive = false;     // answer with the supporting sentences themselves; the language model is not used
+  int64_t context_tokens = 256;  // budget of the text put before the model, 16 .. 4096
+  language::GenerationOptions options = DefaultOptions();
+  Deadline deadline = kNoDeadline;
+
+  // Greedy, at most 40 new tokens: answers are short.
+  static language::GenerationOptions DefaultOptions();
+};
+
+enum class AnswerOutcome {
+  kAnswered,
+  kLowConfidence,  // the chunks touch the question but the evidence is thin; the answer is given and marked
+  kNoAnswer,       // refused: nothing in the documents fits. AnswerResult::text is kNoAnswerText
+};
+inline constexpr std::string_view kNoAnswerText = "No answer in these documents.";
+
+// One retrieved chunk.
+struct AnswerSource {
+  int64_t chunk_id = 0;
+  std::string document;         // id of the document in the collection (its path relative to the source root)
+  std::string title;            // heading path; may be empty
+  std::string text;             // the chunk, verbatim
+  int64_t byte_begin = 0, byte_end = 0;  // of the chunk in the document's text
+  int64_t line = 0;             // 1-based line of byte_begin
+  double score = 0;             // fused, 0 .. 1
+  double cosine = 0;            // of question and chunk, raw
+  double lexical = 0;           // BM25, raw; 0 when no word matched
+  bool used = false;            // a sentence of it is in the model's context
+};
+
+// A sentence of a source, word for word.
+struct SupportingSentence {
+  int64_t source = 0;  // index into AnswerResult::sources
+  std::string text;    // verbatim
+  int64_t byte_begin = 0, byte_end = 0;  // in the document's text
+  int64_t line = 0;
+  double score = 0;    // 0 .. 1
+};
+
+// A span of the answer and the sentences that support it.
+struct Citation {
+  int64_t answer_begin = 0, answer_end = 0;  // bytes of AnswerResult::text
+  std::vector<int64_t> sentences;            // indices into AnswerResult::sentences, best first
+};
+
+struct AnswerResult {
+  AnswerOutcome outcome = AnswerOutcome::kAnswered;
+  std::string text;
+  std::vector<AnswerSource> sources;         // best first
+  std::vector<SupportingSentence> sentences; // best first; the model saw exactly these, unless refused
+  std::vector<Citation> citations;
+  int64_t dropped_sentences = 0;  // candidates left out for the token budget
+  double confidence = 0;          // 0 .. 1, what the thresholds are put on
+  bool extractive = false;
+  language::GenerationResult result;  // empty when refused or extractive
+  double retrieve_ms = 0;         // embedding the question, searching, choosing sentences
+  std::string model_digest, embedder_fingerprint;
+};
+
+// Receives one answer: the sources, then text, then OnDone exactly once.
+class AnswerSink {
+ public:
+  virtual ~AnswerSink() = default;
+  // `so_far` has sources and sentences. Returns false to cancel. Called even when the answer will be refused.
+  virtual bool OnSources(const AnswerResult& so_far) = 0;
+  // Whole UTF-8 characters only. Returns false to cancel.
+  virtual bool OnText(std::string_view text) = 0;
+  virtual void OnDone(const absl::StatusOr<AnswerResult>& result) = 0;
+};
+
+class Answerer {
+ public:
+  explicit Answerer(ModelStore& models) : models_(models) {}  // models must outlive it
+
+  // Searches on the calling thread and calls OnSources from it; text and OnDone come from the scheduler's thread, or from the
+  // calling one when the answer is refused or extractive. On an error the sink is not called. `collection` is not kept.
+  absl::StatusOr<CancelFunction> Start(const AskRequest& request, const retrieval::Collection& collection,
+                                       std::shared_ptr<AnswerSink> sink);
+
+  // The same, and waits.
+  absl::StatusOr<AnswerResult> Ask(const AskRequest& request, const retrieval::Collection& collection);
+
+ private:
+  ModelStore& models_;
+};
+
+}  // namespace blazon::service

@@ -1,0 +1,97 @@
+// The models of one process: found in a models folder, loaded when first needed, shared by all requests.
+//
+// Roles: the language model (GGUF, with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the captioner
+// (image encoder, connector and adapter around the language model).
+//
+// Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one load.
+// Lifetime: what a method returns lives as long as the store.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace blazon::language {
+class TextEmbedder;
+}
+
+namespace blazon::retrieval {
+struct Embedder;
+}
+
+namespace blazon::service {
+
+struct LanguageRuntime;       // service/language_runtime.h: holds tensors
+class VisionLanguageFamily;   // service/families/vision_language_family.h: holds tensors
+
+struct ModelStoreOptions {
+  // Where `make setup` put the default weights: smollm2-135m-instruct/, all-minilm-l6-v2/, efficientnet-lite0/.
+  // Empty: the first of ./models and the folders beside and above the executable that exists.
+  std::filesystem::path models_folder;
+  // Where captioner/captioner.safetensors lies. Empty: the first of ./assets and the folders beside and above the executable.
+  std::filesystem::path assets_folder;
+  // A GGUF file to use as the language model. Empty: the one in models_folder/smollm2-135m-instruct.
+  // The trained captioner belongs to the default model; with another one captions are refused when the widths differ.
+  std::filesystem::path language_model;
+  std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"
+  std::string device = "cpu";  // "cpu" or "cuda[:N]"; refused when this build has no CUDA
+  int threads = 0;             // compute threads; 0: one for each core
+  int max_sequences = 16;      // in the running batch
+  int max_queued = 256;        // beyond it requests are refused
+};
+
+// One line of `blazon models` and of ListModels.
+struct ModelInfo {
+  std::string name;    // "smollm2-135m-instruct"
+  std::string role;    // "language", "embedder" or "captioner"
+  std::string source;  // file or folder name, without the path of this machine
+  bool present = false;  // its files were found
+  bool loaded = false;
+  std::string digest;    // SHA-256 or fingerprint of the weights; empty until loaded
+  std::string dtype;
+  int64_t width = 0;            // hidden width, or dimension of the embeddings; 0 until loaded
+  int64_t context_length = 0;   // tokens; 0 until loaded
+  int64_t vocabulary_size = 0;  // 0 where there is none
+};
+
+class ModelStore {
+ public:
+  // Loads nothing yet. kInvalidArgument: an option out of range; kUnimplemented: a device this build has not;
+  // kNotFound: no models folder; the message names where it looked and the command that fetches the models.
+  static absl::StatusOr<std::unique_ptr<ModelStore>> Open(ModelStoreOptions options);
+  ~ModelStore();
+  ModelStore(const ModelStore&) = delete;
+  ModelStore& operator=(const ModelStore&) = delete;
+
+  // Each loads on the first call. kNotFound: the files are missing (the message names the folder and `make setup`);
+  // kDataLoss or kInvalidArgument: they are broken. A failed load is tried again by the next call.
+  absl::StatusOr<LanguageRuntime*> Language();
+  absl::StatusOr<const language::TextEmbedder*> Embedder();
+  absl::StatusOr<const VisionLanguageFamily*> Captioner();
+
+  // The embedder as a collection wants it (retrieval/collection.h). Loads the embedder.
+  absl::StatusOr<retrieval::Embedder> CollectionEmbedder();
+
+  // All models of the store, loaded or not, in a fixed order.
+  std::vector<ModelInfo> List() const;
+  // kNotFound: the message lists the names there are.
+  absl::StatusOr<ModelInfo> Get(std::string_view name) const;
+
+  // Milliseconds since the language model's scheduler was last seen alive; 0 when it is not loaded. Readiness follows it.
+  int64_t HeartbeatAgeMs() const;
+
+  const ModelStoreOptions& options() const;
+
+ private:
+  class Impl;
+  explicit ModelStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace blazon::service

@@ -1,0 +1,91 @@
+// Text in, text out: raw completion, chat, scoring, tokens and embeddings over the models of a store.
+//
+// Thread safety: every method may be called from any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "language/generation_options.h"
+#include "language/generation_result.h"
+#include "service/model_store.h"
+
+namespace blazon::service {
+
+using Deadline = std::chrono::steady_clock::time_point;
+inline constexpr Deadline kNoDeadline = Deadline::max();
+
+// Cancels one request. Cheap, may be called twice, may outlive everything.
+using CancelFunction = std::function<void()>;
+
+struct ChatTurn {
+  std::string role;  // "system", "user" or "assistant"
+  std::string content;
+};
+
+struct GenerateRequest {
+  std::string prompt;           // raw completion; used when `messages` is empty
+  std::vector<ChatTurn> messages;  // rendered with the model's chat template
+  language::GenerationOptions options;
+  Deadline deadline = kNoDeadline;
+};
+
+struct GeneratedText {
+  std::string text;  // without the prompt
+  language::GenerationResult result;
+};
+
+struct Token {
+  language::TokenId id = 0;
+  std::string piece;  // its bytes; may be a part of a UTF-8 character
+};
+
+struct CompletionScore {
+  std::vector<language::TokenLogprob> tokens;  // of the completion, in order
+  std::vector<std::string> pieces;             // their bytes
+  double total_logprob = 0;                    // natural log
+  double mean_logprob = 0;
+  int64_t prompt_tokens = 0;
+};
+
+struct Embeddings {
+  int64_t dimension = 0;
+  std::vector<float> values;  // texts * dimension, row-major; each row has L2 norm 1
+  std::string fingerprint;
+};
+
+class TextGenerator {
+ public:
+  explicit TextGenerator(ModelStore& models) : models_(models) {}  // models must outlive it
+
+  // Tokenises on the calling thread, then queues; never waits for the model once it is loaded. On an error the sink is not
+  // called. kInvalidArgument: an empty or too long prompt, or an option out of range; kResourceExhausted: the queue is full.
+  absl::StatusOr<CancelFunction> Start(const GenerateRequest& request, std::shared_ptr<language::TextSink> sink);
+
+  // The same, and waits.
+  absl::StatusOr<GeneratedText> Generate(const GenerateRequest& request);
+
+  // Log-probability of each token of `completion` after `prompt`. The prompt may be empty: scoring then starts at the second
+  // token of the completion's, since nothing comes before the first.
+  absl::StatusOr<CompletionScore> Score(std::string_view prompt, std::string_view completion);
+
+  absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);
+  // kInvalidArgument: an id out of the vocabulary.
+  absl::StatusOr<std::string> Detokenize(absl::Span<const language::TokenId> ids);
+
+  // kInvalidArgument: no text, or one over the embedder's limit; the message names its place and the limit.
+  absl::StatusOr<Embeddings> Embed(absl::Span<const std::string> texts);
+
+ private:
+  ModelStore& models_;
+};
+
+}  // namespace blazon::service
