@@ -48,6 +48,13 @@ struct ModelInput {
   const Adapter* adapter = nullptr;  // applied to these rows only
 };
 
+// How a model keeps its weights, and so what it computes with.
+//   kAuto: quantised weights stay quantised, with fp32 activations; dense ones become fp32. The choice for serving.
+//   kFp32: every weight dense fp32. The parity reference, and what training uses.
+//   kBf16: every weight, activation and KV cache bf16. Only where the processor multiplies bf16 itself (AVX512-BF16, AMX);
+//          elsewhere LibTorch emulates it about 100 times slower, so kAuto never chooses it.
+enum class Dtype { kAuto, kFp32, kBf16 };
+
 struct LanguageModelConfig {
   int64_t width = 0;
   int64_t vocabulary_size = 0;

@@ -1,0 +1,88 @@
+// Llama and its kin (Touvron et al. 2023, arXiv 2302.13971): SmolLM2, Llama 2 and 3, TinyLlama, Mistral without a sliding window.
+//
+// Shapes: N rows of a ragged batch, T tokens of one input, D width, H heads, K key heads, C channels of a head, F width of
+// the MLP, V vocabulary. Member names are the checkpoint's tensor names.
+//
+// Training: with at::GradMode enabled and ModelInput::state null, Forward, Logits and Embed are differentiable; gradients
+// reach ModelInput::embeddings and the adapter's a and b. Base weights are frozen (requires_grad is false). Use Dtype::kFp32.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "language/language_model.h"
+#include "language/ops/linear.h"
+#include "language/ops/rope.h"
+#include "language/state_dict.h"
+
+namespace blazon::language {
+
+// Names of Hugging Face's config.json in comments.
+struct LlamaConfig {
+  int64_t width = 0;              // hidden_size
+  int64_t layers = 0;             // num_hidden_layers
+  int64_t heads = 0;              // num_attention_heads
+  int64_t key_heads = 0;          // num_key_value_heads; divides heads
+  int64_t head_width = 0;         // head_dim; 0: width / heads
+  int64_t mlp_width = 0;          // intermediate_size
+  int64_t vocabulary_size = 0;    // vocab_size
+  int64_t context_length = 0;     // max_position_embeddings
+  double rope_theta = 10000.0;    // rope_theta
+  double norm_epsilon = 1e-5;     // rms_norm_eps
+  bool tie_embeddings = false;    // tie_word_embeddings: no lm_head.weight, embed_tokens serves for both
+};
+
+// model.layers.I.self_attn
+struct LlamaAttention {
+  Linear q_proj;  // [H*C, D]
+  Linear k_proj;  // [K*C, D]
+  Linear v_proj;  // [K*C, D]
+  Linear o_proj;  // [D, H*C]
+};
+
+// model.layers.I.mlp
+struct LlamaMlp {
+  Linear gate_proj;  // [F, D]
+  Linear up_proj;    // [F, D]
+  Linear down_proj;  // [D, F]
+};
+
+// model.layers.I
+struct LlamaLayer {
+  at::Tensor input_layernorm;  // [D]
+  LlamaAttention self_attn;
+  at::Tensor post_attention_layernorm;  // [D]
+  LlamaMlp mlp;
+};
+
+class LlamaModel : public LanguageModel {
+ public:
+  // Takes its tensors from `weights`, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight").
+  // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const LlamaConfig& config, const StateDict& weights,
+                                                            Dtype dtype = Dtype::kFp32);
+
+  const LanguageModelConfig& config() const override { return public_config_; }
+  const LlamaConfig& llama_config() const { return config_; }
+  std::unique_ptr<ModelState> NewState() const override;
+  at::Tensor Embed(const at::Tensor& tokens) const override;
+  at::Tensor Forward(absl::Span<const ModelInput> batch) const override;
+  at::Tensor Logits(const at::Tensor& rows) const override;
+
+ private:
+  LlamaModel() = default;
+
+  LlamaConfig config_;
+  LanguageModelConfig public_config_;
+  at::ScalarType compute_type_ = at::kFloat;
+  RopeTable rope_;
+
+  Linear embed_tokens_;             // model.embed_tokens, [V, D]
+  std::vector<LlamaLayer> layers_;  // model.layers
+  at::Tensor norm_;                 // model.norm, [D]
+  Linear lm_head_;                  // lm_head, [V, D]; shares embed_tokens when tied
+};
+
+}  // namespace blazon::language

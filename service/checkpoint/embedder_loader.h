@@ -1,0 +1,17 @@
+// A text embedder from a Hugging Face folder: config.json, model.safetensors, vocab.txt, and sentence-transformers' own
+// modules.json, sentence_bert_config.json and 1_Pooling/config.json.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "language/text_embedder.h"
+
+namespace blazon::service {
+
+// kNotFound: a file is missing. kInvalidArgument: the folder holds another kind of model, or another procedure than mean
+// pooling followed by L2 normalisation; the message names the file and what was found.
+absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder);
+
+}  // namespace blazon::service

@@ -1,0 +1,39 @@
+// A language model with its tokenizer and chat template, from one GGUF file.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "language/chat_template.h"
+#include "language/language_model.h"
+#include "language/tokenizer/tokenizer.h"
+
+namespace blazon::service {
+
+struct LoadedLanguageModel {
+  std::unique_ptr<language::LanguageModel> model;
+  std::unique_ptr<language::Tokenizer> tokenizer;
+  language::ChatTemplate chat_template;
+  std::vector<language::TokenId> end_tokens;  // end of text, for SchedulerOptions::end_tokens
+  std::string name;    // general.name, or the file's name
+  std::string digest;  // "sha256:..." of the file
+  std::string format;  // how the weights are kept, for people: "Q4_1", "fp32", ...
+};
+
+struct LanguageModelLoadOptions {
+  language::Dtype dtype = language::Dtype::kAuto;
+};
+
+// "fp32", "bf16" or "auto". kInvalidArgument otherwise; the message lists the three.
+absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
+
+// kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the message
+// names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
+absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
+                                                      const LanguageModelLoadOptions& options = {});
+
+}  // namespace blazon::service
