@@ -1,0 +1,28 @@
+// The file operations of the segment writer, behind an interface so that tests can make each of them fail.
+//
+// Thread safety: one thread at a time.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+
+namespace blazon::retrieval {
+
+class Files {
+ public:
+  virtual ~Files() = default;
+  // Creates `file` (kAlreadyExists if there is one) with the concatenation of `parts` and fsyncs it. On error a part of it may be left.
+  virtual absl::Status WriteAndSync(const std::filesystem::path& file, absl::Span<const std::string_view> parts);
+  virtual absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to);
+  virtual absl::Status SyncFolder(const std::filesystem::path& folder);
+  // Removing a file that is not there is not an error.
+  virtual absl::Status Remove(const std::filesystem::path& file);
+};
+
+// kResourceExhausted for a full disk or quota, kPermissionDenied, kNotFound, else kInternal; the message names action, file and cause.
+absl::Status FileError(std::string_view action, const std::filesystem::path& file, int error_number);
+
+}  // namespace blazon::retrieval
