@@ -10,6 +10,7 @@ conversion of the same file is left alone.
 """
 
 import argparse
+import array
 import collections
 import hashlib
 import json
@@ -43,6 +44,13 @@ def fail(message):
     sys.exit(f"convert_efficientnet: {message}")
 
 
+def little_endian(values):
+    """Swaps the bytes of an array between this machine's order and the files'."""
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
 class FloatStorage:
     """Stands for torch.FloatStorage in the pickle."""
 
@@ -53,23 +61,21 @@ class Tensor:
     def __init__(self, storage, offset, shape, strides):
         self.storage, self.offset, self.shape, self.strides = storage, offset, tuple(shape), tuple(strides)
 
-    def count(self):
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
-
     def bytes(self, storages):
-        expected, stride = [], 1
-        for size in reversed(self.shape):
-            expected.insert(0, stride)
-            stride *= size
-        if self.strides != tuple(expected):
-            raise pickle.UnpicklingError(f"a tensor of shape {self.shape} is not contiguous")
-        data = storages[self.storage][4 * self.offset : 4 * (self.offset + self.count())]
-        if len(data) != 4 * self.count():
+        """The values in row-major order; the weights were turned from TensorFlow's axis order by their strides alone."""
+        values = storages[self.storage]
+        axes = [(size, stride) for size, stride in zip(self.shape, self.strides) if size != 1]
+        last = self.offset + sum((size - 1) * stride for size, stride in axes)
+        if self.offset < 0 or any(size < 1 or stride < 1 for size, stride in axes) or last >= len(values):
             raise pickle.UnpicklingError(f"a tensor of shape {self.shape} reaches past its storage")
-        return data
+        starts = [self.offset]
+        for size, stride in axes[:-1]:
+            starts = [start + index * stride for start in starts for index in range(size)]
+        size, stride = axes[-1] if axes else (1, 1)
+        result = array.array("f")
+        for start in starts:
+            result.extend(values[start : start + (size - 1) * stride + 1 : stride])
+        return little_endian(result).tobytes()
 
 
 class LongStorage:
@@ -126,7 +132,7 @@ def read_state_dict(path):
                 raise pickle.UnpicklingError(f"storage {key} does not have the {count} values announced")
             data = file.read(count * (4 if storage_type is FloatStorage else 8))
             if storage_type is FloatStorage:
-                storages[key] = data
+                storages[key] = little_endian(array.array("f", data))
         return {
             name: (tensor.shape, tensor.bytes(storages)) for name, tensor in state.items() if tensor.storage in storages
         }
