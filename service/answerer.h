@@ -29,7 +29,7 @@ struct AskRequest {
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
 
-  // Greedy, at most 40 new tokens: answers are short.
+  // Greedy, at most 64 new tokens.
   static language::GenerationOptions DefaultOptions();
 };
 
@@ -51,7 +51,6 @@ struct AnswerSource {
   double score = 0;             // fused, 0 .. 1
   double cosine = 0;            // of question and chunk, raw
   double lexical = 0;           // BM25, raw; 0 when no word matched
-  bool used = false;            // a sentence of it is in the model's context
 };
 
 // A sentence of a source, word for word.
@@ -63,31 +62,23 @@ struct SupportingSentence {
   double score = 0;    // 0 .. 1
 };
 
-// A span of the answer and the sentences that support it.
-struct Citation {
-  int64_t answer_begin = 0, answer_end = 0;  // bytes of AnswerResult::text
-  std::vector<int64_t> sentences;            // indices into AnswerResult::sentences, best first
-};
-
 struct AnswerResult {
   AnswerOutcome outcome = AnswerOutcome::kAnswered;
   std::string text;
-  std::vector<AnswerSource> sources;         // best first
-  std::vector<SupportingSentence> sentences; // best first; the model saw exactly these, unless refused
-  std::vector<Citation> citations;
-  int64_t dropped_sentences = 0;  // candidates left out for the token budget
+  std::vector<AnswerSource> sources;          // the chunks that hold `sentences`, best first; empty when refused
+  std::vector<AnswerSource> dropped;          // the other chunks that were found
+  std::vector<SupportingSentence> sentences;  // best first; the model saw exactly these
   double confidence = 0;          // 0 .. 1, what the thresholds are put on
   bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive
   double retrieve_ms = 0;         // embedding the question, searching, choosing sentences
-  std::string model_digest, embedder_fingerprint;
 };
 
 // Receives one answer: the sources, then text, then OnDone exactly once.
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
-  // `so_far` has sources and sentences. Returns false to cancel. Called even when the answer will be refused.
+  // `so_far` has outcome, sources, dropped and sentences. Returns false to cancel. Called even when the answer will be refused.
   virtual bool OnSources(const AnswerResult& so_far) = 0;
   // Whole UTF-8 characters only. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;

@@ -20,8 +20,11 @@ namespace blazon::service {
 struct CaptionRequest {
   std::string image;        // the bytes of a JPEG, PNG, WebP or BMP file
   std::string instruction;  // empty: describe the picture
-  language::GenerationOptions options;
+  language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
+
+  // Greedy, at most 64 new tokens.
+  static language::GenerationOptions DefaultOptions();
 };
 
 struct CaptionLabel {
@@ -35,13 +38,14 @@ struct CaptionResult {
   language::GenerationResult result;  // finish reason, usage, mean log-probability, seed, queue, prefill and generate ms
   int64_t width = 0, height = 0;      // of the decoded picture
   double decode_ms = 0, encode_ms = 0;
-  std::string model_digest, captioner_digest;
 };
 
 // Receives one caption. OnDone is called exactly once, last.
 class CaptionSink {
  public:
   virtual ~CaptionSink() = default;
+  // Once, first; empty when the encoder has no classifier. Returns false to cancel.
+  virtual bool OnLabels(const std::vector<CaptionLabel>& labels) = 0;
   // Whole UTF-8 characters only. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
   virtual void OnDone(const absl::StatusOr<CaptionResult>& result) = 0;
@@ -51,8 +55,8 @@ class Captioner {
  public:
   explicit Captioner(ModelStore& models) : models_(models) {}  // models must outlive it
 
-  // Decodes and encodes on the calling thread (tens of milliseconds), then queues the generation; the sink is called from the
-  // scheduler's thread. On an error the sink is not called. kInvalidArgument: a picture DecodeImage refuses, or an option out of range.
+  // Decodes and encodes on the calling thread (tens of milliseconds), calls OnLabels from it, then queues the generation;
+  // text and OnDone come from the scheduler's thread. On an error OnDone is not called. kInvalidArgument: a picture DecodeImage refuses, or an option out of range.
   absl::StatusOr<CancelFunction> Start(const CaptionRequest& request, std::shared_ptr<CaptionSink> sink);
 
   // The same, and waits.

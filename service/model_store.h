@@ -46,14 +46,17 @@ struct ModelStoreOptions {
   int max_queued = 256;        // beyond it requests are refused
 };
 
+enum class ModelRole { kLanguage, kEmbedder, kCaptioner };
+
 // One line of `blazon models` and of ListModels.
 struct ModelInfo {
   std::string name;    // "smollm2-135m-instruct"
-  std::string role;    // "language", "embedder" or "captioner"
+  ModelRole role = ModelRole::kLanguage;
   std::string source;  // file or folder name, without the path of this machine
   bool present = false;  // its files were found
   bool loaded = false;
-  std::string digest;    // SHA-256 or fingerprint of the weights; empty until loaded
+  std::string error;     // why the last load failed; empty otherwise
+  std::string digest;    // "sha256:..." of the weights, or the embedder's fingerprint; empty until loaded
   std::string dtype;
   int64_t width = 0;            // hidden width, or dimension of the embeddings; 0 until loaded
   int64_t context_length = 0;   // tokens; 0 until loaded
@@ -78,6 +81,8 @@ class ModelStore {
   // The embedder as a collection wants it (retrieval/collection.h). Loads the embedder.
   absl::StatusOr<retrieval::Embedder> CollectionEmbedder();
 
+  // The model of a role, loaded or not; name and digest identify it in replies.
+  ModelInfo Info(ModelRole role) const;
   // All models of the store, loaded or not, in a fixed order.
   std::vector<ModelInfo> List() const;
   // kNotFound: the message lists the names there are.

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "language/chat_template.h"
 #include "language/generation_options.h"
 #include "language/generation_result.h"
 #include "service/model_store.h"
@@ -26,14 +27,10 @@ inline constexpr Deadline kNoDeadline = Deadline::max();
 // Cancels one request. Cheap, may be called twice, may outlive everything.
 using CancelFunction = std::function<void()>;
 
-struct ChatTurn {
-  std::string role;  // "system", "user" or "assistant"
-  std::string content;
-};
 
 struct GenerateRequest {
   std::string prompt;           // raw completion; used when `messages` is empty
-  std::vector<ChatTurn> messages;  // rendered with the model's chat template
+  std::vector<language::ChatMessage> messages;  // rendered with the model's chat template
   language::GenerationOptions options;
   Deadline deadline = kNoDeadline;
 };
@@ -54,12 +51,14 @@ struct CompletionScore {
   double total_logprob = 0;                    // natural log
   double mean_logprob = 0;
   int64_t prompt_tokens = 0;
+  double prefill_ms = 0;
 };
 
 struct Embeddings {
   int64_t dimension = 0;
   std::vector<float> values;  // texts * dimension, row-major; each row has L2 norm 1
-  std::string fingerprint;
+  int64_t tokens = 0;         // of all texts, control tokens included
+  double encode_ms = 0;
 };
 
 class TextGenerator {
@@ -73,13 +72,16 @@ class TextGenerator {
   // The same, and waits.
   absl::StatusOr<GeneratedText> Generate(const GenerateRequest& request);
 
-  // Log-probability of each token of `completion` after `prompt`. The prompt may be empty: scoring then starts at the second
-  // token of the completion's, since nothing comes before the first.
+  // Log-probability of each token of `completion` after `prompt`. With an empty prompt scoring starts at the second token of
+  // the completion, since nothing comes before the first.
   absl::StatusOr<CompletionScore> Score(std::string_view prompt, std::string_view completion);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);
   // kInvalidArgument: an id out of the vocabulary.
   absl::StatusOr<std::string> Detokenize(absl::Span<const language::TokenId> ids);
+
+  // The bytes of one token, for reports; empty for an id out of the vocabulary.
+  absl::StatusOr<std::string> TokenBytes(language::TokenId id);
 
   // kInvalidArgument: no text, or one over the embedder's limit; the message names its place and the limit.
   absl::StatusOr<Embeddings> Embed(absl::Span<const std::string> texts);
