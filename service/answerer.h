@@ -12,24 +12,22 @@
 #include "absl/status/statusor.h"
 #include "language/generation_options.h"
 #include "language/generation_result.h"
+#include "retrieval/collection.h"
 #include "service/model_store.h"
 #include "service/text_generator.h"
-
-namespace blazon::retrieval {
-class Collection;
-}
 
 namespace blazon::service {
 
 struct AskRequest {
   std::string question;
   int64_t count = 5;           // chunks to retrieve, 1 .. 50
+  retrieval::Filter filter;    // which documents to look at
   bool extractive = false;     // answer with the supporting sentences themselves; the language model is not used
   int64_t context_tokens = 256;  // budget of the text put before the model, 16 .. 4096
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
 
-  // Greedy, at most 64 new tokens.
+  // Greedy, at most 40 new tokens: answers are short.
   static language::GenerationOptions DefaultOptions();
 };
 
@@ -42,15 +40,8 @@ inline constexpr std::string_view kNoAnswerText = "No answer in these documents.
 
 // One retrieved chunk.
 struct AnswerSource {
-  int64_t chunk_id = 0;
-  std::string document;         // id of the document in the collection (its path relative to the source root)
-  std::string title;            // heading path; may be empty
-  std::string text;             // the chunk, verbatim
-  int64_t byte_begin = 0, byte_end = 0;  // of the chunk in the document's text
-  int64_t line = 0;             // 1-based line of byte_begin
-  double score = 0;             // fused, 0 .. 1
-  double cosine = 0;            // of question and chunk, raw
-  double lexical = 0;           // BM25, raw; 0 when no word matched
+  retrieval::ScoredChunk chunk;
+  bool used = false;  // a sentence of it is in AnswerResult::sentences; otherwise it was dropped
 };
 
 // A sentence of a source, word for word.
@@ -62,12 +53,19 @@ struct SupportingSentence {
   double score = 0;    // 0 .. 1
 };
 
+// A span of the answer and the sentences that support it.
+struct Citation {
+  int64_t answer_begin = 0, answer_end = 0;  // bytes of AnswerResult::text
+  std::vector<int64_t> sentences;            // indices into AnswerResult::sentences, best first
+};
+
 struct AnswerResult {
   AnswerOutcome outcome = AnswerOutcome::kAnswered;
   std::string text;
-  std::vector<AnswerSource> sources;          // the chunks that hold `sentences`, best first; empty when refused
-  std::vector<AnswerSource> dropped;          // the other chunks that were found
-  std::vector<SupportingSentence> sentences;  // best first; the model saw exactly these
+  std::vector<AnswerSource> sources;          // best first, used or dropped
+  std::vector<SupportingSentence> sentences;  // best first; the model saw exactly these. Empty when refused
+  std::vector<Citation> citations;
+  int64_t dropped_sentences = 0;  // would have been shown to the model but for context_tokens
   double confidence = 0;          // 0 .. 1, what the thresholds are put on
   bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive
@@ -78,7 +76,7 @@ struct AnswerResult {
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
-  // `so_far` has outcome, sources, dropped and sentences. Returns false to cancel. Called even when the answer will be refused.
+  // `so_far` has outcome, confidence, sources and sentences. Returns false to cancel. Called even when the answer will be refused.
   virtual bool OnSources(const AnswerResult& so_far) = 0;
   // Whole UTF-8 characters only. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
