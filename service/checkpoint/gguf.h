@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "language/state_dict.h"
+#include "service/checkpoint/mapped_file.h"
 
 namespace blazon::service {
 
@@ -48,7 +49,7 @@ class GgufFile {
 
   const std::filesystem::path& path() const { return path_; }
   uint32_t version() const { return version_; }
-  uint64_t bytes() const;  // of the whole file
+  uint64_t bytes() const { return mapping_->bytes().size(); }  // of the whole file
 
   // Metadata. kNotFound: no such key. kInvalidArgument: it has another type or does not fit; the message names the key and its type.
   bool Has(std::string_view key) const { return metadata_.contains(key); }
@@ -73,7 +74,6 @@ class GgufFile {
   const std::string& Digest() const;
 
  private:
-  class Mapping;
   class Parser;
   // An array of metadata whose elements were checked at opening and are decoded when asked for.
   struct Array {
@@ -89,7 +89,7 @@ class GgufFile {
 
   std::filesystem::path path_;
   uint32_t version_ = 0;
-  std::shared_ptr<const Mapping> mapping_;
+  std::shared_ptr<const MappedFile> mapping_;
   std::map<std::string_view, Value> metadata_;
   std::vector<GgufTensorInfo> tensors_;
   std::map<std::string_view, size_t> tensor_index_;

@@ -30,8 +30,8 @@ struct GgufLlama {
   language::StateDict weights;
 };
 
-// kFailedPrecondition: the file's architecture is not "llama", or it asks for something that is not read (rope scaling, experts).
-// kDataLoss: a tensor is missing, unknown or mis-shaped, or a count is out of range; the message names it.
+// kUnimplemented: the file's architecture is not "llama", or it asks for something that Blazon does not compute (rope scaling,
+// experts). kDataLoss: a tensor is missing, unknown or mis-shaped, or a count is out of range. The message names it.
 absl::StatusOr<GgufLlama> ReadGgufLlama(const GgufFile& file);
 
 }  // namespace blazon::service
