@@ -22,20 +22,19 @@ missing() {
   # An installed package has the status "installed"; a removed one keeps a line with another status.
   comm -23 <(packages | sort -u) <(dpkg-query --show --showformat '${Package} ${db:Status-Status}\n' | awk '$2 == "installed" { print $1 }' | sort -u)
 }
-wanted=$(missing)
-if [ -n "$wanted" ]; then
+mapfile -t wanted < <(missing)
+if [ "${#wanted[@]}" -gt 0 ]; then
   as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "these Debian packages are missing, and neither root's rights nor sudo are here. As root, run: apt-get install --no-install-recommends" $wanted
+    command -v sudo >/dev/null || fail "these Debian packages are missing, and neither root's rights nor sudo are here. As root, run: apt-get install --no-install-recommends ${wanted[*]}"
     as_root=(sudo)
   fi
-  say "installing $(wc -w <<<"$wanted") Debian packages:" $wanted
+  say "installing ${#wanted[@]} Debian packages: ${wanted[*]}"
   apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 --quiet=2)
   "${apt[@]}" update || fail "apt-get update failed (see above); check the network and /etc/apt."
-  # shellcheck disable=SC2086  # one word a package
-  "${apt[@]}" install --yes --no-install-recommends $wanted >deps/apt.log 2>&1 || { tail -n 20 deps/apt.log >&2; fail "apt-get install failed; all of its output is in deps/apt.log."; }
-  still=$(missing)
-  [ -z "$still" ] || fail "these packages are still missing:" $still
+  "${apt[@]}" install --yes --no-install-recommends "${wanted[@]}" >deps/apt.log 2>&1 || { tail -n 20 deps/apt.log >&2; fail "apt-get install failed; all of its output is in deps/apt.log."; }
+  mapfile -t wanted < <(missing)
+  [ "${#wanted[@]}" -eq 0 ] || fail "these packages are still missing: ${wanted[*]}"
 fi
 
 # --- wheels --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,51 @@
+# The commands of this project; `make` alone lists them. Each one does the steps that it needs before it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CCACHE_DIR := $(CURDIR)/.ccache
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+# One compiler job a core, but none without 1.5 GB of memory.
+JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { jobs = int($$2 / 1500000) } END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
+SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'language/*.cc' 'retrieval/*.h' 'retrieval/*.cc' 'service/*.h' 'service/*.cc' 'tests/*.h' 'tests/*.cc')
+
+.PHONY: help setup build test demo bench asan format lint clean
+
+help:  ## Lists these commands
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:  ## Installs Debian packages, Python wheels and models; does nothing twice
+	@setup/install.sh
+
+build: setup  ## Builds build/blazon and the tests
+	@cmake --preset release -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset release -j $(JOBS)
+
+test: build  ## Runs every test
+	@tests/run.sh build
+
+demo: build  ## Captions the sample photos and answers questions over the sample documents
+	@setup/demo.sh build/blazon
+
+bench: build  ## Measures latency, throughput and memory
+	@build/bench
+
+asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
+	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset dev -j $(JOBS)
+	@ctest --preset dev
+
+format:  ## Formats all C++ sources (needs the Debian package clang-format)
+	@command -v clang-format >/dev/null || { echo "clang-format is missing; install the Debian package of that name." >&2; exit 1; }
+	@clang-format -i $(SOURCES)
+
+lint: build  ## Checks formatting, scripts and sources (needs clang-format, clang-tidy and shellcheck)
+	@for tool in clang-format clang-tidy shellcheck; do \
+	  command -v $$tool >/dev/null || { echo "$$tool is missing; install the Debian package of that name." >&2; exit 1; }; done
+	@clang-format --dry-run --Werror $(SOURCES)
+	@shellcheck $$(git ls-files '*.sh') .ci/run
+	@clang-tidy --quiet -p build $(filter %.cc,$(SOURCES))
+
+clean:  ## Removes what was built; `make setup` and the compiler's cache stay
+	@rm -rf build build-dev build-cuda

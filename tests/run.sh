@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs every test of a built tree: the C++ tests by ctest, then the Python client against the service.
+# Usage: tests/run.sh BUILD_FOLDER. Exit status 0 when all passed. The last line is "N passed, N failed", in test cases.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+build=${1:?usage: tests/run.sh BUILD_FOLDER}
+
+status=0
+# One after another: most of them use all cores, and some measure time.
+ctest --test-dir "$build" --output-on-failure --no-tests=error || status=1
+
+# The cases that GoogleTest reports in each program; a program that reports none counts as one case.
+read -r passed failed < <(awk '
+  /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
+  /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
+  /^Test (Passed|Failed)\./ {
+    if ($2 != "Passed." && f == 0) f = 1
+    if (p + f == 0) p = 1
+    passed += p; failed += f; p = f = 0
+  }
+  END { print passed + 0, failed + 0 }' "$build/Testing/Temporary/LastTest.log")
+
+printf '\nPython client\n'
+if tests/client/run.sh "$build/blazon"; then
+  passed=$((passed + 1))
+else
+  failed=$((failed + 1)) status=1
+fi
+
+printf '\n%d passed, %d failed\n' "$passed" "$failed"
+[ "$status" -eq 0 ] && [ "$failed" -eq 0 ]
