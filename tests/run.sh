@@ -9,14 +9,15 @@ status=0
 # One after another: most of them use all cores, and some measure time.
 ctest --test-dir "$build" --output-on-failure --no-tests=error || status=1
 
-# The cases that GoogleTest reports in each program; a program that reports none counts as one case.
+# The cases that GoogleTest or unittest reports in each program; a program that reports none counts as one case.
 read -r passed failed < <(awk '
   /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
   /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
+  /^Ran [0-9]+ test/ { ran = $2 }
   /^Test (Passed|Failed)\./ {
     if ($2 != "Passed." && f == 0) f = 1
-    if (p + f == 0) p = 1
-    passed += p; failed += f; p = f = 0
+    if (p + f == 0) p = ran > 0 ? ran : 1
+    passed += p; failed += f; p = f = ran = 0
   }
   END { print passed + 0, failed + 0 }' "$build/Testing/Temporary/LastTest.log")
 
