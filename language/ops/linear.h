@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/types/span.h"
 #include "language/language_model.h"
@@ -27,6 +28,9 @@ class Linear {
   Linear() = default;
   // name: the module's ("model.layers.0.self_attn.q_proj"), by which adapters find it. weight: [O, I].
   Linear(std::string name, Weight weight);
+
+  // The same weight under another name (an output matrix tied to the embedding). Shares memory.
+  Linear Named(std::string name) const { return Linear(std::move(name), weight_); }
 
   const std::string& name() const { return name_; }
   int64_t inputs() const { return inputs_; }

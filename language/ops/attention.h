@@ -1,0 +1,53 @@
+// Causal self-attention with grouped key heads (Ainslie et al. 2023, arXiv 2305.13245) over a ragged batch, each sequence
+// against its own keys and values.
+//
+// Shapes: N rows of the batch, T rows of one sequence, L keys, H heads, K key heads, C channels of a head.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "language/language_model.h"
+
+namespace blazon::language {
+
+// Keys and values of one sequence, all layers. Room grows by doubling, layer by layer, as rows come.
+class KvCache : public ModelState {
+ public:
+  KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length, at::ScalarType type);
+
+  int64_t length() const override { return length_; }
+  int64_t bytes() const override;
+  void Truncate(int64_t length) override;
+
+  // One layer's keys and values [K, L, C]: those of the first length() tokens, then `keys` and `values` [T, K, C].
+  // Views, valid until the next Extend. The length stays; Advance counts the tokens once all layers have them.
+  struct View {
+    at::Tensor keys, values;
+  };
+  View Extend(int64_t layer, const at::Tensor& keys, const at::Tensor& values);
+  void Advance(int64_t tokens);
+
+ private:
+  int64_t key_heads_, head_width_, max_length_;
+  at::ScalarType type_;
+  int64_t length_ = 0;
+  std::vector<View> layers_;  // [K, capacity, C]; undefined before the first row
+};
+
+// The rows of one sequence in the batch.
+struct SequenceRows {
+  int64_t begin = 0;
+  int64_t count = 0;
+  KvCache* cache = nullptr;  // null: the rows are the whole sequence
+};
+
+// queries: [N, H, C]; keys, values: [N, K, C]. Extends the caches of `layer`. Returns [N, H * C].
+// Differentiable in all three where there is no cache.
+at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                           absl::Span<const SequenceRows> sequences, int64_t layer);
+
+}  // namespace blazon::language
