@@ -27,7 +27,7 @@ struct AskRequest {
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
 
-  // Greedy, at most 40 new tokens: answers are short.
+  // Greedy, at most 64 new tokens.
   static language::GenerationOptions DefaultOptions();
 };
 
@@ -38,12 +38,6 @@ enum class AnswerOutcome {
 };
 inline constexpr std::string_view kNoAnswerText = "No answer in these documents.";
 
-// One retrieved chunk.
-struct AnswerSource {
-  retrieval::ScoredChunk chunk;
-  bool used = false;  // a sentence of it is in AnswerResult::sentences; otherwise it was dropped
-};
-
 // A sentence of a source, word for word.
 struct SupportingSentence {
   int64_t source = 0;  // index into AnswerResult::sources
@@ -53,19 +47,12 @@ struct SupportingSentence {
   double score = 0;    // 0 .. 1
 };
 
-// A span of the answer and the sentences that support it.
-struct Citation {
-  int64_t answer_begin = 0, answer_end = 0;  // bytes of AnswerResult::text
-  std::vector<int64_t> sentences;            // indices into AnswerResult::sentences, best first
-};
-
 struct AnswerResult {
   AnswerOutcome outcome = AnswerOutcome::kAnswered;
   std::string text;
-  std::vector<AnswerSource> sources;          // best first, used or dropped
-  std::vector<SupportingSentence> sentences;  // best first; the model saw exactly these. Empty when refused
-  std::vector<Citation> citations;
-  int64_t dropped_sentences = 0;  // would have been shown to the model but for context_tokens
+  std::vector<retrieval::ScoredChunk> sources;  // the chunks that hold `sentences`, best first; empty when refused
+  std::vector<retrieval::ScoredChunk> dropped;  // the other chunks that were found: they fit too badly, or there was no room
+  std::vector<SupportingSentence> sentences;    // best first; the model saw exactly these. Empty when refused
   double confidence = 0;          // 0 .. 1, what the thresholds are put on
   bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive
@@ -76,7 +63,7 @@ struct AnswerResult {
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
-  // `so_far` has outcome, confidence, sources and sentences. Returns false to cancel. Called even when the answer will be refused.
+  // `so_far` has outcome, confidence, sources, dropped and sentences. Returns false to cancel. Called even when the answer will be refused.
   virtual bool OnSources(const AnswerResult& so_far) = 0;
   // Whole UTF-8 characters only. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
