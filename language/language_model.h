@@ -42,8 +42,8 @@ struct Adapter {
 
 // The new tokens of one sequence.
 struct ModelInput {
-  at::Tensor tokens;      // int64 [T]; or undefined when `embeddings` is given
-  at::Tensor embeddings;  // [T, D], used as they are (after the model's own scaling); or undefined
+  at::Tensor tokens = {};      // int64 [T]; or undefined when `embeddings` is given
+  at::Tensor embeddings = {};  // [T, D], used as they are (after the model's own scaling); or undefined
   ModelState* state = nullptr;       // read and extended by T tokens; null: the whole sequence is in this input (training, scoring)
   const Adapter* adapter = nullptr;  // applied to these rows only
 };

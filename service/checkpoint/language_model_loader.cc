@@ -1,0 +1,111 @@
+#include "service/checkpoint/language_model_loader.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "language/models/llama.h"
+#include "service/checkpoint/gguf.h"
+#include "service/checkpoint/gguf_llama.h"
+#include "service/checkpoint/tokenizer_loader.h"
+
+namespace blazon::service {
+namespace {
+
+using language::Dtype;
+using language::QuantFormat;
+
+// The format that most matrices of the file have, or the dense type that was asked for.
+std::string FormatName(const language::StateDict& weights, Dtype dtype) {
+  if (dtype == Dtype::kFp32) return "fp32";
+  if (dtype == Dtype::kBf16) return "bf16";
+  std::map<QuantFormat, int> count;
+  for (const auto& [name, weight] : weights) {
+    if (const auto* quantised = std::get_if<language::QuantizedTensor>(&weight)) ++count[quantised->format];
+  }
+  if (count.empty()) return "fp32";
+  const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  switch (most->first) {
+    case QuantFormat::kQ4_0: return "Q4_0";
+    case QuantFormat::kQ4_1: return "Q4_1";
+    case QuantFormat::kQ8_0: return "Q8_0";
+  }
+  return "unknown";
+}
+
+// Ids at which generation stops: the file's end of text, and the end of a turn of its chat template.
+std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::ChatTemplate& chat, const language::Tokenizer& tokenizer) {
+  std::vector<language::TokenId> ids;
+  const auto add = [&](std::optional<int64_t> id) {
+    if (!id || *id < 0 || *id >= tokenizer.vocabulary_size()) return;
+    const auto token = static_cast<language::TokenId>(*id);
+    if (std::find(ids.begin(), ids.end(), token) == ids.end()) ids.push_back(token);
+  };
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    if (const auto id = file.Integer(key); id.ok()) add(*id);
+  }
+  add(tokenizer.FindToken(chat.end_of_turn()));
+  add(tokenizer.FindToken("<|endoftext|>"));
+  return ids;
+}
+
+}  // namespace
+
+absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
+  if (name == "auto") return Dtype::kAuto;
+  if (name == "fp32") return Dtype::kFp32;
+  if (name == "bf16") return Dtype::kBf16;
+  return absl::InvalidArgumentError(absl::StrCat("dtype \"", name, "\" is unknown; use auto, fp32 or bf16"));
+}
+
+absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path, const LanguageModelLoadOptions& options) {
+  absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<GgufLlama> llama = ReadGgufLlama(**file);
+  if (!llama.ok()) return llama.status();
+  auto tokenizer = LoadGgufTokenizer(**file);
+  if (!tokenizer.ok()) return tokenizer.status();
+  const auto jinja = (*file)->String("tokenizer.chat_template");
+  if (!jinja.ok()) return jinja.status();
+  auto chat = language::ChatTemplate::Recognise(*jinja);
+  if (!chat.ok()) return chat.status();
+  if ((*tokenizer)->vocabulary_size() > llama->vocabulary_size) {
+    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
+                                            " tokens, more than the embedding's ", llama->vocabulary_size, " rows"));
+  }
+
+  const language::LlamaConfig config = {
+      .width = llama->width,
+      .layers = llama->layers,
+      .heads = llama->heads,
+      .key_heads = llama->key_heads,
+      .head_width = llama->head_width,
+      .mlp_width = llama->mlp_width,
+      .vocabulary_size = llama->vocabulary_size,
+      .context_length = llama->context_length,
+      .rope_theta = llama->rope_base,
+      .norm_epsilon = llama->norm_epsilon,
+      .tie_embeddings = llama->tied_output,
+  };
+  auto model = language::LlamaModel::Create(config, llama->weights, options.dtype);
+  if (!model.ok()) {
+    return absl::Status(model.status().code(), absl::StrCat(path.string(), ": ", model.status().message()));
+  }
+  std::vector<language::TokenId> end_tokens = EndTokens(**file, *chat, **tokenizer);
+  return LoadedLanguageModel{
+      .model = *std::move(model),
+      .tokenizer = *std::move(tokenizer),
+      .chat_template = *std::move(chat),
+      .end_tokens = std::move(end_tokens),
+      .name = llama->name.empty() ? path.stem().string() : llama->name,
+      .digest = absl::StrCat("sha256:", (*file)->Digest()),
+      .format = FormatName(llama->weights, options.dtype),
+  };
+}
+
+}  // namespace blazon::service

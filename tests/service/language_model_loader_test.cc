@@ -1,0 +1,97 @@
+// SmolLM2-135M-Instruct from its GGUF, against transformers on the same file.
+#include "service/checkpoint/language_model_loader.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "service/checkpoint/safetensors.h"
+
+namespace blazon::service {
+namespace {
+
+using language::Dtype;
+using language::LanguageModel;
+using language::TokenId;
+
+const char kRemedy[] = "; goldens are made by: python tests/reference/llama_goldens.py";
+
+double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+}
+
+TensorMap Goldens() {
+  auto tensors = ReadSafetensors(absl::StrCat(BLAZON_SOURCE_DIR, "/tests/goldens/smollm2.safetensors"));
+  EXPECT_TRUE(tensors.ok()) << tensors.status() << kRemedy;
+  return *std::move(tensors);
+}
+
+class SmolLm2Test : public testing::TestWithParam<Dtype> {
+ protected:
+  static const LoadedLanguageModel& Load(Dtype dtype) {
+    static auto& loaded = *new std::map<Dtype, LoadedLanguageModel>;
+    auto found = loaded.find(dtype);
+    if (found == loaded.end()) {
+      auto model = LoadLanguageModel(
+          absl::StrCat(BLAZON_SOURCE_DIR, "/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"), {.dtype = dtype});
+      if (!model.ok()) ADD_FAILURE() << model.status();
+      found = loaded.emplace(dtype, *std::move(model)).first;
+    }
+    return found->second;
+  }
+};
+
+TEST_P(SmolLm2Test, LogitsAgreeWithTransformers) {
+  at::NoGradGuard no_grad;
+  const auto goldens = Goldens();
+  const LanguageModel& model = *Load(GetParam()).model;
+  double worst = 0;
+  int prompts = 0;
+  for (; goldens.contains(absl::StrCat(prompts, ".prompt")); ++prompts) {
+    const at::Tensor prompt = goldens.at(absl::StrCat(prompts, ".prompt"));
+    const at::Tensor golden = goldens.at(absl::StrCat(prompts, ".logits"));  // [2, every 61st]: first and last position
+    const at::Tensor hidden = model.Forward({{.tokens = prompt}});
+    const at::Tensor logits = model.Logits(hidden.index_select(0, at::tensor({int64_t{0}, prompt.size(0) - 1})));
+    EXPECT_GT(golden.std().item<double>(), 1.0);
+    const double difference = MaxDifference(logits.index_select(1, at::arange(0, model.config().vocabulary_size, 61)), golden);
+    worst = std::max(worst, difference);
+  }
+  EXPECT_EQ(prompts, 10);
+  EXPECT_LE(worst, 1e-3) << kRemedy;
+  std::printf("largest logit difference: %.2e\n", worst);
+  RecordProperty("largest_logit_difference", absl::StrCat(worst));
+}
+
+TEST_P(SmolLm2Test, GreedyTextIsThatOfTransformers) {
+  at::NoGradGuard no_grad;
+  const auto goldens = Goldens();
+  const LoadedLanguageModel& loaded = Load(GetParam());
+  for (int i = 0; goldens.contains(absl::StrCat(i, ".prompt")); ++i) {
+    const at::Tensor golden = goldens.at(absl::StrCat(i, ".greedy"));
+    const auto state = loaded.model->NewState();
+    at::Tensor tokens = goldens.at(absl::StrCat(i, ".prompt"));
+    std::vector<TokenId> text, expected;
+    for (int64_t step = 0; step < golden.size(0); ++step) {
+      const at::Tensor hidden = loaded.model->Forward({{.tokens = tokens, .state = state.get()}});
+      tokens = loaded.model->Logits(hidden.narrow(0, hidden.size(0) - 1, 1)).argmax(-1);  // [1]
+      text.push_back(static_cast<TokenId>(tokens.item<int64_t>()));
+      expected.push_back(static_cast<TokenId>(golden[step].item<int64_t>()));
+    }
+    EXPECT_EQ(loaded.tokenizer->Decode(text, false), loaded.tokenizer->Decode(expected, false)) << "prompt " << i << kRemedy;
+    EXPECT_EQ(text, expected) << "prompt " << i << kRemedy;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, SmolLm2Test, testing::Values(Dtype::kFp32, Dtype::kAuto),
+                         [](const auto& info) { return info.param == Dtype::kFp32 ? "fp32" : "auto"; });
+
+}  // namespace
+}  // namespace blazon::service
