@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +21,7 @@ namespace blazon::service {
 struct EncodedImage {
   at::Tensor tokens;                  // image tokens [T, D], D = width of the language model
   std::vector<vision::Label> labels;  // the encoder's best classes, best first; empty when it has no classifier
+  std::string reading;                // what the family tells the language model of the picture in words; may be empty
 };
 
 class VisionLanguageFamily {
