@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "language/tokenizer/special_tokens.h"
 #include "language/tokenizer/tokenizer.h"
 
 namespace blazon::language {
@@ -26,10 +28,11 @@ struct WordPieceVocabulary {
   bool lowercase = true;
 };
 
+// Invalid UTF-8 reads as U+FFFD, which clean_text drops.
 // Encode and EncodeWithSpecials add neither [CLS] nor [SEP]: FindToken gives their ids to whoever builds the input.
 class WordPieceTokenizer final : public Tokenizer {
  public:
-  // kInvalidArgument: a token is twice there, or `unknown` is not there.
+  // kInvalidArgument: a token is empty or twice there, or `unknown` is not there.
   static absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> Create(WordPieceVocabulary vocabulary);
 
   std::vector<TokenId> Encode(std::string_view text) const override;
@@ -43,14 +46,16 @@ class WordPieceTokenizer final : public Tokenizer {
 
  private:
   WordPieceTokenizer() = default;
-  void EncodeWord(std::string_view word, std::vector<TokenId>& ids) const;
+  void EncodePlain(std::string_view text, std::vector<TokenId>* ids) const;
+  void EncodeRun(std::u32string* run, std::vector<TokenId>* ids) const;
+  void EncodeWord(std::u32string_view word, std::vector<TokenId>* ids) const;
 
   WordPieceVocabulary vocabulary_;
   TokenId unknown_id_ = 0;
-  std::vector<bool> special_;         // by id
-  std::vector<TokenId> special_ids_;  // longest spelling first
-  std::unordered_map<std::string, TokenId> ids_;           // words, or the beginning of one
-  std::unordered_map<std::string, TokenId> continuations_;  // pieces inside a word, without the prefix
+  size_t longest_piece_ = 0;  // bytes
+  std::vector<bool> special_;  // by id
+  SpecialTokens special_tokens_;
+  std::unordered_map<std::string, TokenId> ids_;  // by spelling
 };
 
 }  // namespace blazon::language
