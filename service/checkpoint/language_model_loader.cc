@@ -60,7 +60,7 @@ absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "auto") return Dtype::kAuto;
   if (name == "fp32") return Dtype::kFp32;
   if (name == "bf16") return Dtype::kBf16;
-  return absl::InvalidArgumentError(absl::StrCat("dtype \"", name, "\" is unknown; use auto, fp32 or bf16"));
+  return absl::InvalidArgumentError(absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32 or bf16"));
 }
 
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path, const LanguageModelLoadOptions& options) {

@@ -1,0 +1,285 @@
+#include "language/scheduler.h"
+
+#include <ATen/ops/stack.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "language/sequence.h"
+
+namespace blazon::language {
+namespace {
+
+using Clock = Sequence::Clock;
+
+uint64_t DrawSeed() {
+  std::random_device device;
+  return ((static_cast<uint64_t>(device()) << 32) | device()) >> 11;  // 53 bits: exact in every JSON reader
+}
+
+absl::Status CheckPrompt(const Prompt& prompt, const LanguageModelConfig& config) {
+  int64_t length = 0;
+  for (const PromptPart& part : prompt) {
+    if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) {
+      for (const TokenId id : *tokens) {
+        if (id < 0 || id >= config.vocabulary_size) {
+          return absl::InvalidArgumentError(absl::StrCat("prompt has token ", id, "; ids are 0 to ", config.vocabulary_size - 1));
+        }
+      }
+      length += static_cast<int64_t>(tokens->size());
+    } else {
+      const at::Tensor& image = std::get<at::Tensor>(part);
+      if (!image.defined() || image.dim() != 2 || image.size(1) != config.width || !image.is_floating_point()) {
+        return absl::InvalidArgumentError(absl::StrCat("prompt has image tokens of a wrong shape; they must be [tokens, ", config.width, "]"));
+      }
+      length += image.size(0);
+    }
+  }
+  if (length == 0) return absl::InvalidArgumentError("prompt is empty; give at least one token");
+  if (length >= config.context_length) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", length, " tokens; the model's context has ", config.context_length,
+                                                   " and one must be left for the answer. Give a shorter prompt."));
+  }
+  return absl::OkStatus();
+}
+
+// Collects a generation for Generate, and hands the text on when the request has a sink of its own.
+class CollectingSink : public TextSink {
+ public:
+  explicit CollectingSink(std::shared_ptr<TextSink> next) : next_(std::move(next)) {}
+
+  bool OnText(std::string_view text) override {
+    text_.append(text);
+    return next_ == nullptr || next_->OnText(text);
+  }
+
+  void OnDone(const absl::StatusOr<GenerationResult>& result) override {
+    if (next_ != nullptr) next_->OnDone(result);
+    std::lock_guard lock(mutex_);
+    result_ = result;
+    done_.notify_all();
+  }
+
+  absl::StatusOr<std::pair<std::string, GenerationResult>> Wait() {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return result_.has_value(); });
+    if (!result_->ok()) return result_->status();
+    return std::make_pair(std::move(text_), **std::move(result_));
+  }
+
+ private:
+  const std::shared_ptr<TextSink> next_;
+  std::string text_;
+  std::mutex mutex_;
+  std::condition_variable done_;
+  std::optional<absl::StatusOr<GenerationResult>> result_;
+};
+
+}  // namespace
+
+class Scheduler::Impl {
+ public:
+  Impl(const LanguageModel& model, const Tokenizer& tokenizer, SchedulerOptions options)
+      : model_(model), tokenizer_(tokenizer), options_(std::move(options)), last_step_(Clock::now()), thread_([this] { Run(); }) {}
+
+  ~Impl() {
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+
+  absl::StatusOr<CancelFunction> Submit(GenerationRequest request) {
+    if (request.sink == nullptr) return absl::InvalidArgumentError("sink is missing");
+    const LanguageModelConfig& config = model_.config();
+    absl::Status status = Validate(request.options, config.vocabulary_size, config.context_length);
+    if (status.ok()) status = CheckPrompt(request.prompt, config);
+    if (!status.ok()) return status;
+    const uint64_t seed = request.options.seed.value_or(DrawSeed());
+    auto sequence = std::make_shared<Sequence>(std::move(request), seed, model_, tokenizer_, options_.end_tokens);
+    {
+      std::lock_guard lock(mutex_);
+      if (static_cast<int64_t>(queue_.size()) >= options_.max_queued) {
+        return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", queue_.size(), " generations wait; try again later"));
+      }
+      queue_.push_back(sequence);
+      idle_ = false;
+    }
+    wake_.notify_all();
+    return [weak = std::weak_ptr<Sequence>(sequence)] {
+      if (const auto cancelled = weak.lock()) cancelled->cancelled = true;
+    };
+  }
+
+  std::chrono::milliseconds heartbeat_age() const {
+    std::lock_guard lock(mutex_);
+    if (idle_) return std::chrono::milliseconds(0);
+    return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last_step_);
+  }
+  int64_t running() const {
+    std::lock_guard lock(mutex_);
+    return running_count_;
+  }
+  int64_t queued() const {
+    std::lock_guard lock(mutex_);
+    return static_cast<int64_t>(queue_.size());
+  }
+
+ private:
+  using Batch = std::vector<std::shared_ptr<Sequence>>;
+
+  void Run() {
+    c10::InferenceMode inference;
+    while (Admit()) {
+      EndInterrupted();
+      Step(running_);
+      std::lock_guard lock(mutex_);
+      last_step_ = Clock::now();
+    }
+    for (const auto& sequence : running_) sequence->Finish(FinishReason::kCancelled);
+  }
+
+  // Waits until there is work, then lets queued sequences join. False: the scheduler is being destroyed.
+  bool Admit() {
+    std::unique_lock lock(mutex_);
+    if (running_.empty() && queue_.empty()) {
+      idle_ = true;
+      running_count_ = 0;
+      wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
+      last_step_ = Clock::now();
+    }
+    const auto room = stopping_ ? static_cast<int64_t>(queue_.size()) : options_.max_sequences - static_cast<int64_t>(running_.size());
+    for (int64_t i = 0; i < room && !queue_.empty(); ++i) {
+      running_.push_back(std::move(queue_.front()));
+      queue_.pop_front();
+    }
+    // Those that were cancelled or timed out while they waited need no place in the batch: EndInterrupted ends them.
+    const Clock::time_point now = Clock::now();
+    const auto waiting = std::stable_partition(queue_.begin(), queue_.end(), [&](const auto& sequence) { return !sequence->Interrupted(now); });
+    running_.insert(running_.end(), waiting, queue_.end());
+    queue_.erase(waiting, queue_.end());
+    running_count_ = static_cast<int64_t>(running_.size());
+    return !stopping_;
+  }
+
+  void EndInterrupted() {
+    const Clock::time_point now = Clock::now();
+    for (const auto& sequence : Batch(running_)) {
+      if (const std::optional<FinishReason> reason = sequence->Interrupted(now)) Leave(sequence, *reason);
+    }
+  }
+
+  // One forward pass for the sequences of `batch`, which is running_ or a copy of some of it.
+  void Step(const Batch& batch) {
+    if (batch.empty()) return;
+    Batch stepped;
+    std::vector<at::Tensor> logits;  // [V] of each stepped sequence; undefined where the prompt is not read to its end
+    try {
+      logits = Forward(batch, stepped);
+    } catch (const std::exception&) {
+      // The states still hold what they held, so each sequence can be tried alone: only those at fault fail.
+      if (batch.size() > 1) {
+        for (const auto& sequence : Batch(batch)) Step({sequence});
+      } else {
+        Leave(batch[0], absl::InternalError("the language model failed in this step; is there enough memory?"));
+      }
+      return;
+    }
+    for (size_t i = 0; i < stepped.size(); ++i) {
+      if (!logits[i].defined()) continue;
+      const auto finished = stepped[i]->Accept(logits[i]);
+      if (!finished.ok()) Leave(stepped[i], finished.status());
+      else if (finished->has_value()) Leave(stepped[i], **finished);
+    }
+  }
+
+  std::vector<at::Tensor> Forward(const Batch& batch, Batch& stepped) {
+    std::vector<ModelInput> inputs;
+    std::vector<int64_t> counts;
+    std::vector<bool> wants_token;
+    int64_t prompt_budget = options_.prefill_chunk;
+    for (const auto& sequence : batch) {
+      const int64_t left = sequence->prompt_tokens_left();
+      if (left > 0 && prompt_budget == 0) continue;  // its turn comes in a later step
+      inputs.push_back(sequence->Next(prompt_budget));
+      const ModelInput& input = inputs.back();
+      counts.push_back(input.tokens.defined() ? input.tokens.size(0) : input.embeddings.size(0));
+      wants_token.push_back(counts.back() >= left);
+      if (left > 0) prompt_budget -= counts.back();
+      stepped.push_back(sequence);
+    }
+    const at::Tensor hidden = model_.Forward(inputs);  // [N, D]
+    std::vector<at::Tensor> last_rows, logits(stepped.size());
+    int64_t row = 0;
+    for (size_t i = 0; i < stepped.size(); ++i) {
+      row += counts[i];
+      if (wants_token[i]) last_rows.push_back(hidden[row - 1]);  // [D]
+    }
+    if (!last_rows.empty()) {
+      const at::Tensor all = model_.Logits(at::stack(last_rows)).contiguous();  // [n, V]
+      int64_t next = 0;
+      for (size_t i = 0; i < stepped.size(); ++i) {
+        if (wants_token[i]) logits[i] = all[next++];
+      }
+    }
+    for (size_t i = 0; i < stepped.size(); ++i) stepped[i]->Read(counts[i]);  // nothing can fail any more
+    return logits;
+  }
+
+  void Leave(std::shared_ptr<Sequence> sequence, const absl::StatusOr<FinishReason>& end) {
+    std::erase(running_, sequence);
+    {
+      std::lock_guard lock(mutex_);
+      running_count_ = static_cast<int64_t>(running_.size());
+    }
+    if (end.ok()) sequence->Finish(*end);
+    else sequence->Fail(end.status());
+  }
+
+  const LanguageModel& model_;
+  const Tokenizer& tokenizer_;
+  const SchedulerOptions options_;
+
+  Batch running_;  // the scheduler's thread alone
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Sequence>> queue_;
+  int64_t running_count_ = 0;
+  bool stopping_ = false;
+  bool idle_ = true;
+  Clock::time_point last_step_;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+Scheduler::Scheduler(const LanguageModel& model, const Tokenizer& tokenizer, SchedulerOptions options)
+    : impl_(std::make_unique<Impl>(model, tokenizer, std::move(options))) {}
+Scheduler::~Scheduler() = default;
+
+absl::StatusOr<Scheduler::CancelFunction> Scheduler::Submit(GenerationRequest request) { return impl_->Submit(std::move(request)); }
+
+absl::StatusOr<std::pair<std::string, GenerationResult>> Scheduler::Generate(GenerationRequest request) {
+  auto sink = std::make_shared<CollectingSink>(std::move(request.sink));
+  request.sink = sink;
+  if (auto cancel = Submit(std::move(request)); !cancel.ok()) return cancel.status();
+  return sink->Wait();
+}
+
+std::chrono::milliseconds Scheduler::heartbeat_age() const { return impl_->heartbeat_age(); }
+int64_t Scheduler::running() const { return impl_->running(); }
+int64_t Scheduler::queued() const { return impl_->queued(); }
+
+}  // namespace blazon::language
