@@ -24,15 +24,14 @@ struct ChunkerOptions {
 
 struct Chunk {
   Span span;
-  std::string heading_path;  // "Care > Watering"; empty when there is none
+  std::string heading_path;  // "Care > Watering"; empty when there is none; without a first heading that is the title
+  std::string prefix;        // title and heading path, each on its own line: what is embedded is prefix + text of the span.
+                             // Words are left out at its end when it would take more than half of the tokens
 };
 
-// Chunks in order; together they cover all text but white space. Same input, same chunks.
-// kInvalidArgument: options out of range.
+// Chunks in order. Together they cover all text but white space and headings (a document of headings alone is cut as text).
+// Same input, same chunks. kInvalidArgument: options out of range.
 absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder, const ChunkerOptions& options);
-
-// What is embedded for a chunk: title, heading path, text, each on its own line; parts that say the same are not repeated.
-std::string EmbeddingText(std::string_view title, std::string_view heading_path, std::string_view text);
 
 // Names this chunker and its options; part of what decides whether a document must be indexed again.
 std::string ChunkerVersion(const ChunkerOptions& options);

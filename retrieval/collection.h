@@ -74,7 +74,7 @@ struct ScoredChunk {
   std::string text;         // the bytes of the span
   double word_score = 0;    // BM25, 0 when no word matches; larger is better
   double coverage = 0;      // [0, 1]: share of the question's content words, weighted by rarity, that the chunk (title and headings too) contains
-  double cosine = 0;        // of question and chunk; 0 in a search by words without an embedder
+  double cosine = 0;        // of question and chunk; 0 in a search by words, unless the query has a vector
   double score = 0;         // fused; comparable within one result only
 };
 

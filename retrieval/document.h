@@ -17,7 +17,8 @@ struct Span {
   friend bool operator==(const Span&, const Span&) = default;
 };
 
-// Text bytes [text_begin, text_begin + length) were read from source bytes starting at source_begin.
+// Text bytes [text_begin, text_begin + length) were read from source bytes starting at source_begin. The source is the file's content in
+// UTF-8, without byte-order mark and with '\n' at line ends; of a file that is so already, the offsets are the file's.
 // Text between two runs (a line break put between paragraphs, a decoded entity) has no bytes of its own in the source.
 struct SourceRun {
   size_t text_begin = 0;
@@ -40,8 +41,8 @@ struct Document {
   std::vector<SourceRun> source_map;  // by text_begin
   std::vector<size_t> line_starts;    // source offset of each line, the first is 0
   std::string parser;                 // name and version of what read it, e.g. "markdown/1"
-  std::string encoding;               // of the source: "UTF-8", "UTF-16LE", "UTF-16BE" or "ISO-8859-1" (assumed when it is not UTF-8)
-  std::string content_digest;         // SHA-256 of the source bytes, lower-case hex
+  std::string encoding;               // of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares, or "windows-1252" (assumed)
+  std::string content_digest;         // SHA-256 of the file's bytes, lower-case hex
   std::map<std::string, std::string> metadata;  // free; searchable by equality
 
   // The source byte that text byte `offset` came from: exact inside a run, the end of the run before it elsewhere.

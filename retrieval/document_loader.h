@@ -1,11 +1,13 @@
 // Files to documents: plain text, Markdown (CommonMark with tables, by md4c) and HTML (by gumbo).
 //
-// Encoding: a byte-order mark decides (UTF-8, UTF-16); without one, strict UTF-8; text that is not UTF-8 and holds no control
-// characters is read as ISO-8859-1, and Document::encoding says so. Everything else is refused.
+// Encoding: a byte-order mark decides (UTF-8, UTF-16); without one, strict UTF-8; what is not UTF-8 is read as the HTML page declares, or
+// as windows-1252 when it holds no control characters; Document::encoding says which. Everything else is refused.
 // Thread safety: all functions may run together.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -17,7 +19,7 @@ enum class DocumentFormat { kText, kMarkdown, kHtml };
 
 struct LoaderLimits {
   size_t max_bytes = 32u << 20;  // of the file
-  int max_nesting = 256;         // open elements or block quotes; documents written by people stay under 50
+  int max_nesting = 512;         // open elements, lists and quotes; documents written by people stay under 50
 };
 
 // By the name's ending: .txt .text .log .rst .org .adoc .csv .tsv (text), .md .markdown (Markdown), .html .htm .xhtml (HTML).

@@ -10,6 +10,7 @@
 #include "absl/types/span.h"
 #include "retrieval/collection.h"
 #include "retrieval/embedder.h"
+#include "retrieval/words.h"
 
 namespace blazon::retrieval {
 
@@ -17,9 +18,6 @@ namespace blazon::retrieval {
 // sentence; a single line break inside a paragraph does not; common abbreviations ("e.g.", "Dr.", "approx.") do not.
 // Unicode's sentence rules (UAX #29, by ICU) with those changes.
 std::vector<Span> SplitSentences(std::string_view text);
-
-// Content words of a question, lower case, without function words of English; all words when it has no others.
-std::vector<std::string> ContentWords(std::string_view text);
 
 struct ScoredSentence {
   size_t chunk_index = 0;  // into the chunks given

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -23,6 +24,6 @@ class Files {
 };
 
 // kResourceExhausted for a full disk or quota, kPermissionDenied, kNotFound, else kInternal; the message names action, file and cause.
-absl::Status FileError(std::string_view action, const std::filesystem::path& file, int error_number);
+absl::Status FileError(const std::string& action, const std::filesystem::path& file, int error_number);
 
 }  // namespace blazon::retrieval

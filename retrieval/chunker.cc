@@ -1,0 +1,205 @@
+#include "retrieval/chunker.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "retrieval/extractive.h"
+
+namespace blazon::retrieval {
+namespace {
+
+constexpr size_t kBytesPerToken = 16;  // a piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word
+
+enum Boundary { kInside, kSentence, kLine, kParagraph };
+
+struct Atom {
+  Span span;
+  Boundary before;
+  int64_t cost;
+};
+
+bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+bool IsContinuation(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
+
+Span Trim(std::string_view text, Span span) {
+  while (span.begin < span.end && IsSpace(text[span.begin])) ++span.begin;
+  while (span.end > span.begin && IsSpace(text[span.end - 1])) --span.end;
+  return span;
+}
+
+class Cutter {
+ public:
+  Cutter(const Document& document, const Embedder& embedder, const ChunkerOptions& options)
+      : text_(document.text), document_(document), embedder_(embedder), options_(options),
+        limit_(std::min(options.target_tokens, embedder.max_tokens)), controls_(embedder.count_tokens("")) {}
+
+  absl::StatusOr<std::vector<Chunk>> Cut() {
+    std::vector<Span> spans;
+    size_t begin = 0;
+    for (const Section& section : document_.sections) {
+      spans.push_back({begin, section.begin});
+      begin = section.begin;
+    }
+    spans.push_back({begin, text_.size()});
+    for (const Span& span : spans) {
+      if (absl::Status status = CutSection(Body(span), document_.HeadingsAt(span.begin)); !status.ok()) return status;
+    }
+    if (chunks_.empty()) {
+      if (absl::Status status = CutSection({0, text_.size()}, {}); !status.ok()) return status;
+    }
+    return std::move(chunks_);
+  }
+
+ private:
+  // The section without its own heading line.
+  Span Body(Span section) const {
+    section = Trim(text_, section);
+    const std::vector<std::string>& headings = document_.HeadingsAt(section.begin);
+    if (!headings.empty() && text_.substr(section.begin, section.size()).starts_with(headings.back())) {
+      const size_t line_end = text_.find('\n', section.begin + headings.back().size());
+      section.begin = std::min(line_end, section.end);
+    }
+    return Trim(text_, section);
+  }
+
+  int64_t Cost(Span span) const {
+    const std::string_view piece = text_.substr(span.begin, span.size());
+    return std::max(embedder_.count_tokens(piece) - controls_, static_cast<int64_t>(piece.size() / kBytesPerToken));
+  }
+
+  std::string Prefix(const std::string& heading_path) const {
+    std::vector<std::string> lines;
+    if (!document_.title.empty()) lines.push_back(document_.title);
+    if (!heading_path.empty() && heading_path != document_.title) lines.push_back(heading_path);
+    std::string prefix = absl::StrJoin(lines, "\n");
+    while (!prefix.empty() && (embedder_.count_tokens(prefix) > limit_ / 2 || prefix.size() > static_cast<size_t>(limit_) * kBytesPerToken / 2)) {
+      size_t end = prefix.size() / 2;
+      while (end > 0 && IsContinuation(prefix[end])) --end;
+      prefix.resize(end);
+      if (const size_t word = prefix.find_last_of(" \n"); word != std::string::npos) prefix.resize(word);
+    }
+    return prefix.empty() ? prefix : prefix + "\n";
+  }
+
+  // Halves a piece until each part fits: at a line break or a space in its middle half, else at any character.
+  void AddAtoms(Span span, Boundary before, int64_t budget, std::vector<Atom>& atoms) const {
+    span = Trim(text_, span);
+    if (span.size() == 0) return;
+    const int64_t cost = Cost(span);
+    size_t middle = span.begin + span.size() / 2;
+    while (middle > span.begin && IsContinuation(text_[middle])) --middle;
+    if (cost <= budget || middle == span.begin) {
+      atoms.push_back({span, before, cost});
+      return;
+    }
+    const size_t quarter = span.size() / 4;
+    for (const char separator : {'\n', ' ', '\t'}) {
+      const size_t left = text_.rfind(separator, middle), right = text_.find(separator, middle);
+      const bool left_near = left != std::string_view::npos && left >= span.begin + quarter;
+      const bool right_near = right != std::string_view::npos && right < span.end - quarter;
+      if (!left_near && !right_near) continue;
+      middle = left_near && (!right_near || middle - left <= right - middle) ? left : right;
+      break;
+    }
+    AddAtoms({span.begin, middle}, before, budget, atoms);
+    AddAtoms({middle, span.end}, kInside, budget, atoms);
+  }
+
+  absl::Status CutSection(Span section, const std::vector<std::string>& headings) {
+    const bool titled = !headings.empty() && headings.front() == document_.title;
+    const std::string heading_path = absl::StrJoin(headings.begin() + (titled ? 1 : 0), headings.end(), " > ");
+    const std::string prefix = Prefix(heading_path);
+    const int64_t budget = std::max<int64_t>(1, limit_ - (prefix.empty() ? controls_ : embedder_.count_tokens(prefix)));
+
+    std::vector<Atom> atoms;
+    const std::string_view body = text_.substr(section.begin, section.size());
+    for (const Span& sentence : SplitSentences(body)) {
+      const std::string_view gap = atoms.empty() ? "" : text_.substr(atoms.back().span.end, section.begin + sentence.begin - atoms.back().span.end);
+      const auto breaks = std::count(gap.begin(), gap.end(), '\n');
+      AddAtoms({section.begin + sentence.begin, section.begin + sentence.end}, breaks > 1 ? kParagraph : breaks == 1 ? kLine : kSentence, budget, atoms);
+    }
+
+    size_t first = 0;    // of the chunk being made
+    size_t covered = 0;  // atoms before this one are in some chunk
+    while (covered < atoms.size()) {
+      // Overlap gives way when it would keep the next atom out.
+      int64_t cost = 0;
+      for (size_t i = first; i <= covered; ++i) cost += atoms[i].cost;
+      while (first < covered && cost > budget) cost -= atoms[first++].cost;
+      size_t end = covered + 1;
+      while (end < atoms.size() && cost + atoms[end].cost <= budget) cost += atoms[end++].cost;
+      if (end < atoms.size()) end = BestBreak(atoms, first, covered, end, budget);
+      // Costs of parts need not add up to the cost of the whole.
+      while (Tokens(prefix, atoms, first, end) > limit_) {
+        if (end > covered + 1) {
+          --end;
+        } else if (first < covered) {
+          ++first;
+        } else {
+          std::vector<Atom> halves;
+          AddAtoms(atoms[first].span, atoms[first].before, atoms[first].cost / 2, halves);
+          if (halves.size() < 2) return absl::InvalidArgumentError(absl::StrCat(document_.path, ": one character takes more tokens than a chunk may have; raise target_tokens"));
+          atoms.erase(atoms.begin() + static_cast<ptrdiff_t>(first));
+          atoms.insert(atoms.begin() + static_cast<ptrdiff_t>(first), halves.begin(), halves.end());
+          end = first + 1;
+        }
+      }
+      chunks_.push_back({{atoms[first].span.begin, atoms[end - 1].span.end}, heading_path, prefix});
+      const int64_t allowed = static_cast<int64_t>(options_.overlap * static_cast<double>(budget));
+      int64_t repeated = 0;
+      size_t next = end;
+      while (next > first + 1 && repeated + atoms[next - 1].cost <= allowed) repeated += atoms[--next].cost;
+      first = next;
+      covered = end;
+    }
+    return absl::OkStatus();
+  }
+
+  // The last of the coarsest boundaries that leave the chunk at least half full.
+  size_t BestBreak(const std::vector<Atom>& atoms, size_t first, size_t covered, size_t end, int64_t budget) const {
+    int64_t cost = 0;
+    for (size_t i = first; i < end; ++i) cost += atoms[i].cost;
+    size_t best = end;
+    Boundary boundary = atoms[end].before;
+    for (size_t at = end - 1; at > covered; --at) {
+      cost -= atoms[at].cost;
+      if (cost * 2 < budget) break;
+      if (atoms[at].before > boundary) {
+        best = at;
+        boundary = atoms[at].before;
+      }
+    }
+    return best;
+  }
+
+  int64_t Tokens(const std::string& prefix, const std::vector<Atom>& atoms, size_t first, size_t end) const {
+    const Span span{atoms[first].span.begin, atoms[end - 1].span.end};
+    return embedder_.count_tokens(prefix + std::string(text_.substr(span.begin, span.size())));
+  }
+
+  const std::string_view text_;
+  const Document& document_;
+  const Embedder& embedder_;
+  const ChunkerOptions& options_;
+  const int64_t limit_;
+  const int64_t controls_;
+  std::vector<Chunk> chunks_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder, const ChunkerOptions& options) {
+  if (options.target_tokens < 16 || options.target_tokens > embedder.max_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("target_tokens is ", options.target_tokens, "; it must be 16 to ", embedder.max_tokens, ", what the embedder reads"));
+  }
+  if (!(options.overlap >= 0 && options.overlap <= 0.5)) return absl::InvalidArgumentError("overlap must be 0 to 0.5");
+  return Cutter(document, embedder, options).Cut();
+}
+
+std::string ChunkerVersion(const ChunkerOptions& options) {
+  return absl::StrCat("recursive/1 ", options.target_tokens, " ", options.overlap);
+}
+
+}  // namespace blazon::retrieval

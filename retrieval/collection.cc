@@ -1,0 +1,454 @@
+#include "retrieval/collection.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+#include <system_error>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "retrieval/collection_impl.h"
+#include "retrieval/document_loader.h"
+#include "retrieval/word_coverage.h"
+#include "retrieval/words.h"
+
+namespace blazon::retrieval {
+namespace {
+
+constexpr int kFormat = 1;
+constexpr double kRebuildDeadShare = 0.3;
+
+// A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are never used again.
+constexpr const char* kSchema[] = {
+    "CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL)",
+    "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT ROWID",
+    "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, path TEXT NOT NULL, "
+    "title TEXT NOT NULL, parser TEXT NOT NULL, encoding TEXT NOT NULL, digest TEXT NOT NULL, chunker TEXT NOT NULL, "
+    "chunks INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
+    "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (document, name)) WITHOUT ROWID",
+    "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT NULL, "
+    "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL)",
+    "CREATE INDEX chunks_by_document ON chunks (document)",
+    "CREATE INDEX chunks_by_segment ON chunks (segment)",
+    "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics 2')",
+};
+
+absl::Status SetManifest(Database& database, std::string_view key, std::string_view value) {
+  return database.Run("INSERT INTO manifest (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value);
+}
+
+absl::Status ReadOnly() { return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it"); }
+
+absl::Status CheckDocument(const Document& document) {
+  if (document.path.empty()) return absl::InvalidArgumentError("a document has no path");
+  for (const std::string* part : {&document.source, &document.path, &document.title, &document.text}) {
+    if (!IsValidUtf8(*part) || part->find('\0') != std::string::npos) {
+      return absl::InvalidArgumentError(absl::StrCat("document ", absl::CHexEscape(document.path), ": source, path, title and text must be UTF-8 without NUL"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key) {
+  Rows rows = database.Query("SELECT value FROM manifest WHERE key = ?", key);
+  const std::string value = rows.Next() ? rows.Text(0) : "";
+  if (!rows.status().ok()) return rows.status();
+  return value;
+}
+
+std::string DocumentId(const std::string& source, const std::string& path) {
+  return ContentDigest(source + '\0' + path).substr(0, 32);
+}
+
+std::optional<LockHolder> FindWriter(const std::filesystem::path& folder) { return LockFile::Find(folder / "lock"); }
+
+// --- opening ---
+
+absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create) const {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(database_file(), create, options_.sqlite_vfs);
+  if (!database.ok()) return database.status();
+  for (const char* setting : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA cell_size_check = ON", "PRAGMA trusted_schema = OFF"}) {
+    if (absl::Status status = (*database)->Run(setting); !status.ok()) return status;
+  }
+  if (absl::Status status = RegisterWordCoverage(**database); !status.ok()) return status;
+  return database;
+}
+
+absl::Status Collection::Impl::CheckManifest(Database& database) const {
+  absl::StatusOr<std::string> format = ManifestValue(database, "format");
+  if (!format.ok()) return format.status();
+  if (*format != absl::StrCat(kFormat)) {
+    return absl::FailedPreconditionError(absl::StrCat(folder_.string(), " has collection format '", *format, "'; this program reads format ", kFormat));
+  }
+  absl::StatusOr<std::string> fingerprint = ManifestValue(database, "embedder");
+  if (!fingerprint.ok()) return fingerprint.status();
+  if (options_.embedder.embed && !fingerprint->empty() && *fingerprint != options_.embedder.fingerprint) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder_.string(), " was built with embedder ", *fingerprint, ", not with ", options_.embedder.fingerprint,
+        "; open it with that one, or embed its documents again: blazon index add --collection NEW_FOLDER PATH..."));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Collection::Impl::OpenDatabase() {
+  std::error_code error;
+  const bool exists = std::filesystem::exists(database_file(), error);
+  const bool writing = options_.mode == OpenMode::kWrite;
+  if (!exists && !(writing && options_.create)) {
+    return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string(), "; blazon index add --collection ", folder_.string(), " PATH... makes one"));
+  }
+  if (!exists) {
+    std::filesystem::create_directories(folder_, error);
+    if (error) return FileError("create", folder_, error.value());
+  }
+  if (writing) {
+    absl::StatusOr<std::unique_ptr<LockFile>> lock = LockFile::Acquire(folder_ / "lock", options_.holder);
+    if (!lock.ok()) return lock.status();
+    lock_ = std::move(*lock);
+  }
+  absl::StatusOr<std::unique_ptr<Database>> connection = Connect(writing && options_.create);
+  if (!connection.ok()) return connection.status();
+  Database& database = **connection;
+  if (writing) {  // a crash may have left an empty database
+    Transaction transaction(database, Transaction::Kind::kWrite);
+    if (!transaction.status().ok()) return transaction.status();
+    bool made = false;
+    {
+      Rows rows = database.Query("SELECT 1 FROM sqlite_schema WHERE name = 'manifest'");
+      made = rows.Next();
+      if (!rows.status().ok()) return rows.status();
+    }
+    if (!made) {
+      if (!options_.create) return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string()));
+      for (const char* statement : kSchema) {
+        if (absl::Status status = database.Run(statement); !status.ok()) return status;
+      }
+      if (absl::Status status = SetManifest(database, "format", absl::StrCat(kFormat)); !status.ok()) return status;
+      if (absl::Status status = SetManifest(database, "generation", "0"); !status.ok()) return status;
+      if (absl::Status status = transaction.Commit(); !status.ok()) return status;
+    }
+  }
+  if (absl::Status status = CheckManifest(database); !status.ok()) return status;
+  if (writing) {
+    writer_ = std::move(*connection);
+    if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
+    Transaction transaction(*writer_, Transaction::Kind::kRead);
+    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok()) return view.status();
+    // The log exists by now; its name must be as durable as what is written to it.
+    return files_->SyncFolder(folder_);
+  }
+  idle_readers_.push_back(std::move(*connection));
+  return absl::OkStatus();
+}
+
+absl::Status Collection::Impl::RemoveOrphans() {
+  absl::StatusOr<std::string> next = ManifestValue(*writer_, "next_segment");
+  if (!next.ok()) return next.status();
+  (void)absl::SimpleAtoi(*next, &next_segment_);
+  std::set<std::string> named;
+  Rows rows = writer_->Query("SELECT number FROM segments");
+  while (rows.Next()) named.insert(Segment::FileName(rows.Int(0)));
+  if (!rows.status().ok()) return rows.status();
+  std::error_code error;
+  std::vector<std::filesystem::path> orphans;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, "segment-") && (absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp")) && !named.contains(name)) {
+      orphans.push_back(entry.path());
+    }
+  }
+  if (error) return FileError("list", folder_, error.value());
+  for (const std::filesystem::path& orphan : orphans) {
+    if (absl::Status status = files_->Remove(orphan); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Collection::Impl>> Collection::Impl::Open(const std::filesystem::path& folder, CollectionOptions options) {
+  if (options.embedder.embed && (options.embedder.dimension <= 0 || options.embedder.fingerprint.empty() || !options.embedder.count_tokens)) {
+    return absl::InvalidArgumentError("the embedder lacks its dimension, fingerprint or token counter");
+  }
+  if (options.embed_batch < 1) return absl::InvalidArgumentError("embed_batch must be at least 1");
+  std::unique_ptr<Impl> impl(new Impl(folder, std::move(options)));
+  impl->files_ = impl->options_.files ? impl->options_.files : &impl->real_files_;
+  if (absl::Status status = impl->OpenDatabase(); !status.ok()) return status;
+  return impl;
+}
+
+// --- changing ---
+
+absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<std::string>& texts) const {
+  const size_t dimension = static_cast<size_t>(options_.embedder.dimension);
+  std::vector<size_t> order(texts.size());
+  std::iota(order.begin(), order.end(), 0);
+  // Texts of like length together, so that a batch is padded little.
+  std::sort(order.begin(), order.end(), [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
+  std::vector<float> vectors(texts.size() * dimension);
+  std::vector<std::string> batch;
+  for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
+    batch.clear();
+    for (size_t i = begin; i < order.size() && batch.size() < static_cast<size_t>(options_.embed_batch); ++i) batch.push_back(texts[order[i]]);
+    absl::StatusOr<std::vector<float>> rows = options_.embedder.embed(batch);
+    if (!rows.ok()) return rows.status();
+    if (rows->size() != batch.size() * dimension) {
+      return absl::InternalError(absl::StrCat("the embedder returned ", rows->size(), " numbers for ", batch.size(), " texts of dimension ", dimension));
+    }
+    for (size_t i = 0; i < batch.size(); ++i) {
+      const float* row = rows->data() + i * dimension;
+      const double norm = std::inner_product(row, row + dimension, row, 0.0);
+      if (!(std::abs(norm - 1) < 1e-2)) return absl::InternalError("the embedder returned a vector that is not of unit length");
+      std::copy(row, row + dimension, vectors.begin() + static_cast<ptrdiff_t>(order[begin + i] * dimension));
+    }
+  }
+  return vectors;
+}
+
+absl::StatusOr<Collection::Impl::Change> Collection::Impl::StartChange() {
+  absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_);
+  if (!view.ok()) return view.status();
+  Change change;
+  change.view = std::move(*view);
+  change.segment_number = next_segment_++;
+  return change;
+}
+
+absl::Status Collection::Impl::RemoveDocument(int64_t key, Change& change) {
+  std::vector<std::pair<int64_t, int64_t>> chunks;  // id, segment
+  {
+    Rows rows = writer_->Query("SELECT id, segment FROM chunks WHERE document = ?", key);
+    while (rows.Next()) chunks.emplace_back(rows.Int(0), rows.Int(1));
+    if (!rows.status().ok()) return rows.status();
+  }
+  for (const auto& [id, segment] : chunks) {
+    if (absl::Status status = writer_->Run("INSERT INTO tombstones (segment, chunk) VALUES (?, ?)", segment, id); !status.ok()) return status;
+    if (absl::Status status = writer_->Run("DELETE FROM chunk_words WHERE rowid = ?", id); !status.ok()) return status;
+    ++change.newly_dead[segment];
+  }
+  for (const char* statement : {"DELETE FROM chunks WHERE document = ?", "DELETE FROM document_metadata WHERE document = ?", "DELETE FROM documents WHERE key = ?"}) {
+    if (absl::Status status = writer_->Run(statement, key); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const Document> documents) {
+  if (options_.mode != OpenMode::kWrite) return ReadOnly();
+  if (!options_.embedder.embed) return absl::FailedPreconditionError("the collection was opened without an embedder; nothing can be added");
+  const std::lock_guard<std::mutex> lock(write_mutex_);
+  const std::string chunker = ChunkerVersion(options_.chunker);
+
+  struct Pending {
+    const Document* document;
+    std::string id, digest;
+    int64_t old_key = -1;
+    std::vector<Chunk> chunks = {};
+  };
+  std::vector<PutOutcome> outcomes;
+  std::vector<Pending> pending;
+  std::vector<std::string> texts;
+  std::set<std::string> ids;
+  for (const Document& document : documents) {
+    if (absl::Status status = CheckDocument(document); !status.ok()) return status;
+    Pending next{&document, DocumentId(document.source, document.path), document.content_digest};
+    if (next.digest.empty()) next.digest = ContentDigest(document.text);
+    if (!ids.insert(next.id).second) return absl::InvalidArgumentError(absl::StrCat("document ", document.path, " is given twice"));
+    bool unchanged = false;
+    {
+      Rows rows = writer_->Query("SELECT key, title, digest, parser, chunker FROM documents WHERE id = ?", next.id);
+      if (rows.Next()) {
+        next.old_key = rows.Int(0);
+        unchanged = rows.Text(1) == document.title && rows.Text(2) == next.digest && rows.Text(3) == document.parser && rows.Text(4) == chunker;
+      }
+      if (!rows.status().ok()) return rows.status();
+    }
+    if (unchanged) {
+      std::map<std::string, std::string> metadata;
+      Rows rows = writer_->Query("SELECT name, value FROM document_metadata WHERE document = ?", next.old_key);
+      while (rows.Next()) metadata[rows.Text(0)] = rows.Text(1);
+      if (!rows.status().ok()) return rows.status();
+      unchanged = metadata == document.metadata;
+    }
+    outcomes.push_back(unchanged ? PutOutcome::kUnchanged : next.old_key >= 0 ? PutOutcome::kReplaced : PutOutcome::kAdded);
+    if (unchanged) continue;
+    absl::StatusOr<std::vector<Chunk>> chunks = ChunkDocument(document, options_.embedder, options_.chunker);
+    if (!chunks.ok()) return chunks.status();
+    next.chunks = std::move(*chunks);
+    for (const Chunk& chunk : next.chunks) {
+      texts.push_back(chunk.prefix + document.text.substr(chunk.span.begin, chunk.span.size()));
+    }
+    pending.push_back(std::move(next));
+  }
+  if (pending.empty()) return outcomes;
+  absl::StatusOr<std::vector<float>> vectors = EmbedAll(texts);
+  if (!vectors.ok()) return vectors.status();
+
+  Transaction transaction(*writer_, Transaction::Kind::kWrite);
+  if (!transaction.status().ok()) return transaction.status();
+  absl::StatusOr<Change> started = StartChange();
+  if (!started.ok()) return started.status();
+  Change& change = *started;
+  const float* vector = vectors->data();
+  for (const Pending& next : pending) {
+    const Document& document = *next.document;
+    if (next.old_key >= 0) {
+      if (absl::Status status = RemoveDocument(next.old_key, change); !status.ok()) return status;
+    }
+    absl::Status status = writer_->Run(
+        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest, chunker, next.chunks.size(), document.text);
+    if (!status.ok()) return status;
+    const int64_t key = writer_->LastRowId();
+    for (const auto& [name, value] : document.metadata) {
+      status = writer_->Run("INSERT INTO document_metadata (document, name, value) VALUES (?, ?, ?)", key, name, value);
+      if (!status.ok()) return status;
+    }
+    for (const Chunk& chunk : next.chunks) {
+      status = writer_->Run("INSERT INTO chunks (document, span_begin, span_end, line, segment) VALUES (?, ?, ?, ?, ?)", key, chunk.span.begin,
+                            chunk.span.end, document.Line(chunk.span.begin), change.segment_number);
+      if (!status.ok()) return status;
+      const int64_t chunk_id = writer_->LastRowId();
+      status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id, document.title, chunk.heading_path,
+                            std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
+      if (!status.ok()) return status;
+      change.added.emplace_back(chunk_id, vector);
+      vector += options_.embedder.dimension;
+    }
+  }
+  if (absl::Status status = CommitChange(transaction, change); !status.ok()) return status;
+  return outcomes;
+}
+
+absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> document_ids) {
+  if (options_.mode != OpenMode::kWrite) return ReadOnly();
+  const std::lock_guard<std::mutex> lock(write_mutex_);
+  Transaction transaction(*writer_, Transaction::Kind::kWrite);
+  if (!transaction.status().ok()) return transaction.status();
+  absl::StatusOr<Change> started = StartChange();
+  if (!started.ok()) return started.status();
+  Change& change = *started;
+  int64_t removed = 0;
+  for (const std::string& id : document_ids) {
+    int64_t key = -1;
+    {
+      Rows rows = writer_->Query("SELECT key FROM documents WHERE id = ?", id);
+      if (rows.Next()) key = rows.Int(0);
+      if (!rows.status().ok()) return rows.status();
+    }
+    if (key < 0) continue;
+    if (absl::Status status = RemoveDocument(key, change); !status.ok()) return status;
+    ++removed;
+  }
+  if (removed == 0) return 0;
+  if (absl::Status status = CommitChange(transaction, change); !status.ok()) return status;
+  return removed;
+}
+
+// New vectors go into one new segment, together with the live ones of segments that are mostly small or dead: each change takes in the
+// segments that are no larger than what it has gathered so far, so their number stays logarithmic and a vector is rewritten
+// O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980).
+absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Change& change) {
+  const View& view = *change.view;
+  struct Old {
+    int64_t number, live, total;
+  };
+  std::vector<Old> kept;
+  std::set<int64_t> absorbed;
+  int64_t gathered = static_cast<int64_t>(change.added.size());
+  for (const auto& [number, entry] : view.segments) {
+    const auto dying = change.newly_dead.find(number);
+    const int64_t total = entry.segment->size();
+    const int64_t live = entry.live_count - (dying == change.newly_dead.end() ? 0 : dying->second);
+    if (static_cast<double>(total - live) > kRebuildDeadShare * static_cast<double>(total)) {
+      absorbed.insert(number);
+      gathered += live;
+    } else {
+      kept.push_back({number, live, total});
+    }
+  }
+  std::sort(kept.begin(), kept.end(), [](const Old& a, const Old& b) { return std::pair(a.live, a.number) < std::pair(b.live, b.number); });
+  for (const Old& old : kept) {
+    if (old.live > gathered) break;
+    absorbed.insert(old.number);
+    gathered += old.live;
+  }
+
+  // Rows of absorbed segments that still have a chunk move; `added` has larger ids than any of them.
+  std::vector<std::pair<int64_t, const float*>> rows;
+  for (const int64_t number : absorbed) {
+    const Segment& segment = *view.segments.at(number).segment;
+    Rows moving = writer_->Query("SELECT id FROM chunks WHERE segment = ?", number);
+    while (moving.Next()) {
+      const int64_t row = segment.Find(moving.Int(0));
+      if (row < 0) return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ", moving.Int(0), "; index the documents again into a new folder"));
+      rows.emplace_back(moving.Int(0), segment.vector(row));
+    }
+    if (!moving.status().ok()) return moving.status();
+  }
+  for (const int64_t number : absorbed) {
+    if (absl::Status status = writer_->Run("UPDATE chunks SET segment = ? WHERE segment = ?", change.segment_number, number); !status.ok()) return status;
+    if (absl::Status status = writer_->Run("DELETE FROM tombstones WHERE segment = ?", number); !status.ok()) return status;
+    if (absl::Status status = writer_->Run("DELETE FROM segments WHERE number = ?", number); !status.ok()) return status;
+  }
+  std::sort(rows.begin(), rows.end());
+  rows.insert(rows.end(), change.added.begin(), change.added.end());
+
+  std::shared_ptr<const Segment> fresh;
+  if (!rows.empty()) {
+    const size_t dimension = static_cast<size_t>(options_.embedder.embed ? options_.embedder.dimension : view.segments.begin()->second.segment->dimension());
+    std::vector<int64_t> ids;
+    std::vector<float> vectors;
+    vectors.reserve(rows.size() * dimension);
+    for (const auto& [id, vector] : rows) {
+      ids.push_back(id);
+      vectors.insert(vectors.end(), vector, vector + dimension);
+    }
+    fresh = std::make_shared<Segment>(change.segment_number, static_cast<int64_t>(dimension), std::move(ids), vectors);
+    absl::StatusOr<std::string> checksum = fresh->Write(folder_, *files_);
+    if (!checksum.ok()) return checksum.status();
+    absl::Status status = writer_->Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)", change.segment_number, fresh->size(), Blob{*checksum});
+    if (status.ok() && options_.embedder.embed) status = SetManifest(*writer_, "embedder", options_.embedder.fingerprint);
+    if (status.ok()) status = SetManifest(*writer_, "dimension", absl::StrCat(dimension));
+    if (!status.ok()) return status;
+  }
+  absl::Status status = SetManifest(*writer_, "next_segment", absl::StrCat(next_segment_));
+  if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(view.generation + 1));
+  if (status.ok()) status = transaction.Commit();
+  if (!status.ok()) return status;  // the new file stays for the next opening to judge: a failed commit may yet be found in the log
+
+  for (const int64_t number : absorbed) files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();  // else an orphan
+  Transaction reading(*writer_, Transaction::Kind::kRead);
+  ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
+  return absl::OkStatus();
+}
+
+// --- the public class ---
+
+Collection::Collection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Collection::~Collection() = default;
+
+absl::StatusOr<std::unique_ptr<Collection>> Collection::Open(const std::filesystem::path& folder, CollectionOptions options) {
+  absl::StatusOr<std::unique_ptr<Impl>> impl = Impl::Open(folder, std::move(options));
+  if (!impl.ok()) return impl.status();
+  return std::unique_ptr<Collection>(new Collection(std::move(*impl)));
+}
+absl::StatusOr<std::vector<PutOutcome>> Collection::Put(absl::Span<const Document> documents) { return impl_->Put(documents); }
+absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) { return impl_->Delete(document_ids); }
+absl::StatusOr<std::vector<ScoredChunk>> Collection::Search(const Query& query) const { return impl_->Search(query); }
+absl::StatusOr<Document> Collection::Get(const std::string& document_id) const { return impl_->Get(document_id); }
+absl::StatusOr<DocumentPage> Collection::List(int64_t page_size, const std::string& page_token, const Filter& filter) const {
+  return impl_->List(page_size, page_token, filter);
+}
+absl::StatusOr<bool> Collection::IsCurrent(const std::string& source, const std::string& path, const std::string& content_digest,
+                                           const std::string& parser) const {
+  return impl_->IsCurrent(source, path, content_digest, parser);
+}
+absl::StatusOr<CollectionStats> Collection::Stats() const { return impl_->Stats(); }
+absl::Status Collection::Verify() const { return impl_->Verify(); }
+const std::filesystem::path& Collection::folder() const { return impl_->folder(); }
+
+}  // namespace blazon::retrieval

@@ -1,0 +1,107 @@
+// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc (read),
+// collection_verify.cc.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "retrieval/collection.h"
+#include "retrieval/lock_file.h"
+#include "retrieval/segment.h"
+#include "retrieval/sqlite.h"
+
+namespace blazon::retrieval {
+
+class Collection::Impl {
+ public:
+  static absl::StatusOr<std::unique_ptr<Impl>> Open(const std::filesystem::path& folder, CollectionOptions options);
+
+  absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
+  absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
+  absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
+  absl::StatusOr<Document> Get(const std::string& document_id) const;
+  absl::StatusOr<DocumentPage> List(int64_t page_size, const std::string& page_token, const Filter& filter) const;
+  absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& digest, const std::string& parser) const;
+  absl::StatusOr<CollectionStats> Stats() const;
+  absl::Status Verify() const;
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  struct LiveSegment {
+    std::shared_ptr<const Segment> segment;
+    std::vector<uint8_t> live;  // one bit a row
+    int64_t live_count = 0;
+  };
+  // The vectors of one generation.
+  struct View {
+    int64_t generation = -1;
+    std::map<int64_t, LiveSegment> segments;  // by number
+    int64_t live_count = 0;
+  };
+  // What a change does to chunks; filled while SQL runs, carried out by CommitChange.
+  struct Change {
+    std::shared_ptr<const View> view;                     // before the change
+    std::vector<std::pair<int64_t, const float*>> added;  // chunk id and vector, ids ascending
+    std::map<int64_t, int64_t> newly_dead;                // segment number -> chunks that die
+    int64_t segment_number = 0;                           // where `added` goes
+  };
+  // A read connection with an open read transaction, and the view of its generation when vectors are wanted.
+  class Reading;
+
+  Impl(std::filesystem::path folder, CollectionOptions options) : folder_(std::move(folder)), options_(std::move(options)) {}
+
+  absl::Status OpenDatabase();
+  absl::Status CheckManifest(Database& database) const;
+  absl::Status RemoveOrphans();
+  std::filesystem::path database_file() const { return folder_ / "collection.db"; }
+  absl::StatusOr<std::unique_ptr<Database>> Connect(bool create) const;
+
+  absl::StatusOr<std::vector<float>> EmbedAll(const std::vector<std::string>& texts) const;
+  // Starts a change: the transaction must be open and untouched.
+  absl::StatusOr<Change> StartChange();
+  absl::Status RemoveDocument(int64_t key, Change& change);
+  absl::Status CommitChange(Transaction& transaction, const Change& change);
+
+  // The view of the generation that `database`'s transaction sees.
+  absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database, std::shared_ptr<const Segment> fresh = nullptr) const;
+
+  const std::filesystem::path folder_;
+  const CollectionOptions options_;
+  Files real_files_;
+  Files* files_ = nullptr;
+  std::unique_ptr<LockFile> lock_;
+
+  std::mutex write_mutex_;                 // guards the next two
+  std::unique_ptr<Database> writer_;
+  int64_t next_segment_ = 1;               // never given twice, not even after a failed commit: its pages may still come back from the log
+
+  mutable std::mutex view_mutex_;
+  mutable std::shared_ptr<const View> view_;
+  mutable std::mutex readers_mutex_;
+  mutable std::vector<std::unique_ptr<Database>> idle_readers_;
+};
+
+class Collection::Impl::Reading {
+ public:
+  // Starts to read; with `vectors`, view() is that of the transaction's generation.
+  static absl::StatusOr<std::unique_ptr<Reading>> Start(const Impl& impl, bool vectors);
+  ~Reading();
+  Database& database() { return *database_; }
+  const View& view() const { return *view_; }
+
+ private:
+  explicit Reading(const Impl& impl) : impl_(impl) {}
+  const Impl& impl_;
+  std::unique_ptr<Database> database_;
+  std::unique_ptr<Transaction> transaction_;
+  std::shared_ptr<const View> view_;
+};
+
+// The value of a manifest row, empty when there is none.
+absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);
+
+}  // namespace blazon::retrieval

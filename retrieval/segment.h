@@ -1,0 +1,59 @@
+// An immutable set of vectors with the ids of their chunks: one file, checked whole before it is used.
+//
+// File, little-endian: 64 bytes of header (magic "BLZNVEC1", u32 format version, u32 dimension, u64 count, u64 segment number, 16 bytes
+// zero, 16 bytes checksum), count ids (i64, ascending), count x dimension floats. The checksum is XXH3-128 of all bytes but itself.
+//
+// Thread safety: a segment is const.
+#pragma once
+
+#include <faiss/IndexFlat.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "retrieval/files.h"
+
+namespace blazon::retrieval {
+
+class Segment {
+ public:
+  struct Hit {
+    int64_t row;
+    float cosine;
+  };
+
+  // ids ascending; vectors: ids.size() * dimension floats.
+  Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, absl::Span<const float> vectors);
+
+  // Writes the segment into `folder` under its name, durable when it returns; returns the checksum.
+  absl::StatusOr<std::string> Write(const std::filesystem::path& folder, Files& files) const;
+
+  // kDataLoss: the file is not, byte for byte, the one with this checksum. kNotFound: there is none.
+  static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& folder, int64_t number, int64_t dimension,
+                                                             const std::string& checksum);
+
+  static std::string FileName(int64_t number);
+
+  int64_t number() const { return number_; }
+  int64_t size() const { return static_cast<int64_t>(ids_.size()); }
+  int64_t dimension() const { return index_.d; }
+  absl::Span<const int64_t> ids() const { return ids_; }
+  const float* vector(int64_t row) const { return index_.get_xb() + row * index_.d; }  // [dimension]
+  int64_t Find(int64_t id) const;  // the row of an id, -1 when it has none
+
+  // The `count` best rows among those whose bit is set in `allowed` (one bit a row), best first; fewer only when fewer are allowed.
+  absl::StatusOr<std::vector<Hit>> Search(const float* query, int64_t count, absl::Span<const uint8_t> allowed) const;
+
+ private:
+  Segment(int64_t number, int64_t dimension) : number_(number), index_(dimension) {}
+  int64_t number_;
+  std::vector<int64_t> ids_;
+  faiss::IndexFlatIP index_;
+};
+
+}  // namespace blazon::retrieval
