@@ -29,7 +29,7 @@ struct SchedulerOptions {
   int64_t max_sequences = 16;       // in the running batch
   int64_t max_queued = 256;         // beyond it Submit refuses
   int64_t prefill_chunk = 256;      // prompt tokens read in one step, over all sequences; bounds how long a step takes
-  std::vector<TokenId> end_tokens;  // end of text
+  std::vector<TokenId> end_tokens = {};  // end of text
 };
 
 struct GenerationRequest {

@@ -1,0 +1,183 @@
+// The sampler against transformers' processors (goldens), and its randomness.
+#include "language/sampler.h"
+
+#include <ATen/ops/from_blob.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace blazon::language {
+namespace {
+
+const char kRemedy[] = "; goldens are made by: python tests/reference/sampler_goldens.py";
+
+at::Tensor Logits(std::vector<float>& values) { return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat); }
+
+GenerationOptions FromJson(const nlohmann::json& json) {
+  GenerationOptions options;
+  options.temperature = json.value("temperature", 1.0);
+  options.top_k = json.value("top_k", 0);
+  options.top_p = json.value("top_p", 1.0);
+  options.min_p = json.value("min_p", 0.0);
+  options.repetition_penalty = json.value("repetition_penalty", 1.0);
+  options.no_repeat_ngram_size = json.value("no_repeat_ngram_size", 0);
+  return options;
+}
+
+TEST(SamplerTest, DistributionsAreThoseOfTransformers) {
+  std::ifstream file(absl::StrCat(BLAZON_SOURCE_DIR, "/tests/goldens/sampler.json"));
+  ASSERT_TRUE(file) << kRemedy;
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  auto logits = golden["logits"].get<std::vector<float>>();
+  const auto history = golden["history"].get<std::vector<TokenId>>();
+  ASSERT_GE(golden["rows"].size(), 10u);
+  for (const nlohmann::json& row : golden["rows"]) {
+    const Sampler sampler(FromJson(row["options"]), 1, history);
+    std::vector<double> probabilities(logits.size(), 0.0);
+    double total = 0;
+    for (const auto& [weight, id] : sampler.Distribution(Logits(logits))) {
+      probabilities[id] = weight;
+      total += weight;
+    }
+    for (size_t id = 0; id < logits.size(); ++id) {
+      const double expected = row["probabilities"][id];
+      EXPECT_EQ(probabilities[id] > 0, expected > 0) << row["options"] << " token " << id << kRemedy;
+      EXPECT_NEAR(probabilities[id] / total, expected, 1e-5) << row["options"] << " token " << id << kRemedy;
+    }
+  }
+}
+
+// Presence and frequency penalties count the output alone: score - presence - frequency * times.
+TEST(SamplerTest, PresenceAndFrequencyCountTheOutput) {
+  GenerationOptions options;
+  options.presence_penalty = 0.5;
+  options.frequency_penalty = 0.25;
+  std::vector<float> logits = {0.0f, 1.0f, 0.3f};
+  Sampler sampler(options, 1, /*prompt=*/{1, 1, 1});
+  EXPECT_EQ(sampler.Sample(Logits(logits))->id, 1);  // 1.0: the prompt does not count
+  EXPECT_EQ(sampler.Sample(Logits(logits))->id, 2);  // 1.0 - 0.75 = 0.25 < 0.3
+  EXPECT_EQ(sampler.Sample(Logits(logits))->id, 1);  // 0.3 - 0.75 < 0.25
+  EXPECT_EQ(sampler.Sample(Logits(logits))->id, 0);  // 1.0 - 1.0 = 0, equal to token 0: the lower id is better
+}
+
+TEST(SamplerTest, ImageTokensBreakNgramsAndGetNoPenalty) {
+  GenerationOptions options;
+  options.no_repeat_ngram_size = 2;
+  options.repetition_penalty = 2;
+  std::vector<float> logits = {1.0f, 0.0f};
+  Sampler sampler(options, 1, /*prompt=*/{1, -1, 0, 1});  // after 1 came an image token, not 0
+  EXPECT_EQ(sampler.Sample(Logits(logits))->id, 0);
+}
+
+TEST(SamplerTest, DrawsFollowTheDistributionAndTheSeed) {
+  GenerationOptions options;
+  options.temperature = 1.0;
+  std::vector<float> logits = {std::log(0.1f), std::log(0.2f), std::log(0.7f)};
+  Sampler one(options, 42, {}), same(options, 42, {}), other(options, 43, {});
+  std::map<TokenId, int> count;
+  int differ = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const TokenId id = one.Sample(Logits(logits))->id;
+    ++count[id];
+    ASSERT_EQ(same.Sample(Logits(logits))->id, id);
+    differ += other.Sample(Logits(logits))->id != id;
+  }
+  EXPECT_NEAR(count[0], 2000, 200);  // 4.7 standard deviations
+  EXPECT_NEAR(count[1], 4000, 270);
+  EXPECT_NEAR(count[2], 14000, 310);
+  EXPECT_GT(differ, 1000);
+}
+
+TEST(SamplerTest, TopPBeyondTheFirstSortedCandidatesKeepsTheRightOnes) {
+  GenerationOptions options;
+  options.temperature = 1.0;
+  options.top_p = 0.5;
+  std::vector<float> logits(5000);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = 1e-4f * static_cast<float>(i * 7919 % logits.size());  // nearly flat
+  const auto kept = Sampler(options, 1, {}).Distribution(Logits(logits));
+  double mass = 0, total = 0, least = std::numeric_limits<double>::infinity();
+  for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+  for (const auto& [weight, id] : kept) {
+    mass += std::exp(static_cast<double>(logits[id]));
+    least = std::min<double>(least, logits[id]);
+  }
+  EXPECT_GE(mass, 0.5 * total * (1 - 1e-5));
+  EXPECT_LE(mass - std::exp(least), 0.5 * total * (1 + 1e-5));
+  EXPECT_EQ(static_cast<size_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x >= least; })), kept.size());
+}
+
+TEST(SamplerTest, LogprobsAreThoseOfTheModel) {
+  GenerationOptions options;
+  options.temperature = 0.5;  // leaves logprobs as they are
+  options.top_k = 1;
+  options.top_logprobs = 2;
+  std::vector<float> logits = {std::log(0.5f), std::log(0.125f), std::log(0.375f)};
+  const auto choice = Sampler(options, 7, {}).Sample(Logits(logits));
+  ASSERT_TRUE(choice.ok());
+  EXPECT_EQ(choice->id, 0);
+  EXPECT_NEAR(choice->logprob, std::log(0.5), 1e-6);
+  ASSERT_EQ(choice->top.size(), 2u);
+  EXPECT_EQ(choice->top[1].first, 2);
+  EXPECT_NEAR(choice->top[1].second, std::log(0.375), 1e-6);
+}
+
+TEST(SamplerTest, DamagedLogitsAreAnError) {
+  std::vector<float> logits = {0.0f, std::numeric_limits<float>::quiet_NaN()};
+  EXPECT_EQ(Sampler({}, 1, {}).Sample(Logits(logits)).status().code(), absl::StatusCode::kInternal);
+}
+
+TEST(SamplerTest, EveryOptionOutOfRangeIsNamedWithItsValueAndRange) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  const auto message = [](const auto& change) {
+    GenerationOptions options;
+    change(options);
+    const absl::Status status = Validate(options, /*vocabulary_size=*/100, /*context_length=*/64);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  using Options = GenerationOptions;
+  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 0; }), "max_new_tokens is 0; it must be 1 to 64, the model's context");
+  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 65; }), "max_new_tokens is 65; it must be 1 to 64, the model's context");
+  const auto with_limit = [&](const auto& change) {  // the default of max_new_tokens is above this small context
+    return message([&](Options& o) { o.max_new_tokens = 8; change(o); });
+  };
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = -1; }), "temperature is -1; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 0.001; }), "temperature is 0.001; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 11; }), "temperature is 11; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = kNan; }), "temperature is nan; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_k = -1; }), "top_k is -1; it must be 0 (off) or 1 to 100, the model's vocabulary");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_k = 101; }), "top_k is 101; it must be 0 (off) or 1 to 100, the model's vocabulary");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_p = 0; }), "top_p is 0; it must be above 0 and at most 1 (off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_p = 1.5; }), "top_p is 1.5; it must be above 0 and at most 1 (off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_p = kNan; }), "top_p is nan; it must be above 0 and at most 1 (off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.min_p = -0.5; }), "min_p is -0.5; it must be at least 0 (off) and below 1");
+  EXPECT_EQ(with_limit([](Options& o) { o.min_p = 1; }), "min_p is 1; it must be at least 0 (off) and below 1");
+  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 0; }), "repetition_penalty is 0; it must be 0.1 to 10 (1: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 11; }), "repetition_penalty is 11; it must be 0.1 to 10 (1: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.presence_penalty = 2.5; }), "presence_penalty is 2.5; it must be -2 to 2 (0: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.frequency_penalty = -3; }), "frequency_penalty is -3; it must be -2 to 2 (0: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = -1; }), "no_repeat_ngram_size is -1; it must be 0 (off) to 64");
+  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = 65; }), "no_repeat_ngram_size is 65; it must be 0 (off) to 64");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop.assign(17, "x"); }), "stop has 17 strings; it may have 16");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop = {"x", ""}; }), "stop[1] has 0 bytes; it must have 1 to 256");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop = {std::string(257, 'x')}; }), "stop[0] has 257 bytes; it must have 1 to 256");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop_token_ids = {100}; }), "stop_token_ids[0] is 100; it must be 0 to 99");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop_token_ids = {0, -1}; }), "stop_token_ids[1] is -1; it must be 0 to 99");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_logprobs = -2; }), "top_logprobs is -2; it must be -1 (none) or 0 to 20");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_logprobs = 21; }), "top_logprobs is 21; it must be -1 (none) or 0 to 20");
+  GenerationOptions good;
+  good.max_new_tokens = 64;
+  EXPECT_TRUE(Validate(good, 100, 64).ok());
+}
+
+}  // namespace
+}  // namespace blazon::language
