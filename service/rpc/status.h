@@ -7,23 +7,25 @@
 #include <grpcpp/support/status.h>
 
 #include <chrono>
-#include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace blazon::service::rpc {
 
-inline constexpr std::string_view kErrorDomain = "blazon.v1";
+inline constexpr char kErrorDomain[] = "blazon.v1";
 
 // Notes on a status which of our reasons it is (UPPER_SNAKE_CASE); the default is the name of its code.
-absl::Status WithReason(absl::Status status, std::string_view reason);
+absl::Status WithReason(absl::Status status, absl::string_view reason);
 // Notes which request field is to blame ("options.top_p").
-absl::Status WithField(absl::Status status, std::string_view field);
+absl::Status WithField(absl::Status status, absl::string_view field);
+// Whether WithField was called.
+bool BlamesField(const absl::Status& status);
 // Notes after how long a second try may succeed.
 absl::Status WithRetry(absl::Status status, std::chrono::milliseconds after);
 
 // kInvalidArgument for a field: "top_p: <what>", reason INVALID_FIELD.
-absl::Status FieldError(std::string_view field, std::string_view what);
+absl::Status FieldError(absl::string_view field, absl::string_view what);
 
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 grpc::Status ToGrpcStatus(const absl::Status& status);

@@ -1,0 +1,511 @@
+#include "service/rpc/convert.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "service/rpc/status.h"
+
+namespace blazon::service::rpc {
+namespace {
+
+constexpr size_t kMaxPromptBytes = 4u << 20;
+constexpr size_t kMaxInstructionBytes = 4096;
+constexpr size_t kMaxQuestionBytes = 8192;
+constexpr int kMaxMessages = 1024;
+constexpr int kMaxFilterIds = 1000;
+constexpr int kMaxStopTokens = 64;
+
+int32_t Int32(int64_t value) {
+  return static_cast<int32_t>(std::clamp<int64_t>(value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
+}
+
+// The bytes as text that a string field may hold: what is no whole character becomes U+FFFD.
+std::string ReadableText(const std::string& bytes) {
+  std::string text;
+  for (size_t i = 0; i < bytes.size();) {
+    const unsigned char lead = bytes[i];
+    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    bool whole = length > 0 && i + length <= bytes.size();
+    for (size_t k = 1; whole && k < length; ++k) whole = (static_cast<unsigned char>(bytes[i + k]) & 0xC0) == 0x80;
+    if (whole && length >= 3) {  // overlong forms, surrogates, above U+10FFFF
+      const unsigned char second = bytes[i + 1];
+      whole = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0) && !(lead == 0xF0 && second < 0x90) &&
+              !(lead == 0xF4 && second >= 0x90);
+    }
+    absl::StrAppend(&text, whole ? bytes.substr(i, length) : std::string("\xEF\xBF\xBD"));
+    i += whole ? length : 1;
+  }
+  return text;
+}
+
+absl::Status CheckLength(absl::string_view field, size_t bytes, size_t limit) {
+  if (bytes <= limit) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("has ", bytes, " bytes; the limit is ", limit, ". Give less."));
+}
+
+absl::StatusOr<std::string> JoinParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts, absl::string_view field) {
+  size_t bytes = 0;
+  for (const v1::Part& part : parts) bytes += part.text().size();
+  if (absl::Status status = CheckLength(field, bytes, kMaxPromptBytes); !status.ok()) return status;
+  std::string text;
+  for (int i = 0; i < parts.size(); ++i) {
+    if (parts[i].part_case() != v1::Part::kText) return FieldError(absl::StrCat(field, "[", i, "]"), "holds nothing; give it a text");
+    text += parts[i].text();
+  }
+  if (text.empty()) return FieldError(field, "is empty; give at least one character");
+  return text;
+}
+
+absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOptions& options, language::GenerationOptions defaults,
+                                                      const ModelStore& models) {
+  const ModelInfo model = models.Info(ModelRole::kLanguage);
+  absl::StatusOr<language::GenerationOptions> result = FromProto(options, std::move(defaults));
+  if (!result.ok() || !model.loaded) return result;
+  const absl::Status status = language::Validate(*result, model.vocabulary_size, model.context_length);
+  if (!status.ok()) return status;
+  return result;
+}
+
+template <typename Request>
+absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const ModelStore& models) {
+  if (absl::Status status = CheckModel(request.model(), ModelRole::kCaptioner, models); !status.ok()) return status;
+  if (request.image().data().empty()) return FieldError("image.data", "is empty; give the bytes of a JPEG, PNG, WebP or BMP file");
+  if (absl::Status status = CheckLength("instruction", request.instruction().size(), kMaxInstructionBytes); !status.ok()) return status;
+  CaptionRequest result;
+  auto options = ToOptions(request.options(), CaptionRequest::DefaultOptions(), models);
+  if (!options.ok()) return options.status();
+  result.options = *std::move(options);
+  result.image = request.image().data();
+  result.instruction = request.instruction();
+  return result;
+}
+
+template <typename Request>
+absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore& models) {
+  if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
+  if (request.question().empty()) return FieldError("question", "is empty; ask something");
+  if (absl::Status status = CheckLength("question", request.question().size(), kMaxQuestionBytes); !status.ok()) return status;
+  AskRequest result;
+  if (request.has_count()) result.count = request.count();
+  if (result.count < 1 || result.count > 50) return FieldError("count", absl::StrCat("is ", result.count, "; its range is 1 to 50"));
+  if (request.has_context_tokens()) result.context_tokens = request.context_tokens();
+  if (result.context_tokens < 16 || result.context_tokens > 4096) {
+    return FieldError("context_tokens", absl::StrCat("is ", result.context_tokens, "; its range is 16 to 4096"));
+  }
+  auto options = ToOptions(request.options(), AskRequest::DefaultOptions(), models);
+  if (!options.ok()) return options.status();
+  result.options = *std::move(options);
+  result.question = request.question();
+  result.extractive = request.extractive();
+  return result;
+}
+
+absl::string_view RoleName(v1::Role role) {
+  switch (role) {
+    case v1::ROLE_SYSTEM: return "system";
+    case v1::ROLE_USER: return "user";
+    case v1::ROLE_ASSISTANT: return "assistant";
+    default: return "";
+  }
+}
+
+absl::Status ToMessages(const v1::Chat& chat, std::vector<language::ChatMessage>& messages) {
+  if (chat.messages_size() < 1 || chat.messages_size() > kMaxMessages) {
+    return FieldError("chat.messages", absl::StrCat("has ", chat.messages_size(), " entries; its range is 1 to ", kMaxMessages));
+  }
+  for (int i = 0; i < chat.messages_size(); ++i) {
+    const std::string field = absl::StrCat("chat.messages[", i, "]");
+    const v1::Message& message = chat.messages(i);
+    const absl::string_view role = RoleName(message.role());
+    if (role.empty()) return FieldError(field + ".role", "is missing; say who speaks");
+    if (role == "system" && i > 0) return FieldError(field + ".role", "is the system's; only the first message may be");
+    auto text = JoinParts(message.parts(), field + ".parts");
+    if (!text.ok()) return text.status();
+    messages.push_back({std::string(role), *std::move(text)});
+  }
+  if (messages.back().role != "user") return FieldError("chat.messages", "ends with another's words; the last message must be the user's");
+  return absl::OkStatus();
+}
+
+template <typename Request>
+absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const ModelStore& models) {
+  if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
+  GenerateRequest result;
+  auto options = ToOptions(request.options(), {}, models);
+  if (!options.ok()) return options.status();
+  result.options = *std::move(options);
+  if (request.has_chat()) {
+    if (absl::Status status = ToMessages(request.chat(), result.messages); !status.ok()) return status;
+    return result;
+  }
+  if (!request.has_prompt()) return FieldError("prompt", "is missing, and so is chat; give one of them");
+  auto text = JoinParts(request.prompt().parts(), "prompt.parts");
+  if (!text.ok()) return text.status();
+  result.prompt = *std::move(text);
+  return result;
+}
+
+void Fill(v1::TokenLogprob& out, language::TokenId id, double logprob, std::string bytes) {
+  out.set_id(id);
+  out.set_logprob(logprob);
+  out.set_text(ReadableText(bytes));
+  out.set_bytes(std::move(bytes));
+}
+
+// What every reply with a generation tells about it; `Reply` is one of the *Response messages.
+template <typename Reply>
+void FillGeneration(Reply& reply, const language::GenerationResult& result, ModelStore& models, double waited_ms) {
+  TextGenerator generator(models);
+  const auto bytes = [&generator](language::TokenId id) { return generator.TokenBytes(id).value_or(""); };
+  reply.set_finish_reason(ToProto(result.finish_reason));
+  reply.set_mean_logprob(result.mean_logprob);
+  reply.set_seed(result.seed);
+  for (const language::TokenLogprob& token : result.logprobs) {
+    v1::TokenLogprob& out = *reply.add_logprobs();
+    Fill(out, token.id, token.logprob, bytes(token.id));
+    for (const auto& [id, logprob] : token.top) Fill(*out.add_top(), id, logprob, bytes(id));
+  }
+  v1::Usage& usage = *reply.mutable_usage();
+  usage.set_image_tokens(Int32(result.image_tokens));
+  usage.set_prompt_tokens(Int32(result.prompt_tokens));
+  usage.set_output_tokens(Int32(result.tokens.size()));
+  v1::Timings& timings = *reply.mutable_timings();
+  timings.set_queue_ms(result.queue_ms + waited_ms);
+  timings.set_prefill_ms(result.prefill_ms);
+  timings.set_generate_ms(result.generate_ms);
+}
+
+template <typename Reply>
+void FillEvidence(Reply& reply, const AnswerResult& result) {
+  reply.set_outcome(result.outcome == AnswerOutcome::kAnswered        ? v1::ANSWER_OUTCOME_ANSWERED
+                    : result.outcome == AnswerOutcome::kLowConfidence ? v1::ANSWER_OUTCOME_LOW_CONFIDENCE
+                                                                      : v1::ANSWER_OUTCOME_NO_ANSWER);
+  for (const retrieval::ScoredChunk& chunk : result.sources) *reply.add_sources() = ToProto(chunk);
+  for (const retrieval::ScoredChunk& chunk : result.dropped) *reply.add_dropped() = ToProto(chunk);
+  for (const SupportingSentence& sentence : result.sentences) {
+    v1::SupportingSentence& out = *reply.add_sentences();
+    out.set_source(Int32(sentence.source));
+    out.set_begin_byte(Int32(sentence.byte_begin));
+    out.set_end_byte(Int32(sentence.byte_end));
+    out.set_line(Int32(sentence.line));
+    out.set_text(sentence.text);
+    out.set_score(sentence.score);
+  }
+}
+
+}  // namespace
+
+std::string ToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  return status.ok() ? json : "{}";
+}
+
+absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOptions& options, language::GenerationOptions defaults) {
+  language::GenerationOptions result = std::move(defaults);
+  if (options.has_max_new_tokens()) result.max_new_tokens = options.max_new_tokens();
+  if (options.has_temperature()) result.temperature = options.temperature();
+  if (options.has_top_k()) result.top_k = options.top_k();
+  if (options.has_top_p()) result.top_p = options.top_p();
+  if (options.has_min_p()) result.min_p = options.min_p();
+  if (options.has_repetition_penalty()) result.repetition_penalty = options.repetition_penalty();
+  if (options.has_presence_penalty()) result.presence_penalty = options.presence_penalty();
+  if (options.has_frequency_penalty()) result.frequency_penalty = options.frequency_penalty();
+  if (options.has_no_repeat_ngram_size()) result.no_repeat_ngram_size = options.no_repeat_ngram_size();
+  if (options.has_seed()) result.seed = options.seed();
+  if (options.stop_size() > 0) result.stop.assign(options.stop().begin(), options.stop().end());
+  if (options.stop_token_ids_size() > kMaxStopTokens) {
+    return FieldError("options.stop_token_ids", absl::StrCat("has ", options.stop_token_ids_size(), " entries; the limit is ", kMaxStopTokens));
+  }
+  if (options.stop_token_ids_size() > 0) result.stop_token_ids.assign(options.stop_token_ids().begin(), options.stop_token_ids().end());
+  if (options.has_ignore_eos()) result.ignore_eos = options.ignore_eos();
+  if (options.has_top_logprobs()) {
+    result.top_logprobs = options.top_logprobs();
+    if (result.top_logprobs < 0) {  // -1 means "none" in the library; on the wire that is leaving it out
+      return FieldError("options.top_logprobs", absl::StrCat("is ", result.top_logprobs, "; its range is 0 to 20"));
+    }
+  }
+  constexpr int64_t kAny = std::numeric_limits<int32_t>::max();  // the model may not be loaded yet
+  if (absl::Status status = language::Validate(result, kAny, kAny); !status.ok()) return status;
+  return result;
+}
+
+v1::GenerationOptions ToProto(const language::GenerationOptions& options) {
+  v1::GenerationOptions result;
+  result.set_max_new_tokens(Int32(options.max_new_tokens));
+  result.set_temperature(options.temperature);
+  result.set_top_k(Int32(options.top_k));
+  result.set_top_p(options.top_p);
+  result.set_min_p(options.min_p);
+  result.set_repetition_penalty(options.repetition_penalty);
+  result.set_presence_penalty(options.presence_penalty);
+  result.set_frequency_penalty(options.frequency_penalty);
+  result.set_no_repeat_ngram_size(Int32(options.no_repeat_ngram_size));
+  if (options.seed.has_value()) result.set_seed(*options.seed);
+  result.mutable_stop()->Assign(options.stop.begin(), options.stop.end());
+  result.mutable_stop_token_ids()->Assign(options.stop_token_ids.begin(), options.stop_token_ids.end());
+  result.set_ignore_eos(options.ignore_eos);
+  if (options.top_logprobs >= 0) result.set_top_logprobs(Int32(options.top_logprobs));
+  return result;
+}
+
+absl::StatusOr<CaptionRequest> FromProto(const v1::CaptionRequest& request, const ModelStore& models) {
+  return ToCaptionRequest(request, models);
+}
+absl::StatusOr<CaptionRequest> FromProto(const v1::StreamCaptionRequest& request, const ModelStore& models) {
+  return ToCaptionRequest(request, models);
+}
+absl::StatusOr<CaptionRequest> FromProto(const v1::CaptionImagesRequest& request, const ModelStore& models) {
+  return ToCaptionRequest(request, models);
+}
+absl::StatusOr<AskRequest> FromProto(const v1::AskRequest& request, const ModelStore& models) { return ToAskRequest(request, models); }
+absl::StatusOr<AskRequest> FromProto(const v1::StreamAskRequest& request, const ModelStore& models) {
+  return ToAskRequest(request, models);
+}
+absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request, const ModelStore& models) {
+  return ToGenerateRequest(request, models);
+}
+absl::StatusOr<GenerateRequest> FromProto(const v1::StreamGenerateRequest& request, const ModelStore& models) {
+  return ToGenerateRequest(request, models);
+}
+
+absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
+  if (request.query().empty()) return FieldError("query", "is empty; say what to look for");
+  if (absl::Status status = CheckLength("query", request.query().size(), kMaxQuestionBytes); !status.ok()) return status;
+  retrieval::Query query;
+  query.text = request.query();
+  if (request.has_count()) query.count = request.count();
+  if (query.count < 1 || query.count > 1000) return FieldError("count", absl::StrCat("is ", query.count, "; its range is 1 to 1000"));
+  switch (request.mode()) {
+    case v1::SEARCH_MODE_UNSPECIFIED:
+    case v1::SEARCH_MODE_HYBRID: query.mode = retrieval::SearchMode::kBoth; break;
+    case v1::SEARCH_MODE_LEXICAL: query.mode = retrieval::SearchMode::kWords; break;
+    case v1::SEARCH_MODE_VECTOR: query.mode = retrieval::SearchMode::kMeaning; break;
+    default: return FieldError("mode", absl::StrCat("is ", static_cast<int>(request.mode()), ", which this server does not know"));
+  }
+  auto filter = FromProto(request.filter());
+  if (!filter.ok()) return filter.status();
+  query.filter = *std::move(filter);
+  return query;
+}
+
+absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter) {
+  if (filter.document_ids_size() > kMaxFilterIds) {
+    return FieldError("filter.document_ids", absl::StrCat("has ", filter.document_ids_size(), " entries; the limit is ", kMaxFilterIds));
+  }
+  retrieval::Filter result;
+  result.source = filter.source();
+  result.path_prefix = filter.path_prefix();
+  result.document_ids.assign(filter.document_ids().begin(), filter.document_ids().end());
+  result.metadata.insert(filter.metadata().begin(), filter.metadata().end());
+  return result;
+}
+
+absl::Status CheckModel(const std::string& name, ModelRole role, const ModelStore& models) {
+  if (name.empty()) return absl::OkStatus();
+  const absl::StatusOr<ModelInfo> info = models.Get(name);
+  if (info.ok() && info->role == role) return absl::OkStatus();
+  std::string message = info.ok() ? absl::StrCat("model \"", name, "\" is not for this call; use \"", models.Info(role).name, "\"")
+                                  : std::string(info.status().message());
+  return WithReason(WithField(absl::NotFoundError(message), "model"), "MODEL_NOT_FOUND");
+}
+
+v1::CaptionResponse ToProto(const CaptionResult& result, ModelStore& models, double waited_ms) {
+  v1::CaptionResponse reply;
+  reply.set_text(result.text);
+  *reply.mutable_labels() = std::move(*ToProto(result.labels).mutable_labels());
+  FillGeneration(reply, result.result, models, waited_ms);
+  reply.mutable_timings()->set_decode_ms(result.decode_ms);
+  reply.mutable_timings()->set_encode_ms(result.encode_ms);
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kCaptioner));
+  return reply;
+}
+
+v1::AskResponse ToProto(const AnswerResult& result, ModelStore& models, double waited_ms) {
+  v1::AskResponse reply;
+  if (result.outcome != AnswerOutcome::kNoAnswer && !result.extractive) {
+    FillGeneration(reply, result.result, models, waited_ms);
+    *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  } else {
+    reply.mutable_usage();
+    reply.mutable_timings()->set_queue_ms(waited_ms);
+  }
+  FillEvidence(reply, result);
+  reply.set_text(result.text);
+  reply.set_confidence(result.confidence);
+  reply.mutable_timings()->set_retrieve_ms(result.retrieve_ms);
+  *reply.mutable_embedder() = ToIdentity(models.Info(ModelRole::kEmbedder));
+  return reply;
+}
+
+v1::AskSources ToSources(const AnswerResult& so_far) {
+  v1::AskSources sources;
+  FillEvidence(sources, so_far);
+  return sources;
+}
+
+v1::GenerateResponse ToProto(const GeneratedText& result, ModelStore& models, double waited_ms) {
+  v1::GenerateResponse reply;
+  reply.set_text(result.text);
+  FillGeneration(reply, result.result, models, waited_ms);
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  return reply;
+}
+
+v1::ScoreResponse ToProto(const CompletionScore& result, ModelStore& models, double waited_ms) {
+  v1::ScoreResponse reply;
+  reply.set_logprob(result.total_logprob);
+  reply.set_mean_logprob(result.mean_logprob);
+  for (size_t i = 0; i < result.tokens.size(); ++i) {
+    Fill(*reply.add_tokens(), result.tokens[i].id, result.tokens[i].logprob, i < result.pieces.size() ? result.pieces[i] : "");
+  }
+  reply.mutable_usage()->set_prompt_tokens(Int32(result.prompt_tokens));
+  reply.mutable_usage()->set_output_tokens(Int32(result.tokens.size()));
+  reply.mutable_timings()->set_queue_ms(waited_ms);
+  reply.mutable_timings()->set_prefill_ms(result.prefill_ms);
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  return reply;
+}
+
+v1::TokenizeResponse ToProto(const std::vector<Token>& tokens, ModelStore& models) {
+  v1::TokenizeResponse reply;
+  for (const Token& token : tokens) {
+    v1::Token& out = *reply.add_tokens();
+    out.set_id(token.id);
+    out.set_text(ReadableText(token.piece));
+    out.set_bytes(token.piece);
+  }
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  return reply;
+}
+
+v1::DetokenizeResponse ToDetokenizeResponse(std::string text, ModelStore& models) {
+  v1::DetokenizeResponse reply;
+  reply.set_text(std::move(text));
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  return reply;
+}
+
+v1::EmbedResponse ToProto(const Embeddings& result, ModelStore& models, double waited_ms) {
+  v1::EmbedResponse reply;
+  reply.set_dimension(Int32(result.dimension));
+  for (size_t begin = 0; begin + result.dimension <= result.values.size(); begin += result.dimension) {
+    const auto row = result.values.begin() + begin;
+    reply.add_embeddings()->mutable_values()->Assign(row, row + result.dimension);
+  }
+  reply.mutable_usage()->set_prompt_tokens(Int32(result.tokens));
+  reply.mutable_timings()->set_queue_ms(waited_ms);
+  reply.mutable_timings()->set_encode_ms(result.encode_ms);
+  *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kEmbedder));
+  return reply;
+}
+
+v1::Labels ToProto(const std::vector<CaptionLabel>& labels) {
+  v1::Labels result;
+  for (const CaptionLabel& label : labels) {
+    v1::Label& out = *result.add_labels();
+    out.set_name(label.name);
+    out.set_probability(label.probability);
+  }
+  return result;
+}
+
+v1::ScoredChunk ToProto(const retrieval::ScoredChunk& chunk) {
+  v1::ScoredChunk result;
+  result.set_document_id(chunk.document_id);
+  result.set_source(chunk.source);
+  result.set_path(chunk.path);
+  result.set_title(chunk.title);
+  result.set_heading_path(chunk.heading_path);
+  result.set_begin_byte(Int32(chunk.span.begin));
+  result.set_end_byte(Int32(chunk.span.end));
+  result.set_line(Int32(chunk.line));
+  result.set_text(chunk.text);
+  result.set_score(chunk.score);
+  result.set_lexical_score(chunk.word_score);
+  result.set_vector_score(chunk.cosine);
+  return result;
+}
+
+v1::Document ToProto(const retrieval::DocumentInfo& document) {
+  v1::Document result;
+  result.set_id(document.id);
+  result.set_source(document.source);
+  result.set_path(document.path);
+  result.set_title(document.title);
+  result.set_text_bytes(Int32(document.bytes));
+  result.set_chunks(Int32(document.chunks));
+  result.set_digest(document.content_digest);
+  result.mutable_metadata()->insert(document.metadata.begin(), document.metadata.end());
+  return result;
+}
+
+v1::Document ToProto(const retrieval::Document& document) {
+  v1::Document result;
+  result.set_id(retrieval::DocumentId(document.source, document.path));
+  result.set_source(document.source);
+  result.set_path(document.path);
+  result.set_title(document.title);
+  result.set_text_bytes(Int32(document.text.size()));
+  result.set_digest(document.content_digest);
+  result.mutable_metadata()->insert(document.metadata.begin(), document.metadata.end());
+  return result;
+}
+
+v1::PutState ToProto(retrieval::PutOutcome outcome) {
+  switch (outcome) {
+    case retrieval::PutOutcome::kAdded: return v1::PUT_STATE_ADDED;
+    case retrieval::PutOutcome::kReplaced: return v1::PUT_STATE_REPLACED;
+    case retrieval::PutOutcome::kUnchanged: return v1::PUT_STATE_UNCHANGED;
+  }
+  return v1::PUT_STATE_UNSPECIFIED;
+}
+
+v1::Model ToProto(const ModelInfo& info) {
+  v1::Model result;
+  result.set_name(info.name);
+  result.set_kind(info.role == ModelRole::kLanguage   ? v1::MODEL_KIND_LANGUAGE
+                  : info.role == ModelRole::kEmbedder ? v1::MODEL_KIND_EMBEDDER
+                                                      : v1::MODEL_KIND_CAPTIONER);
+  result.set_state(info.loaded           ? v1::MODEL_STATE_LOADED
+                   : !info.error.empty() ? v1::MODEL_STATE_FAILED
+                   : info.present        ? v1::MODEL_STATE_AVAILABLE
+                                         : v1::MODEL_STATE_MISSING);
+  result.set_error(info.error);
+  result.set_source(info.source);
+  result.set_digest(info.digest);
+  result.set_dtype(info.dtype);
+  result.set_context_length(Int32(info.context_length));
+  result.set_vocabulary_size(Int32(info.vocabulary_size));
+  result.set_dimension(Int32(info.width));
+  return result;
+}
+
+v1::ModelIdentity ToIdentity(const ModelInfo& info) {
+  v1::ModelIdentity result;
+  result.set_name(info.name);
+  result.set_digest(info.digest);
+  return result;
+}
+
+v1::FinishReason ToProto(language::FinishReason reason) {
+  switch (reason) {
+    case language::FinishReason::kEndOfText: return v1::FINISH_REASON_END_OF_TEXT;
+    case language::FinishReason::kStop: return v1::FINISH_REASON_STOP;
+    case language::FinishReason::kLength: return v1::FINISH_REASON_LENGTH;
+    case language::FinishReason::kCancelled: return v1::FINISH_REASON_CANCELLED;
+    case language::FinishReason::kDeadline: return v1::FINISH_REASON_DEADLINE;
+    case language::FinishReason::kRepetition: return v1::FINISH_REASON_REPETITION;
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+}  // namespace blazon::service::rpc
