@@ -40,7 +40,7 @@ cat <&"$server_output" >>"$work/server.log" &
 echo "Every command below talks to it with --server $address."
 
 run models
-run caption assets/photos/*
+run caption assets/photos/*.jpg
 run index add --collection samples assets/documents
 run ask --collection samples "When does the navigation museum in Veskhamn open in the morning during summer?"
 run ask --collection samples "Who warned the people of Ashmere on the night of the flood?"

