@@ -208,8 +208,8 @@ absl::StatusOr<ImageHeader> ReadBmp(std::string_view bytes, const DecodeLimits& 
   }
   if (bytes.size() < 14 + information) return Truncated(kFormat, bytes, "the end of its header");
   const bool is_old = information == 12;
-  header.width = is_old ? Little16(bytes, 18) : static_cast<int32_t>(Little32(bytes, 18));
-  header.height = is_old ? Little16(bytes, 20) : static_cast<int32_t>(Little32(bytes, 22));
+  header.width = is_old ? Little16(bytes, 18) : int64_t{static_cast<int32_t>(Little32(bytes, 18))};
+  header.height = is_old ? Little16(bytes, 20) : int64_t{static_cast<int32_t>(Little32(bytes, 22))};
   if (header.height < 0) header.height = -header.height;  // rows from the top
   if (absl::Status status = CheckSize(header, limits); !status.ok()) return status;
   const int64_t bits = Little16(bytes, is_old ? 24 : 28);
