@@ -9,6 +9,8 @@ add_library(blazon_torch INTERFACE)
 target_compile_options(blazon_torch INTERFACE
   "SHELL:-idirafter ${BLAZON_TORCH}/include" "SHELL:-idirafter ${BLAZON_TORCH}/include/torch/csrc/api/include")
 target_link_directories(blazon_torch INTERFACE "${BLAZON_TORCH}/lib")
+# The only folder outside the system's that programs look into; CMake's own search path would only warn that libgomp is in both.
+set(CMAKE_SKIP_RPATH ON)
 target_link_options(blazon_torch INTERFACE "-Wl,-rpath,${BLAZON_TORCH}/lib")
 target_link_libraries(blazon_torch INTERFACE torch_cpu c10)
 if(BLAZON_CUDA)
