@@ -22,11 +22,11 @@ read -r passed failed < <(awk '
   END { print passed + 0, failed + 0 }' "$build/Testing/Temporary/LastTest.log")
 
 printf '\nPython client\n'
-if tests/client/run.sh "$build/blazon"; then
-  passed=$((passed + 1))
-else
-  failed=$((failed + 1)) status=1
-fi
+client_log=$build/client.log
+tests/client/run.sh "$build/blazon" | tee "$client_log" || status=1
+read -r client_passed client_failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$client_log" | tail -n 1) || {
+  client_passed=0 client_failed=1 status=1  # it ended before its tests did
+}
 
-printf '\n%d passed, %d failed\n' "$passed" "$failed"
-[ "$status" -eq 0 ] && [ "$failed" -eq 0 ]
+printf '\nAll together\n%d passed, %d failed\n' $((passed + client_passed)) $((failed + client_failed))
+exit "$status"
