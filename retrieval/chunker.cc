@@ -95,11 +95,13 @@ class Cutter {
       return;
     }
     const size_t quarter = span.size() / 4;
+    const std::string_view before_middle = text_.substr(span.begin + quarter, middle - (span.begin + quarter));
+    const std::string_view after_middle = text_.substr(middle, span.end - quarter - middle);
     for (const char separator : {'\n', ' ', '\t'}) {
-      const size_t left = text_.rfind(separator, middle), right = text_.find(separator, middle);
-      const bool left_near = left != std::string_view::npos && left >= span.begin + quarter;
-      const bool right_near = right != std::string_view::npos && right < span.end - quarter;
+      const size_t left_at = before_middle.rfind(separator), right_at = after_middle.find(separator);
+      const bool left_near = left_at != std::string_view::npos, right_near = right_at != std::string_view::npos;
       if (!left_near && !right_near) continue;
+      const size_t left = span.begin + quarter + left_at, right = middle + right_at;
       middle = left_near && (!right_near || middle - left <= right - middle) ? left : right;
       break;
     }

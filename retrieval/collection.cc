@@ -55,6 +55,11 @@ absl::Status CheckDocument(const Document& document) {
 
 }  // namespace
 
+absl::Status MissingIsLost(const absl::Status& status) {
+  if (!absl::IsNotFound(status)) return status;
+  return absl::DataLossError(absl::StrCat(status.message(), "; restore the collection from a copy, or index its documents again into a new folder"));
+}
+
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key) {
   Rows rows = database.Query("SELECT value FROM manifest WHERE key = ?", key);
   const std::string value = rows.Next() ? rows.Text(0) : "";
@@ -139,7 +144,7 @@ absl::Status Collection::Impl::OpenDatabase() {
     writer_ = std::move(*connection);
     if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
     Transaction transaction(*writer_, Transaction::Kind::kRead);
-    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok()) return view.status();
+    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok()) return MissingIsLost(view.status());
     // The log exists by now; its name must be as durable as what is written to it.
     return files_->SyncFolder(folder_);
   }
@@ -150,7 +155,7 @@ absl::Status Collection::Impl::OpenDatabase() {
 absl::Status Collection::Impl::RemoveOrphans() {
   absl::StatusOr<std::string> next = ManifestValue(*writer_, "next_segment");
   if (!next.ok()) return next.status();
-  (void)absl::SimpleAtoi(*next, &next_segment_);
+  if (!next->empty() && !absl::SimpleAtoi(*next, &next_segment_)) return absl::DataLossError(absl::StrCat(database_file().string(), " has no segment number in its manifest"));
   std::set<std::string> named;
   Rows rows = writer_->Query("SELECT number FROM segments");
   while (rows.Next()) named.insert(Segment::FileName(rows.Int(0)));
@@ -211,7 +216,7 @@ absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<
 
 absl::StatusOr<Collection::Impl::Change> Collection::Impl::StartChange() {
   absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_);
-  if (!view.ok()) return view.status();
+  if (!view.ok()) return MissingIsLost(view.status());
   Change change;
   change.view = std::move(*view);
   change.segment_number = next_segment_++;

@@ -101,6 +101,9 @@ class Collection::Impl::Reading {
   std::shared_ptr<const View> view_;
 };
 
+// A segment that the manifest names and the folder lacks is lost, unless a newer generation has done without it.
+absl::Status MissingIsLost(const absl::Status& status);
+
 // The value of a manifest row, empty when there is none.
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);
 

@@ -136,7 +136,7 @@ absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Rea
       return reading;
     }
     if (!absl::IsNotFound(view.status())) return view.status();
-    status = absl::DataLossError(absl::StrCat(view.status().message(), "; restore the collection from a copy, or index its documents again into a new folder"));
+    status = MissingIsLost(view.status());
   }
   return status;
 }

@@ -111,6 +111,7 @@ std::string TextTitle(std::string_view text) {
   const size_t end = std::min(text.find('\n', begin), text.size());
   const std::string_view line = StripWhitespace(text.substr(begin, end - begin));
   std::string_view next = text.substr(std::min(end + 1, text.size()));
+  if (StripWhitespace(next).empty()) return "";
   next = StripWhitespace(next.substr(0, next.find('\n')));
   const bool underlined = next.size() > 2 && next.find_first_not_of("=-~*") == std::string_view::npos;
   if (line.size() > kLongest || (!next.empty() && !underlined) || line.ends_with(".") || line.ends_with(":")) return "";

@@ -23,7 +23,7 @@ class ParseBudget {
  public:
   explicit ParseBudget(size_t source_bytes)
       : bytes_left_(std::min<size_t>((size_t{64} << 20) + 64 * source_bytes, size_t{1} << 30)),
-        deadline_(Now() + 2.0 + static_cast<double>(source_bytes) / (4 << 20)) {}
+        deadline_(Now() + 0.5 + static_cast<double>(source_bytes) / (4 << 20)) {}
   ~ParseBudget() {
     while (blocks_) std::free(std::exchange(blocks_, blocks_->next));
   }
@@ -161,7 +161,7 @@ class Reader {
     if (tag == GUMBO_TAG_HEAD) in_head_ = true;
     if ((IsHidden(tag) && tag != GUMBO_TAG_HEAD) || gumbo_get_attribute(&node->v.element.attributes, "hidden")) return false;
     if (in_head_ && tag != GUMBO_TAG_HEAD) return false;
-    if (IsParagraph(tag) || HeadingLevel(tag)) builder_.Break(item_depth_ > 0 && tag != GUMBO_TAG_PRE ? (after_marker_ ? 0 : 1) : 2);
+    if ((IsParagraph(tag) || HeadingLevel(tag)) && !after_marker_) builder_.Break(item_depth_ > 0 && tag != GUMBO_TAG_PRE ? 1 : 2);
     if (IsLine(tag)) builder_.Break(1);
     if (tag == GUMBO_TAG_LI) {
       builder_.Add("- ");

@@ -203,6 +203,7 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   }
   join();
   if (absl::Status status = commit(); !status.ok()) return status;
+  std::sort(report.skipped.begin(), report.skipped.end(), [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
 
   if (options_.prune && !report.stopped) {
     for (const auto& [source, prefix] : roots) {

@@ -1,1 +1,137 @@
+#include "retrieval/chunker.h"
 
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "retrieval/document_loader.h"
+#include "retrieval/words.h"
+#include "sample_embedder.h"
+
+namespace blazon::retrieval {
+namespace {
+
+// What holds for the chunks of any document: within the limit, in order, whole characters, and nothing but white space and headings left out.
+void CheckChunks(const Document& document, const std::vector<Chunk>& chunks, const Embedder& embedder, const ChunkerOptions& options) {
+  size_t covered = 0;
+  std::string uncovered;
+  for (const Chunk& chunk : chunks) {
+    ASSERT_LT(chunk.span.begin, chunk.span.end);
+    ASSERT_LE(chunk.span.end, document.text.size());
+    const std::string text = document.text.substr(chunk.span.begin, chunk.span.size());
+    ASSERT_TRUE(IsValidUtf8(text));
+    ASSERT_EQ(StripWhitespace(text).size(), text.size());
+    ASSERT_LE(embedder.count_tokens(chunk.prefix + text), options.target_tokens);
+    ASSERT_GT(chunk.span.end, covered) << "a chunk adds nothing";
+    if (chunk.span.begin > covered) uncovered += document.text.substr(covered, chunk.span.begin - covered);
+    covered = chunk.span.end;
+  }
+  uncovered += document.text.substr(covered);
+  for (const Section& section : document.sections) {
+    const size_t at = uncovered.find(section.headings.back());
+    if (at != std::string::npos) uncovered.erase(at, section.headings.back().size());
+  }
+  EXPECT_EQ(StripWhitespace(uncovered), "");
+}
+
+TEST(ChunkerTest, ShortDocumentIsOneChunk) {
+  const Document document = TextDocument("note.txt", "  One short note. With two sentences.\n");
+  const auto chunks = ChunkDocument(document, SampleEmbedder(), {});
+  ASSERT_TRUE(chunks.ok());
+  ASSERT_EQ(chunks->size(), 1u);
+  EXPECT_EQ((*chunks)[0].span, (Span{2, 37}));
+  EXPECT_EQ((*chunks)[0].prefix, "note\n");
+  CheckChunks(document, *chunks, SampleEmbedder(), {});
+}
+
+TEST(ChunkerTest, SectionsAreKeptApartAndTheirHeadingsGoIntoThePrefixAlone) {
+  const Document document = *LoadDocument(DocumentFormat::kMarkdown,
+                                          "# Bees\n\nIntroduction here.\n\n## Care\n\n### Winter\n\nWrap the hive.\n\n### Summer\n\nGive them water.\n", "bees.md");
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), {});
+  ASSERT_EQ(chunks.size(), 3u);
+  EXPECT_EQ(document.title, "Bees");
+  EXPECT_EQ(chunks[0].heading_path, "");
+  EXPECT_EQ(chunks[0].prefix, "Bees\n");
+  EXPECT_EQ(document.text.substr(chunks[0].span.begin, chunks[0].span.size()), "Introduction here.");
+  EXPECT_EQ(chunks[1].heading_path, "Care > Winter");
+  EXPECT_EQ(chunks[1].prefix, "Bees\nCare > Winter\n");
+  EXPECT_EQ(document.text.substr(chunks[1].span.begin, chunks[1].span.size()), "Wrap the hive.");
+  EXPECT_EQ(chunks[2].heading_path, "Care > Summer");
+  CheckChunks(document, chunks, SampleEmbedder(), {});
+}
+
+TEST(ChunkerTest, HeadingsAloneAreCutAsText) {
+  const Document document = *LoadDocument(DocumentFormat::kMarkdown, "# Only\n\n## Headings\n", "h.md");
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), {});
+  ASSERT_EQ(chunks.size(), 1u);
+  EXPECT_EQ(document.text.substr(chunks[0].span.begin, chunks[0].span.size()), "Only\n\nHeadings");
+}
+
+TEST(ChunkerTest, LongTextOverlapsInWholeSentencesAndPrefersParagraphs) {
+  std::string text;
+  for (int i = 0; i < 120; ++i) absl::StrAppend(&text, "Sentence number ", i, " tells of a thing.", i % 6 == 5 ? "\n\n" : " ");
+  const Document document = TextDocument("long.txt", text);
+  ChunkerOptions options;
+  options.target_tokens = 128;
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), options);
+  CheckChunks(document, chunks, SampleEmbedder(), options);
+  ASSERT_GT(chunks.size(), 5u);
+  for (size_t i = 1; i < chunks.size(); ++i) {
+    const auto overlap = static_cast<double>(chunks[i - 1].span.end) - static_cast<double>(chunks[i].span.begin);
+    EXPECT_GT(overlap, 0);
+    EXPECT_LT(overlap, 0.25 * static_cast<double>(chunks[i].span.size()));
+    EXPECT_EQ(document.text.substr(chunks[i].span.begin, 8), "Sentence");
+    EXPECT_EQ(document.text[chunks[i - 1].span.end - 1], '.');
+    if (i + 1 < chunks.size()) {
+      EXPECT_EQ(document.text[chunks[i - 1].span.end], '\n');  // a paragraph's end
+    }
+  }
+  options.overlap = 0;
+  const auto apart = *ChunkDocument(document, SampleEmbedder(), options);
+  for (size_t i = 1; i < apart.size(); ++i) EXPECT_GE(apart[i].span.begin, apart[i - 1].span.end);
+}
+
+TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
+  std::mt19937 random(5);
+  std::vector<std::string> texts = {std::string(200000, 'x'), std::string(50000, '.'), "", " \n ", std::string(3000, '\n') + "end",
+                                    "word " + std::string(100000, 'y') + " word"};
+  std::string japanese, mixed;
+  for (int i = 0; i < 20000; ++i) japanese += "\xe6\x97\xa5";
+  for (int i = 0; i < 30000; ++i) {
+    const char* pieces[] = {" ", "\n", "a", "\xc3\xa9", "\xf0\x9f\xa6\x8a", ". ", "\n\n", "wordy", "1", "|", "- "};
+    mixed += pieces[random() % 11];
+  }
+  texts.push_back(japanese);
+  texts.push_back(mixed);
+  for (const std::string& text : texts) {
+    for (const int64_t target : {16, 64, 256}) {
+      Document document;
+      document.path = "hostile";
+      document.title = "A title that is rather long for so small a chunk as this";
+      document.text = text;
+      ChunkerOptions options;
+      options.target_tokens = target;
+      const auto chunks = ChunkDocument(document, SampleEmbedder(), options);
+      ASSERT_TRUE(chunks.ok()) << chunks.status();
+      CheckChunks(document, *chunks, SampleEmbedder(), options);
+    }
+  }
+}
+
+TEST(ChunkerTest, ATokenizerThatSeesOneWordInALongRunDoesNotMakeAHugeChunk) {
+  Embedder embedder = SampleEmbedder();
+  embedder.count_tokens = [](std::string_view) { return int64_t{3}; };  // as WordPiece reads a run of more than 100 letters
+  const auto chunks = *ChunkDocument(TextDocument("run.txt", std::string(1 << 20, 'x')), embedder, {});
+  for (const Chunk& chunk : chunks) EXPECT_LE(chunk.span.size(), 16u * 256u);
+}
+
+TEST(ChunkerTest, OptionsOutOfRangeAreRefused) {
+  const Document document = TextDocument("a.txt", "text");
+  for (const ChunkerOptions& options : {ChunkerOptions{15, 0.1}, ChunkerOptions{257, 0.1}, ChunkerOptions{64, -0.1}, ChunkerOptions{64, 0.6}}) {
+    EXPECT_EQ(ChunkDocument(document, SampleEmbedder(), options).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace blazon::retrieval
