@@ -23,16 +23,22 @@ uint8_t BlendOnWhite(uint64_t sample, uint64_t alpha) {
 // `decoded`: grey, BGR or BGRA of samples up to kMax.
 template <typename Sample, uint64_t kMax>
 void ConvertPixels(const cv::Mat& decoded, int transparent_grey, Image& image) {
-  const int channels = decoded.channels();
   uint8_t* out = image.pixels.data();
   for (int y = 0; y < decoded.rows; ++y) {
     const Sample* in = decoded.ptr<Sample>(y);
-    for (int x = 0; x < decoded.cols; ++x, in += channels, out += 3) {
-      if (channels == 1) {
-        out[0] = out[1] = out[2] = in[0] == transparent_grey ? 255 : BlendOnWhite<kMax>(in[0], kMax);
-      } else {
-        const uint64_t alpha = channels == 4 ? in[3] : kMax;
-        for (int channel = 0; channel < 3; ++channel) out[channel] = BlendOnWhite<kMax>(in[2 - channel], alpha);
+    if (decoded.channels() == 1) {
+      for (int x = 0; x < decoded.cols; ++x, ++in, out += 3) {
+        out[0] = out[1] = out[2] = *in == transparent_grey ? 255 : BlendOnWhite<kMax>(*in, kMax);
+      }
+    } else if (decoded.channels() == 3) {
+      for (int x = 0; x < decoded.cols; ++x, in += 3, out += 3) {
+        for (int channel = 0; channel < 3; ++channel) {
+          out[channel] = kMax == 255 ? in[2 - channel] : BlendOnWhite<kMax>(in[2 - channel], kMax);
+        }
+      }
+    } else {
+      for (int x = 0; x < decoded.cols; ++x, in += 4, out += 3) {
+        for (int channel = 0; channel < 3; ++channel) out[channel] = BlendOnWhite<kMax>(in[2 - channel], in[3]);
       }
     }
   }
