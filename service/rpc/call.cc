@@ -66,6 +66,7 @@ void Call::Stop(absl::Status why) {
 }
 
 int Call::AddCancel(CancelFunction cancel) {
+  if (cancel == nullptr) return -1;  // it is over already
   {
     std::lock_guard lock(mutex_);
     if (ended_) return -1;

@@ -39,7 +39,7 @@ class Call : public std::enable_shared_from_this<Call> {
 
   // Stops the work of the call, which then ends with `why`; from OnCancel, at shutdown, or when the reader is too slow.
   void Stop(absl::Status why);
-  // `cancel` runs when the call is stopped, at once if it has been. Returns a key for RemoveCancel.
+  // `cancel` runs when the call is stopped, at once if it has been; it may be empty. Returns a key for RemoveCancel.
   int AddCancel(CancelFunction cancel);
   void RemoveCancel(int key);
   // Why the call was stopped; OK when it was not.

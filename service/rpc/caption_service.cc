@@ -1,7 +1,7 @@
 #include <atomic>
 #include <set>
 
-#include "absl/strings/str_cat.h"
+#include "absl/strings/match.h"
 #include "service/rpc/call.h"
 #include "service/rpc/checks.h"
 #include "service/rpc/convert.h"
@@ -28,13 +28,25 @@ class CaptionEvents final : public EventSink<CaptionSink, CaptionResult, v1::Str
   }
 };
 
+// What DecodeImage says begins with "The image" or "The PNG image".
+absl::Status BlameImage(absl::Status status) {
+  if (status.code() != absl::StatusCode::kInvalidArgument || !absl::StartsWith(status.message(), "The ")) return status;
+  return WithReason(WithField(std::move(status), "image.data"), "IMAGE_REFUSED");
+}
+
+absl::StatusOr<CancelFunction> StartCaptioner(Call& call, const CaptionRequest& request, std::shared_ptr<CaptionSink> sink) {
+  absl::StatusOr<CancelFunction> started = call.runtime().captioner().Start(request, std::move(sink));
+  if (!started.ok()) return BlameImage(started.status());
+  return started;
+}
+
 // Decodes and encodes on this worker and starts the generation.
 template <typename Request>
 void StartCaption(Call& call, const Request& request, std::shared_ptr<CaptionSink> sink) {
   absl::StatusOr<CaptionRequest> caption = FromProto(request, call.runtime().models());
   if (!caption.ok()) return call.End(caption.status());
   caption->deadline = call.deadline();
-  Track(call, call.runtime().captioner().Start(*caption, std::move(sink)));
+  Track(call, StartCaptioner(call, *caption, std::move(sink)));
 }
 
 // Many pictures over one stream, a few at a time; while the client does not take answers, no further picture is read.
@@ -171,7 +183,7 @@ class CaptionImagesCall final
     auto self = std::static_pointer_cast<CaptionImagesCall>(shared_from_this());
     const double waited = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begun).count();
     auto sink = std::make_shared<Sink>(self, id, waited);
-    absl::StatusOr<CancelFunction> cancel = runtime().captioner().Start(*caption, sink);
+    absl::StatusOr<CancelFunction> cancel = StartCaptioner(*this, *caption, sink);
     if (!cancel.ok()) return Refuse(id, cancel.status());
     sink->OnStarted(*std::move(cancel));
   }

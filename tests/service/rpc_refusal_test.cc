@@ -1,0 +1,368 @@
+// Bad input of every kind: each a clear status that names what is wrong, and the next request works.
+#include <limits>
+#include <vector>
+
+#include "service/rpc/checks.h"
+#include "service/rpc/collection_store.h"
+#include "service/rpc/status.h"
+#include "tests/service/rpc_fixture.h"
+
+namespace blazon::service::rpc {
+namespace {
+
+using grpc::StatusCode;
+
+class RpcRefusalTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { server_ = new TestServer(Models()); }
+  static void TearDownTestSuite() { delete server_; }
+  static inline TestServer* server_ = nullptr;
+
+  // Every test ends with a request that works.
+  void TearDown() override {
+    v1::GenerateResponse reply;
+    const grpc::Status status = Unary(*server_->generation, &v1::GenerationService::Stub::Generate, Prompt("Two and two is", 2), &reply);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(reply.usage().output_tokens(), 2);
+  }
+
+  grpc::Status Generate(const v1::GenerateRequest& request) {
+    v1::GenerateResponse reply;
+    return Unary(*server_->generation, &v1::GenerationService::Stub::Generate, request, &reply);
+  }
+  grpc::Status Caption(const v1::CaptionRequest& request) {
+    v1::CaptionResponse reply;
+    return Unary(*server_->caption, &v1::CaptionService::Stub::Caption, request, &reply);
+  }
+};
+
+void ExpectRefused(const grpc::Status& status, const std::string& field, const std::string& what) {
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << what << ": " << status.error_message();
+  EXPECT_FALSE(Reason(status).empty()) << what;
+  EXPECT_EQ(Field(status), field) << what << ": " << status.error_message();
+  EXPECT_FALSE(status.error_message().empty()) << what;
+}
+
+// Walks over GenerationOptions by reflection: a new field without a row here fails.
+TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  const std::map<std::string, std::vector<double>> bad = {
+      {"max_new_tokens", {0, -1, 1e9}},
+      {"temperature", {-0.1, 0.001, 10.5, kNan, kInf, -kInf}},
+      {"top_k", {-1, 1e9}},
+      {"top_p", {0, -1, 1.01, kNan, kInf}},
+      {"min_p", {-0.1, 1, kNan, kInf}},
+      {"repetition_penalty", {0, 0.05, 11, kNan, kInf}},
+      {"presence_penalty", {-2.1, 2.1, kNan, kInf}},
+      {"frequency_penalty", {-2.1, 2.1, kNan, kInf}},
+      {"no_repeat_ngram_size", {-1, 65}},
+      {"stop_token_ids", {-1, 1e9}},
+      {"top_logprobs", {-1, 21}},
+  };
+  const std::set<std::string> any_value = {"seed", "ignore_eos"};
+  const auto& type = *v1::GenerationOptions::descriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const auto& field = *type.field(i);
+    if (any_value.contains(field.name()) || field.name() == "stop") continue;
+    ASSERT_TRUE(bad.contains(field.name())) << field.name() << " has no bad values in this test";
+    for (double value : bad.at(field.name())) {
+      v1::GenerateRequest request = Prompt("x");
+      v1::GenerationOptions& options = *request.mutable_options();
+      const auto& reflection = *options.GetReflection();
+      if (field.is_repeated()) {
+        reflection.AddInt32(&options, &field, static_cast<int32_t>(value));
+      } else if (field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE) {
+        reflection.SetDouble(&options, &field, value);
+      } else {
+        reflection.SetInt32(&options, &field, static_cast<int32_t>(value));
+      }
+      const std::string what = field.name() + " = " + std::to_string(value);
+      ExpectRefused(Generate(request), "options." + field.name(), what);
+      v1::AskRequest ask;
+      ask.set_question("x");
+      ask.set_collection("none");
+      *ask.mutable_options() = options;
+      v1::AskResponse reply;
+      ExpectRefused(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &reply), "options." + field.name(), "ask: " + what);
+      v1::CaptionRequest caption = Picture();
+      *caption.mutable_options() = options;
+      ExpectRefused(Caption(caption), "options." + field.name(), "caption: " + what);
+    }
+  }
+  for (const std::vector<std::string>& stop : {std::vector<std::string>{""}, {std::string(257, 'x')}, std::vector<std::string>(17, "x")}) {
+    v1::GenerateRequest request = Prompt("x");
+    request.mutable_options()->mutable_stop()->Assign(stop.begin(), stop.end());
+    ExpectRefused(Generate(request), "options.stop", "stop");
+  }
+}
+
+TEST_F(RpcRefusalTest, PromptsAndMessages) {
+  ExpectRefused(Generate({}), "prompt", "nothing");
+  ExpectRefused(Generate(Prompt("")), "prompt.parts", "empty");
+  ExpectRefused(Generate(Prompt(std::string(5 << 20, 'x'))), "prompt.parts", "5 MB");
+  v1::GenerateRequest no_part;
+  no_part.mutable_prompt()->add_parts();
+  ExpectRefused(Generate(no_part), "prompt.parts[0]", "a part without content");
+  std::string long_text;
+  for (int i = 0; i < 9000; ++i) long_text += "word ";
+  const grpc::Status too_long = Generate(Prompt(long_text));
+  EXPECT_EQ(too_long.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_NE(too_long.error_message().find("8192"), std::string::npos) << too_long.error_message();
+
+  const auto chat = [](std::vector<v1::Role> roles) {
+    v1::GenerateRequest request;
+    request.mutable_chat();
+    for (v1::Role role : roles) {
+      v1::Message& message = *request.mutable_chat()->add_messages();
+      message.set_role(role);
+      message.add_parts()->set_text("x");
+    }
+    return request;
+  };
+  ExpectRefused(Generate(chat({})), "chat.messages", "no message");
+  ExpectRefused(Generate(chat({v1::ROLE_UNSPECIFIED})), "chat.messages[0].role", "nobody");
+  ExpectRefused(Generate(chat({static_cast<v1::Role>(77)})), "chat.messages[0].role", "unknown role");
+  ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_SYSTEM, v1::ROLE_USER})), "chat.messages[1].role", "late system");
+  ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_ASSISTANT})), "chat.messages", "the assistant last");
+  ExpectRefused(Generate(chat(std::vector<v1::Role>(1025, v1::ROLE_USER))), "chat.messages", "too many");
+}
+
+TEST_F(RpcRefusalTest, WhatTheServerDoesNotKnow) {
+  v1::GenerateRequest request = Prompt("x");
+  v1::GenerationOptions& options = *request.mutable_options();
+  options.GetReflection()->MutableUnknownFields(&options)->AddVarint(6, 1);  // typical_p, reserved
+  const grpc::Status unknown = Generate(request);
+  ExpectRefused(unknown, "options.6", "a field of a newer client");
+  EXPECT_EQ(Reason(unknown), "UNKNOWN_FIELD");
+
+  request = Prompt("x");
+  request.set_model("gpt-5");
+  grpc::Status status = Generate(request);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_EQ(Reason(status), "MODEL_NOT_FOUND");
+  request.set_model(Models().Info(ModelRole::kEmbedder).name);
+  status = Generate(request);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND) << "an embedder does not generate";
+
+  v1::SearchRequest search;
+  search.set_collection("nowhere");
+  search.set_query("x");
+  v1::SearchResponse found;
+  status = Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found);
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_EQ(Reason(status), "COLLECTION_NOT_FOUND");
+  search.set_mode(static_cast<v1::SearchMode>(9));
+  ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found), "mode", "mode 9");
+  v1::GetModelRequest get;
+  v1::GetModelResponse model;
+  ExpectRefused(Unary(*server_->model, &v1::ModelService::Stub::GetModel, get, &model), "name", "no name");
+}
+
+TEST_F(RpcRefusalTest, NamesThatArePaths) {
+  for (const std::string& name : std::vector<std::string>{"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\\b", std::string("a\0b", 3), "a b", "ä", "-x",
+                                  std::string(65, 'a'), "a\n"}) {
+    v1::CreateCollectionRequest create;
+    create.set_collection(name);
+    v1::CreateCollectionResponse created;
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::CreateCollection, create, &created), "collection", name);
+    v1::DeleteCollectionRequest drop;
+    drop.set_collection(name);
+    v1::DeleteCollectionResponse dropped;
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::DeleteCollection, drop, &dropped), "collection", name);
+  }
+  for (const char* name : {"a", "notes-2026.v1_x"}) EXPECT_TRUE(CollectionStore::CheckName(name).ok()) << name;
+}
+
+TEST_F(RpcRefusalTest, Numbers) {
+  v1::AskRequest ask;
+  v1::AskResponse answer;
+  const auto asked = [&] { return Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &answer); };
+  ask.set_collection("none");
+  ExpectRefused(asked(), "question", "no question");
+  ask.set_question(std::string(8193, 'x'));
+  ExpectRefused(asked(), "question", "a long question");
+  ask.set_question("x");
+  for (int count : {0, -1, 51}) {
+    ask.set_count(count);
+    ExpectRefused(asked(), "count", "count");
+  }
+  ask.set_count(5);
+  for (int tokens : {15, -1, 4097}) {
+    ask.set_context_tokens(tokens);
+    ExpectRefused(asked(), "context_tokens", "context_tokens");
+  }
+  v1::SearchRequest search;
+  v1::SearchResponse found;
+  search.set_collection("none");
+  search.set_query("x");
+  for (int count : {0, -1, 1001}) {
+    search.set_count(count);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found), "count", "search count");
+  }
+  for (int size : {-1, 1001}) {
+    v1::ListDocumentsRequest list;
+    v1::ListDocumentsResponse page;
+    list.set_collection("none");
+    list.set_page_size(size);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::ListDocuments, list, &page), "page_size", "page_size");
+  }
+  for (int id : {-1, 1 << 30}) {
+    v1::DetokenizeRequest detokenize;
+    v1::DetokenizeResponse text;
+    detokenize.add_ids(id);
+    ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Detokenize, detokenize, &text), "ids", "token id");
+  }
+  v1::EmbedRequest embed;
+  v1::EmbedResponse vectors;
+  const auto embedded = [&] { return Unary(*server_->generation, &v1::GenerationService::Stub::Embed, embed, &vectors); };
+  ExpectRefused(embedded(), "texts", "no text");
+  embed.add_texts("");
+  ExpectRefused(embedded(), "texts", "an empty text");
+  std::string long_text;
+  for (int i = 0; i < 400; ++i) long_text += "word ";
+  embed.set_texts(0, long_text);
+  ExpectRefused(embedded(), "texts", "a long text");
+  v1::ScoreRequest score;
+  v1::ScoreResponse scored;
+  ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &scored), "completion", "nothing to score");
+}
+
+std::string BigEndian(uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8), static_cast<char>(value)};
+}
+
+TEST_F(RpcRefusalTest, Pictures) {
+  const std::string cat = ReadFile(SourceFolder() / "assets/photos/cat.jpg");
+  ASSERT_GT(cat.size(), 1000u);
+  const std::string png = "\x89PNG\r\n\x1a\n" + BigEndian(13) + "IHDR" + BigEndian(32768) + BigEndian(32768) + std::string("\1\0\0\0\0", 5) +
+                          BigEndian(0) + std::string(100'000, '\0');
+  std::string animated = std::string("RIFF") + std::string("\x1e\0\0\0", 4) + "WEBPVP8X" + std::string("\x0a\0\0\0\x02\0\0\0\x0f\0\0\x0f\0\0", 14);
+  animated += std::string("ANIM") + std::string("\0\0\0\0", 4);
+  const std::map<std::string, std::string> bad = {
+      {"empty", ""},
+      {"one byte", "x"},
+      {"text", "this is no picture, but a sentence of some length"},
+      {"truncated", cat.substr(0, cat.size() / 3)},
+      {"only a header", cat.substr(0, 100)},
+      {"huge", png},
+      {"animated WebP", animated},
+      {"GIF", "GIF89a" + std::string(100, '\0')},
+      {"TIFF", std::string("II*\0", 4) + std::string(100, '\0')},
+      {"SVG", "<svg xmlns='http://www.w3.org/2000/svg'/>"},
+  };
+  for (const auto& [what, bytes] : bad) {
+    v1::CaptionRequest request;
+    request.mutable_image()->set_data(bytes);
+    const grpc::Status status = Caption(request);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << what << ": " << status.error_message();
+    EXPECT_FALSE(Reason(status).empty()) << what;
+    EXPECT_EQ(Field(status), "image.data") << what << ": " << status.error_message();
+  }
+  v1::CaptionRequest request = Picture();
+  request.set_instruction(std::string(4097, 'x'));
+  ExpectRefused(Caption(request), "instruction", "a long instruction");
+}
+
+TEST_F(RpcRefusalTest, MessagesOver32MiB) {
+  v1::CaptionRequest request;
+  request.mutable_image()->set_data(std::string(kMaxMessageBytes + 1, 'x'));
+  EXPECT_EQ(Caption(request).error_code(), StatusCode::RESOURCE_EXHAUSTED);  // gRPC's own refusal
+  request.mutable_image()->set_data(std::string(kMaxMessageBytes - 100, 'x'));
+  ExpectRefused(Caption(request), "image.data", "just within the limit, but no picture");
+}
+
+TEST_F(RpcRefusalTest, CompressedMessages) {
+  grpc::ClientContext context;
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::GenerateResponse reply;
+  const grpc::Status status = server_->generation->Generate(&context, Prompt(std::string(10'000, 'x')), &reply);
+  EXPECT_EQ(status.error_code(), StatusCode::UNIMPLEMENTED) << status.error_message();
+}
+
+TEST_F(RpcRefusalTest, StreamsOfDocumentsOutOfOrder) {
+  v1::CreateCollectionRequest create;
+  create.set_collection("order");
+  v1::CreateCollectionResponse created;
+  ASSERT_TRUE(Unary(*server_->index, &v1::IndexService::Stub::CreateCollection, create, &created).ok());
+  const auto collection = [](const std::string& name) {
+    v1::PutDocumentsRequest request;
+    request.set_collection(name);
+    return request;
+  };
+  const auto header = [](const std::string& path, int bytes) {
+    v1::PutDocumentsRequest request;
+    request.mutable_document()->set_path(path);
+    request.mutable_document()->set_size_bytes(bytes);
+    return request;
+  };
+  const auto data = [](const std::string& bytes) {
+    v1::PutDocumentsRequest request;
+    request.set_data(bytes);
+    return request;
+  };
+  const auto put = [](const std::vector<v1::PutDocumentsRequest>& requests) {
+    grpc::ClientContext context;
+    v1::PutDocumentsResponse response;
+    auto writer = server_->index->PutDocuments(&context, &response);
+    for (const v1::PutDocumentsRequest& request : requests) {
+      if (!writer->Write(request)) break;
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  };
+  ExpectRefused(put({}), "collection", "nothing at all");
+  ExpectRefused(put({header("a.txt", 1)}), "collection", "no collection first");
+  ExpectRefused(put({data("x")}), "data", "data first");
+  ExpectRefused(put({collection("../order")}), "collection", "a path");
+  EXPECT_EQ(put({collection("nowhere")}).error_code(), StatusCode::NOT_FOUND);
+  ExpectRefused(put({collection("order"), collection("order")}), "collection", "twice");
+  ExpectRefused(put({collection("order"), data("x")}), "data", "data without a header");
+  ExpectRefused(put({collection("order"), v1::PutDocumentsRequest()}), "item", "an empty message");
+  ExpectRefused(put({collection("order"), header("", 1)}), "document.path", "no path");
+  ExpectRefused(put({collection("order"), header("a\nb", 1)}), "document.path", "a line break in the path");
+  ExpectRefused(put({collection("order"), header(std::string(1025, 'a'), 1)}), "document.path", "a long path");
+  ExpectRefused(put({collection("order"), header("a.txt", 0)}), "document.size_bytes", "no bytes");
+  ExpectRefused(put({collection("order"), header("a.txt", (32 << 20) + 1)}), "document.size_bytes", "too many bytes");
+  ExpectRefused(put({collection("order"), header("a.txt", 3), data("abcd")}), "data", "more than announced");
+  ExpectRefused(put({collection("order"), header("a.txt", 3), data("ab")}), "data", "less than announced");
+  ExpectRefused(put({collection("order"), header("a.txt", 3), header("b.txt", 3)}), "data", "a header too early");
+  EXPECT_TRUE(put({collection("order"), header("a.txt", 9), data("The fine "), header("a.txt", 12), data("A new one."), data("!!")}).ok())
+      << "a document given twice: the later one stays";
+  v1::DeleteDocumentsRequest remove;
+  remove.set_collection("order");
+  v1::DeleteDocumentsResponse removed;
+  ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::DeleteDocuments, remove, &removed), "ids", "no ids");
+}
+
+// ---- Without a server.
+
+TEST(StatusTest, ErrorsCarryReasonFieldAndTimeToWait) {
+  const absl::Status status = WithRetry(FieldError("top_k", "is -1; its range is 0 to 5"), std::chrono::milliseconds(1500));
+  const grpc::Status wire = ToGrpcStatus(status);
+  EXPECT_EQ(wire.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(wire.error_message(), "top_k is -1; its range is 0 to 5");
+  EXPECT_EQ(Reason(wire), "INVALID_FIELD");
+  EXPECT_EQ(Field(wire), "top_k");
+  const auto retry = FindDetail<google::rpc::RetryInfo>(wire);
+  EXPECT_EQ(retry.retry_delay().seconds(), 1);
+  EXPECT_EQ(retry.retry_delay().nanos(), 500'000'000);
+  EXPECT_EQ(FromGrpcStatus(wire).message(), status.message());
+  EXPECT_TRUE(ToGrpcStatus(absl::OkStatus()).ok());
+  for (int code = 1; code <= 16; ++code) {  // one to one
+    const grpc::Status each = ToGrpcStatus(absl::Status(static_cast<absl::StatusCode>(code), "x"));
+    EXPECT_EQ(static_cast<int>(each.error_code()), code);
+    EXPECT_FALSE(Reason(each).empty());
+  }
+}
+
+TEST(ChecksTest, BlamesTheFieldThatAMessageBeginsWith) {
+  const auto& type = *v1::GenerateRequest::descriptor();
+  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("top_p is 2; it must be less"), type))), "options.top_p");
+  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("prompt has too much"), type))), "prompt");
+  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("something else is wrong"), type))), "");
+  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::NotFoundError("prompt is gone"), type))), "");
+}
+
+}  // namespace
+}  // namespace blazon::service::rpc

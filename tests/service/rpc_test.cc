@@ -1,0 +1,375 @@
+// Every call once, over loopback and real weights; streams against their unary twins; many clients at once; health.
+#include <grpcpp/health_check_service_interface.h>
+
+#include <chrono>
+#include <cmath>
+#include <map>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "tests/service/rpc_fixture.h"
+
+namespace blazon::service::rpc {
+namespace {
+
+using std::chrono::steady_clock;
+
+class RpcTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { server_ = new TestServer(Models()); }
+  static void TearDownTestSuite() { delete server_; }
+  static inline TestServer* server_ = nullptr;
+
+  v1::GenerateResponse Generate(const v1::GenerateRequest& request) {
+    v1::GenerateResponse reply;
+    grpc::ClientContext context;
+    const grpc::Status status = server_->generation->Generate(&context, request, &reply);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return reply;
+  }
+};
+
+TEST_F(RpcTest, StreamedTextIsTheUnaryText) {
+  const v1::GenerateRequest request = Prompt("The capital of France is", 24);
+  const v1::GenerateResponse whole = Generate(request);
+  EXPECT_NE(whole.text().find("Paris"), std::string::npos) << whole.text();
+  EXPECT_EQ(whole.finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(whole.usage().output_tokens(), 24);
+  EXPECT_GT(whole.usage().prompt_tokens(), 3);
+  EXPECT_LT(whole.mean_logprob(), 0);
+  EXPECT_GT(whole.timings().prefill_ms() + whole.timings().generate_ms(), 0);
+  EXPECT_EQ(whole.model().name(), Models().Info(ModelRole::kLanguage).name);
+  EXPECT_FALSE(whole.model().digest().empty());
+
+  grpc::ClientContext context;
+  auto reader = server_->generation->StreamGenerate(&context, ToStream<v1::StreamGenerateRequest>(request));
+  std::string joined;
+  int deltas = 0, ends = 0;
+  v1::StreamGenerateResponse event;
+  while (reader->Read(&event)) {
+    EXPECT_EQ(ends, 0) << "something came after `done`";
+    if (event.has_done()) {
+      ++ends;
+      EXPECT_EQ(event.done().text(), joined);
+    } else {
+      ++deltas;
+      joined += event.text_delta();
+    }
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(joined, whole.text());
+  EXPECT_EQ(ends, 1);
+  EXPECT_GT(deltas, 3);
+}
+
+TEST_F(RpcTest, SampledTextComesAgainWithItsSeed) {
+  v1::GenerateRequest request = Prompt("Once upon a time", 24);
+  request.mutable_options()->set_temperature(1.0);
+  request.mutable_options()->set_top_k(50);
+  const v1::GenerateResponse first = Generate(request);
+  request.mutable_options()->set_seed(first.seed());
+  const v1::GenerateResponse again = Generate(request);
+  EXPECT_EQ(again.text(), first.text());
+  EXPECT_EQ(again.seed(), first.seed());
+}
+
+TEST_F(RpcTest, ChatStopsAndReportsTokens) {
+  v1::GenerateRequest request;
+  v1::Message& message = *request.mutable_chat()->add_messages();
+  message.set_role(v1::ROLE_USER);
+  message.add_parts()->set_text("Reply with the names of three colours, <|im_end|> separated by commas.");
+  request.mutable_options()->set_top_logprobs(2);
+  request.mutable_options()->add_stop(",");
+  const v1::GenerateResponse reply = Generate(request);
+  EXPECT_EQ(reply.text().find(','), std::string::npos) << reply.text();
+  ASSERT_GT(reply.logprobs_size(), 0);
+  for (const v1::TokenLogprob& token : reply.logprobs()) {
+    ASSERT_EQ(token.top_size(), 2);
+    EXPECT_NEAR(token.logprob(), token.top(0).logprob(), 1e-5);  // greedy: the best one was taken
+    EXPECT_GE(token.top(0).logprob(), token.top(1).logprob());
+    EXPECT_FALSE(token.bytes().empty());
+  }
+}
+
+TEST_F(RpcTest, ScoreTokenizeDetokenizeEmbed) {
+  const auto score = [this](const std::string& completion) {
+    v1::ScoreRequest request;
+    request.set_prompt("The capital of France is");
+    request.set_completion(completion);
+    v1::ScoreResponse reply;
+    const grpc::Status status = Unary(*server_->generation, &v1::GenerationService::Stub::Score, request, &reply);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    double sum = 0;
+    for (const v1::TokenLogprob& token : reply.tokens()) sum += token.logprob();
+    EXPECT_NEAR(sum, reply.logprob(), 1e-6);
+    return reply.mean_logprob();
+  };
+  EXPECT_GT(score(" Paris"), score(" Oslo"));
+
+  const std::string text = "Grüße, 世界! 👩‍🔬 <|im_start|> a  12\n\n5";
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text(text);
+  v1::TokenizeResponse tokens;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Tokenize, tokenize, &tokens).ok());
+  v1::DetokenizeRequest detokenize;
+  std::string bytes;
+  for (const v1::Token& token : tokens.tokens()) {
+    detokenize.add_ids(token.id());
+    bytes += token.bytes();
+  }
+  EXPECT_EQ(bytes, text);
+  v1::DetokenizeResponse back;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Detokenize, detokenize, &back).ok());
+  EXPECT_EQ(back.text(), text);
+
+  v1::EmbedRequest embed;
+  for (const char* each : {"A cat sleeps on the sofa.", "A kitten naps on the couch.", "The stock market fell."}) embed.add_texts(each);
+  v1::EmbedResponse vectors;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Embed, embed, &vectors).ok());
+  ASSERT_EQ(vectors.embeddings_size(), 3);
+  EXPECT_EQ(vectors.dimension(), 384);
+  const auto cosine = [&](int a, int b) {
+    double sum = 0;
+    for (int i = 0; i < vectors.dimension(); ++i) sum += vectors.embeddings(a).values(i) * vectors.embeddings(b).values(i);
+    return sum;
+  };
+  EXPECT_NEAR(cosine(0, 0), 1, 1e-4);
+  EXPECT_GT(cosine(0, 1), cosine(0, 2) + 0.2);
+}
+
+TEST_F(RpcTest, CaptionsOnceStreamedAndInBulk) {
+  if (!Models().Info(ModelRole::kCaptioner).present) GTEST_SKIP() << "assets/captioner/captioner.safetensors has not been trained";
+  const v1::CaptionRequest request = Picture();
+  v1::CaptionResponse whole;
+  const grpc::Status status = Unary(*server_->caption, &v1::CaptionService::Stub::Caption, request, &whole);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_FALSE(whole.text().empty());
+  EXPECT_GT(whole.labels_size(), 0);
+  EXPECT_GT(whole.usage().image_tokens(), 0);
+  EXPECT_GT(whole.usage().prompt_tokens(), whole.usage().image_tokens());
+  EXPECT_GT(whole.timings().encode_ms(), 0);
+  EXPECT_EQ(whole.model().name(), Models().Info(ModelRole::kCaptioner).name);
+
+  grpc::ClientContext context;
+  auto reader = server_->caption->StreamCaption(&context, ToStream<v1::StreamCaptionRequest>(request));
+  std::string joined;
+  v1::StreamCaptionResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  ASSERT_TRUE(event.has_labels());
+  EXPECT_EQ(event.labels().labels(0).name(), whole.labels(0).name());
+  while (reader->Read(&event)) joined += event.text_delta();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_TRUE(event.has_done());
+  EXPECT_EQ(joined, whole.text());
+
+  // In bulk: each answer under its id; a bad picture and a doubled id hurt nobody else.
+  grpc::ClientContext bulk_context;
+  auto bulk = server_->caption->CaptionImages(&bulk_context);
+  const std::vector<std::string> photos = {"cat.jpg", "coffee.jpg", "flower.jpg", "rocket.jpg", "temple.jpg"};
+  std::thread writer([&] {
+    for (const std::string& photo : photos) {
+      v1::CaptionImagesRequest each;
+      each.set_id(photo);
+      each.mutable_image()->set_data(ReadFile(SourceFolder() / "assets/photos" / photo));
+      bulk->Write(each);
+    }
+    v1::CaptionImagesRequest bad;
+    bad.set_id("bad");
+    bad.mutable_image()->set_data("this is no picture");
+    bulk->Write(bad);
+    bad.set_id("");
+    bulk->Write(bad);
+    bulk->WritesDone();
+  });
+  std::map<std::string, v1::CaptionImagesResponse> answers;
+  v1::CaptionImagesResponse answer;
+  while (bulk->Read(&answer)) answers[answer.id()] = answer;
+  writer.join();
+  EXPECT_TRUE(bulk->Finish().ok());
+  ASSERT_EQ(answers.size(), photos.size() + 2);
+  EXPECT_EQ(answers["cat.jpg"].caption().text(), whole.text());
+  for (const std::string& photo : photos) EXPECT_FALSE(answers[photo].caption().text().empty()) << photo;
+  EXPECT_EQ(answers["bad"].error().code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_GT(answers["bad"].error().details_size(), 0);
+  EXPECT_EQ(answers[""].error().code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
+  using Index = v1::IndexService::Stub;
+  v1::CreateCollectionRequest create;
+  create.set_collection("notes");
+  v1::CreateCollectionResponse created;
+  grpc::Status status = Unary(*server_->index, &Index::CreateCollection, create, &created);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(created.collection().name(), "notes");
+  status = Unary(*server_->index, &Index::CreateCollection, create, &created);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(Reason(status), "COLLECTION_EXISTS");
+
+  const std::filesystem::path documents = SourceFolder() / "assets/documents";
+  std::vector<std::pair<std::string, std::string>> files;
+  for (const auto& entry : std::filesystem::directory_iterator(documents)) {
+    files.emplace_back(entry.path().filename().string(), ReadFile(entry.path()));
+  }
+  files.emplace_back("broken.html", std::string("\0\1\2\3", 4));
+  files.emplace_back("strange.xyz", "unknown kind");
+  v1::PutDocumentsResponse put;
+  status = Put(*server_->index, "notes", files, &put);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(put.results_size(), static_cast<int>(files.size()));
+  for (int i = 0; i < put.results_size(); ++i) {
+    const bool bad = files[i].first == "broken.html" || files[i].first == "strange.xyz";
+    EXPECT_EQ(put.results(i).path(), files[i].first);
+    EXPECT_EQ(put.results(i).state(), bad ? v1::PUT_STATE_REFUSED : v1::PUT_STATE_ADDED) << files[i].first;
+    EXPECT_EQ(put.results(i).error().details_size() > 0, bad);
+  }
+  ASSERT_TRUE(Put(*server_->index, "notes", {files[0]}, &put).ok());
+  EXPECT_EQ(put.results(0).state(), v1::PUT_STATE_UNCHANGED);
+
+  // Pages: all documents, none twice.
+  v1::ListDocumentsRequest list;
+  list.set_collection("notes");
+  list.set_page_size(5);
+  std::map<std::string, std::string> ids;  // path -> id
+  do {
+    v1::ListDocumentsResponse page;
+    ASSERT_TRUE(Unary(*server_->index, &Index::ListDocuments, list, &page).ok());
+    EXPECT_LE(page.documents_size(), 5);
+    for (const v1::Document& document : page.documents()) EXPECT_TRUE(ids.emplace(document.path(), document.id()).second);
+    list.set_page_token(page.next_page_token());
+  } while (!list.page_token().empty());
+  EXPECT_EQ(ids.size(), files.size() - 2);
+
+  // A result's span is what it says it is.
+  v1::SearchRequest search;
+  search.set_collection("notes");
+  search.set_query("how long is the kettle's warranty?");
+  search.set_count(3);
+  v1::SearchResponse found;
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  ASSERT_GT(found.results_size(), 0);
+  EXPECT_EQ(found.results(0).path(), "kettle-warranty.txt");
+  v1::GetDocumentRequest get;
+  get.set_collection("notes");
+  get.set_id(found.results(0).document_id());
+  v1::GetDocumentResponse document;
+  ASSERT_TRUE(Unary(*server_->index, &Index::GetDocument, get, &document).ok());
+  const v1::ScoredChunk& chunk = found.results(0);
+  EXPECT_EQ(document.text().substr(chunk.begin_byte(), chunk.end_byte() - chunk.begin_byte()), chunk.text());
+  search.mutable_filter()->set_path_prefix("lentil");
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  for (const v1::ScoredChunk& each : found.results()) EXPECT_EQ(each.path(), "lentil-soup.md");
+
+  // An answer: sources first, sentences verbatim, deltas joined equal the whole.
+  v1::AskRequest ask;
+  ask.set_collection("notes");
+  ask.set_question("How long is the kettle's warranty?");
+  v1::AskResponse whole;
+  status = Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_GT(whole.sources_size(), 0);
+  ASSERT_GT(whole.sentences_size(), 0);
+  for (const v1::SupportingSentence& sentence : whole.sentences()) {
+    ASSERT_LT(sentence.source(), whole.sources_size());
+    get.set_id(whole.sources(sentence.source()).document_id());
+    ASSERT_TRUE(Unary(*server_->index, &Index::GetDocument, get, &document).ok());
+    EXPECT_EQ(document.text().substr(sentence.begin_byte(), sentence.end_byte() - sentence.begin_byte()), sentence.text());
+  }
+  grpc::ClientContext context;
+  auto reader = server_->answer->StreamAsk(&context, ToStream<v1::StreamAskRequest>(ask));
+  v1::StreamAskResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  ASSERT_TRUE(event.has_sources());
+  EXPECT_EQ(event.sources().sources_size(), whole.sources_size());
+  std::string joined;
+  while (reader->Read(&event)) joined += event.text_delta();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(joined, whole.text());
+  ask.set_extractive(true);
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_FALSE(whole.has_model());
+  ask.set_extractive(false);
+  ask.set_question("What is the mass of the Higgs boson?");
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_EQ(whole.outcome(), v1::ANSWER_OUTCOME_NO_ANSWER) << whole.text();
+
+  // Away again.
+  v1::DeleteDocumentsRequest remove;
+  remove.set_collection("notes");
+  remove.add_ids(ids["lentil-soup.md"]);
+  remove.add_ids("never-there");
+  v1::DeleteDocumentsResponse removed;
+  ASSERT_TRUE(Unary(*server_->index, &Index::DeleteDocuments, remove, &removed).ok());
+  EXPECT_EQ(removed.deleted(), 1);
+  v1::GetCollectionRequest look;
+  look.set_collection("notes");
+  v1::GetCollectionResponse collection;
+  ASSERT_TRUE(Unary(*server_->index, &Index::GetCollection, look, &collection).ok());
+  EXPECT_EQ(collection.collection().documents(), static_cast<int>(files.size()) - 3);
+  v1::ListCollectionsRequest names;
+  v1::ListCollectionsResponse all;
+  ASSERT_TRUE(Unary(*server_->index, &Index::ListCollections, names, &all).ok());
+  ASSERT_EQ(all.collections_size(), 1);
+  EXPECT_EQ(all.collections(0), "notes");
+  v1::DeleteCollectionRequest drop;
+  drop.set_collection("notes");
+  v1::DeleteCollectionResponse dropped;
+  ASSERT_TRUE(Unary(*server_->index, &Index::DeleteCollection, drop, &dropped).ok());
+  status = Unary(*server_->index, &Index::GetCollection, look, &collection);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Reason(status), "COLLECTION_NOT_FOUND");
+}
+
+TEST_F(RpcTest, ModelsAreListedAndFound) {
+  v1::ListModelsRequest list;
+  list.set_page_size(1);
+  std::vector<std::string> names;
+  do {
+    v1::ListModelsResponse page;
+    ASSERT_TRUE(Unary(*server_->model, &v1::ModelService::Stub::ListModels, list, &page).ok());
+    for (const v1::Model& model : page.models()) names.push_back(model.name());
+    list.set_page_token(page.next_page_token());
+  } while (!list.page_token().empty());
+  EXPECT_EQ(names.size(), Models().List().size());
+  for (const std::string& name : names) {
+    v1::GetModelRequest get;
+    get.set_name(name);
+    v1::GetModelResponse model;
+    ASSERT_TRUE(Unary(*server_->model, &v1::ModelService::Stub::GetModel, get, &model).ok());
+    EXPECT_EQ(model.model().name(), name);
+  }
+}
+
+TEST_F(RpcTest, EightClientsAtOnceGetWhatOneGets) {
+  const std::vector<std::string> prompts = {"The capital of France is", "Water boils at", "My favourite colour is", "def add(a, b):"};
+  std::vector<std::string> alone;
+  for (const std::string& prompt : prompts) alone.push_back(Generate(Prompt(prompt, 12)).text());
+  std::vector<std::thread> clients;
+  std::atomic<int> different{0}, failed{0};
+  for (int client = 0; client < 8; ++client) {
+    clients.emplace_back([&, client] {
+      auto channel = grpc::CreateChannel(server_->server->address(), grpc::InsecureChannelCredentials());
+      auto stub = v1::GenerationService::NewStub(channel);
+      for (int round = 0; round < 2; ++round) {
+        const size_t which = (client + round) % prompts.size();
+        v1::GenerateResponse reply;
+        grpc::ClientContext context;
+        if (!stub->Generate(&context, Prompt(prompts[which], 12), &reply).ok()) ++failed;
+        if (reply.text() != alone[which]) ++different;
+        v1::EmbedRequest embed;
+        embed.add_texts(prompts[which]);
+        v1::EmbedResponse vectors;
+        grpc::ClientContext embed_context;
+        if (!stub->Embed(&embed_context, embed, &vectors).ok()) ++failed;
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(failed, 0);
+  EXPECT_EQ(different, 0);
+}
+
+}  // namespace
+}  // namespace blazon::service::rpc
