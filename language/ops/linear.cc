@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "language/ops/quantized_matmul.h"
+
 namespace blazon::language {
 namespace {
 
@@ -34,7 +36,9 @@ Linear::Linear(std::string name, Weight weight) : name_(std::move(name)), weight
 
 at::Tensor Linear::Product(const at::Tensor& x) const {
   if (const auto* dense = std::get_if<at::Tensor>(&weight_)) return at::linear(x, *dense);
-  return at::linear(x, Dequantize(std::get<QuantizedTensor>(weight_)));
+  const auto& quantised = std::get<QuantizedTensor>(weight_);
+  if (at::GradMode::is_enabled() && x.requires_grad()) return at::linear(x, Dequantize(quantised));
+  return QuantizedMatmul(x.contiguous(), quantised);
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x, absl::Span<const AdapterRows> adapters) const {

@@ -1,0 +1,108 @@
+// all-MiniLM-L6-v2 against sentence-transformers, and what the embedder refuses.
+#include <ATen/core/Tensor.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "service/checkpoint/embedder_loader.h"
+#include "service/checkpoint/safetensors.h"
+
+namespace blazon::service {
+namespace {
+
+const char kRemedy[] = "; goldens are made by: python tests/reference/embedder_goldens.py";
+const std::string kRoot = BLAZON_SOURCE_DIR;
+
+class EmbedderTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    auto loaded = LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2");
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    embedder = loaded->release();
+    std::ifstream file(kRoot + "/tests/goldens/embedder.json");
+    ASSERT_TRUE(file) << kRemedy;
+    texts = nlohmann::json::parse(file).get<std::vector<std::string>>();
+  }
+
+  static double Cosine(const float* a, const float* b) {
+    double dot = 0, aa = 0, bb = 0;
+    for (int64_t i = 0; i < embedder->dimension(); ++i) {
+      dot += static_cast<double>(a[i]) * b[i];
+      aa += static_cast<double>(a[i]) * a[i];
+      bb += static_cast<double>(b[i]) * b[i];
+    }
+    return dot / std::sqrt(aa * bb);
+  }
+
+  static inline const language::TextEmbedder* embedder = nullptr;  // lives as long as the process
+  static inline std::vector<std::string> texts;
+};
+
+TEST_F(EmbedderTest, VectorsAgreeWithSentenceTransformers) {
+  auto golden = ReadSafetensors(kRoot + "/tests/goldens/embedder.safetensors");
+  ASSERT_TRUE(golden.ok()) << golden.status() << kRemedy;
+  const at::Tensor expected = golden->at("vectors");
+  ASSERT_EQ(embedder->dimension(), 384);
+  ASSERT_EQ(expected.size(0), static_cast<int64_t>(texts.size())) << kRemedy;
+  const auto vectors = embedder->Embed(texts);
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  double worst = 1;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const float* vector = &(*vectors)[i * 384];
+    const double cosine = Cosine(vector, expected.const_data_ptr<float>() + i * 384);
+    EXPECT_GE(cosine, 0.9999) << texts[i] << kRemedy;
+    worst = std::min(worst, cosine);
+    double norm = 0;
+    for (int j = 0; j < 384; ++j) norm += static_cast<double>(vector[j]) * vector[j];
+    EXPECT_NEAR(norm, 1.0, 1e-5);
+  }
+  std::printf("lowest cosine: %.7f over %zu texts\n", worst, texts.size());
+}
+
+TEST_F(EmbedderTest, AVectorDoesNotDependOnItsNeighbours) {
+  const auto together = embedder->Embed(texts);
+  ASSERT_TRUE(together.ok());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto alone = embedder->Embed({&texts[i], 1});
+    ASSERT_TRUE(alone.ok());
+    for (int j = 0; j < 384; ++j) ASSERT_NEAR((*alone)[j], (*together)[i * 384 + j], 2e-6) << texts[i];
+  }
+}
+
+TEST_F(EmbedderTest, TextPastTheLimitIsRefusedWithBothLengths) {
+  EXPECT_EQ(embedder->max_tokens(), 256);
+  EXPECT_EQ(embedder->CountTokens(""), 2);
+  EXPECT_EQ(embedder->CountTokens("bees make honey"), 5);
+  std::string text;
+  for (int i = 0; i < 254; ++i) text += "bee ";
+  EXPECT_EQ(embedder->CountTokens(text), 256);
+  EXPECT_TRUE(embedder->Embed({&text, 1}).ok());
+  const std::vector<std::string> batch = {"short", text + "bee"};
+  const auto refused = embedder->Embed(batch);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(refused.status().message(), "text 1 has 257 tokens; the embedder takes at most 256, [CLS] and [SEP] included. Split it.");
+  EXPECT_TRUE(embedder->Embed({})->empty());
+}
+
+TEST_F(EmbedderTest, TheFingerprintNamesWeightsAndProcedure) {
+  EXPECT_TRUE(absl::StartsWith(embedder->fingerprint(), "bert:sha256:"));
+  EXPECT_TRUE(absl::EndsWith(embedder->fingerprint(), ":mean:l2:256"));
+  EXPECT_EQ(embedder->fingerprint(), (*LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2"))->fingerprint());
+}
+
+TEST_F(EmbedderTest, AFolderOfAnotherKindIsRefused) {
+  EXPECT_EQ(LoadTextEmbedder(kRoot + "/models/no-such-folder").status().code(), absl::StatusCode::kNotFound);
+  const auto other = LoadTextEmbedder(kRoot + "/models/efficientnet-lite0").status();
+  EXPECT_FALSE(other.ok());
+}
+
+}  // namespace
+}  // namespace blazon::service
