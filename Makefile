@@ -29,7 +29,7 @@ demo: build  ## Captions the sample photos and answers questions over the sample
 	@setup/demo.sh build/blazon
 
 bench: build  ## Measures latency, throughput and memory
-	@build/bench
+	@build/blazon_bench
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
