@@ -45,8 +45,10 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Recognise(std::string_view jinja) {
   ChatTemplate chat_template;
   if (view == absl::StrCat(std::string(kLoop), std::string(kTurns))) return chat_template;
   const std::string ending = absl::StrCat(std::string(kDefaultSystemClosing), std::string(kTurns));
-  if (view.starts_with(kDefaultSystemOpening) && view.ends_with(ending) && view.size() >= kDefaultSystemOpening.size() + ending.size()) {
-    const std::string_view message = view.substr(kDefaultSystemOpening.size(), view.size() - kDefaultSystemOpening.size() - ending.size());
+  if (view.starts_with(kDefaultSystemOpening) && view.ends_with(ending) &&
+      view.size() >= kDefaultSystemOpening.size() + ending.size()) {
+    const std::string_view message =
+        view.substr(kDefaultSystemOpening.size(), view.size() - kDefaultSystemOpening.size() - ending.size());
     // Quotes, backslashes and control tokens would make it something else than a plain string.
     if (message.find_first_of("'\\{}<>") == std::string_view::npos) {
       chat_template.default_system_ = std::string(message);
@@ -54,17 +56,19 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Recognise(std::string_view jinja) {
     }
   }
   constexpr size_t kShown = 120;
-  return absl::UnimplementedError(
-      absl::StrCat("the model's chat template is not one that Blazon knows (ChatML as SmolLM2 writes it); it begins: \"",
-                   absl::Utf8SafeCHexEscape(text.substr(0, kShown)), "\". The model can still complete a raw prompt"));
+  return absl::UnimplementedError(absl::StrCat(
+      "the model's chat template is not one that Blazon knows (ChatML as SmolLM2 writes it); it begins: \"",
+      absl::Utf8SafeCHexEscape(text.substr(0, kShown)), "\". The model can still complete a raw prompt"));
 }
 
-absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatMessage> messages, bool add_generation_prompt,
+absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatMessage> messages,
+                                                          bool add_generation_prompt,
                                                           const Tokenizer& tokenizer) const {
   if (messages.empty()) return absl::InvalidArgumentError("messages: there must be at least one");
   const std::optional<TokenId> start = tokenizer.FindToken(kStart), end = tokenizer.FindToken(kEnd);
   if (!start || !end || !tokenizer.IsSpecial(*start) || !tokenizer.IsSpecial(*end)) {
-    return absl::FailedPreconditionError("the chat template needs the control tokens <|im_start|> and <|im_end|>, which the tokenizer lacks");
+    return absl::FailedPreconditionError(
+        "the chat template needs the control tokens <|im_start|> and <|im_end|>, which the tokenizer lacks");
   }
   std::vector<TokenId> ids;
   const auto append = [&](const std::string& text) {
@@ -81,7 +85,8 @@ absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatM
   for (size_t i = 0; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
     if (std::find(std::begin(kRoles), std::end(kRoles), message.role) == std::end(kRoles)) {
-      return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role is \"", absl::Utf8SafeCHexEscape(message.role.substr(0, 40)),
+      return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role is \"",
+                                                     absl::Utf8SafeCHexEscape(message.role.substr(0, 40)),
                                                      "\"; it must be system, user or assistant"));
     }
     append_turn(message.role, message.content);

@@ -51,9 +51,12 @@ void DequantizeQ8_0(const uint8_t* block, float* values) {
 
 int64_t QuantBlockBytes(QuantFormat format) {
   switch (format) {
-    case QuantFormat::kQ4_0: return 18;
-    case QuantFormat::kQ4_1: return 20;
-    case QuantFormat::kQ8_0: return 34;
+    case QuantFormat::kQ4_0:
+      return 18;
+    case QuantFormat::kQ4_1:
+      return 20;
+    case QuantFormat::kQ8_0:
+      return 34;
   }
   return 0;
 }
@@ -61,7 +64,8 @@ int64_t QuantBlockBytes(QuantFormat format) {
 at::Tensor Dequantize(const QuantizedTensor& tensor) {
   const int64_t block_bytes = QuantBlockBytes(tensor.format);
   const int64_t row_blocks = tensor.columns / kQuantBlockValues;
-  TORCH_CHECK(tensor.blocks.is_contiguous() && tensor.blocks.scalar_type() == at::kByte && tensor.columns % kQuantBlockValues == 0 &&
+  TORCH_CHECK(tensor.blocks.is_contiguous() && tensor.blocks.scalar_type() == at::kByte &&
+                  tensor.columns % kQuantBlockValues == 0 &&
                   tensor.blocks.numel() == tensor.rows * row_blocks * block_bytes,
               "quantised blocks do not fit their shape [", tensor.rows, ", ", tensor.columns, "]");
   const auto dequantize = tensor.format == QuantFormat::kQ4_0   ? DequantizeQ4_0

@@ -15,9 +15,12 @@ namespace {
 
 constexpr TokenId kNoToken = -1;
 
-std::string Quoted(const std::string& text) { return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, 80)), "\""); }
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, 80)), "\"");
+}
 
-// GPT-2's byte alphabet: a printable character for every byte. Printable Latin-1 stands for itself, the rest follows from U+0100.
+// GPT-2's byte alphabet: a printable character for every byte. Printable Latin-1 stands for itself, the rest follows
+// from U+0100.
 const std::array<int32_t, 256>& ByteAlphabet() {
   static const std::array<int32_t, 256> alphabet = [] {
     std::array<int32_t, 256> characters;
@@ -120,7 +123,8 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> BytePairTokenizer::Create(con
   if (vocabulary.special.size() != count) {
     return absl::InvalidArgumentError(absl::StrCat(count, " tokens, but ", vocabulary.special.size(), " token types"));
   }
-  if (count > INT32_MAX || vocabulary.merges.size() > INT32_MAX) return absl::InvalidArgumentError("more tokens or merges than ids");
+  if (count > INT32_MAX || vocabulary.merges.size() > INT32_MAX)
+    return absl::InvalidArgumentError("more tokens or merges than ids");
 
   std::unique_ptr<BytePairTokenizer> tokenizer(new BytePairTokenizer());
   tokenizer->pre_tokenizer_ = vocabulary.pre_tokenizer;
@@ -134,7 +138,8 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> BytePairTokenizer::Create(con
     const TokenId id = static_cast<TokenId>(i);
     if (spelling.empty()) return absl::InvalidArgumentError(absl::StrCat("token ", i, " is empty"));
     if (!tokenizer->ids_.emplace(spelling, id).second) {
-      return absl::InvalidArgumentError(absl::StrCat("token ", i, ", ", Quoted(spelling), ", is in the vocabulary twice"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", i, ", ", Quoted(spelling), ", is in the vocabulary twice"));
     }
     if (vocabulary.special[i]) {
       specials.emplace_back(spelling, id);
@@ -142,7 +147,9 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> BytePairTokenizer::Create(con
       continue;
     }
     std::optional<std::string> bytes = FromByteAlphabet(spelling);
-    if (!bytes) return absl::InvalidArgumentError(absl::StrCat("token ", i, ", ", Quoted(spelling), ", is not written in GPT-2's byte alphabet"));
+    if (!bytes)
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ", i, ", ", Quoted(spelling), ", is not written in GPT-2's byte alphabet"));
     if (bytes->size() == 1) tokenizer->byte_tokens_[static_cast<uint8_t>(bytes->front())] = id;
     tokenizer->bytes_.push_back(*std::move(bytes));
   }
@@ -151,13 +158,15 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> BytePairTokenizer::Create(con
   tokenizer->merges_.reserve(vocabulary.merges.size());
   for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
     const auto& [left, right] = vocabulary.merges[rank];
-    const auto left_id = tokenizer->ids_.find(left), right_id = tokenizer->ids_.find(right), result = tokenizer->ids_.find(left + right);
+    const auto left_id = tokenizer->ids_.find(left), right_id = tokenizer->ids_.find(right),
+               result = tokenizer->ids_.find(left + right);
     if (left_id == tokenizer->ids_.end() || right_id == tokenizer->ids_.end() || result == tokenizer->ids_.end()) {
       return absl::InvalidArgumentError(absl::StrCat("merge ", rank, " joins ", Quoted(left), " and ", Quoted(right),
                                                      "; these two and their join must all be in the vocabulary"));
     }
     const uint64_t key = static_cast<uint64_t>(left_id->second) << 32 | static_cast<uint32_t>(right_id->second);
-    tokenizer->merges_.emplace(key, Merge{static_cast<int32_t>(rank), result->second});  // of two equal merges the better counts
+    tokenizer->merges_.emplace(
+        key, Merge{static_cast<int32_t>(rank), result->second});  // of two equal merges the better counts
   }
   return tokenizer;
 }
@@ -206,7 +215,8 @@ void BytePairTokenizer::EncodeWord(std::string_view word, Scratch* scratch, std:
   for (const char byte : word) {
     const TokenId id = byte_tokens_[static_cast<uint8_t>(byte)];
     const uint32_t position = static_cast<uint32_t>(symbols.size());
-    if (id != kNoToken) symbols.push_back({id, position - 1, position + 1});  // position 0: previous wraps round to kEnd
+    if (id != kNoToken)
+      symbols.push_back({id, position - 1, position + 1});  // position 0: previous wraps round to kEnd
   }
   if (symbols.empty()) return;
   symbols.back().next = Scratch::kEnd;
@@ -236,7 +246,8 @@ void BytePairTokenizer::EncodeWord(std::string_view word, Scratch* scratch, std:
     if (left.previous != Scratch::kEnd && add_candidate(left.previous)) std::push_heap(heap.begin(), heap.end());
     if (add_candidate(best.position)) std::push_heap(heap.begin(), heap.end());
   }
-  for (uint32_t position = 0; position != Scratch::kEnd; position = symbols[position].next) ids->push_back(symbols[position].id);
+  for (uint32_t position = 0; position != Scratch::kEnd; position = symbols[position].next)
+    ids->push_back(symbols[position].id);
 }
 
 std::string BytePairTokenizer::TokenBytes(TokenId id) const {

@@ -6,7 +6,8 @@
 namespace blazon::language {
 
 SpecialTokens::SpecialTokens(std::vector<std::pair<std::string, TokenId>> tokens) : tokens_(std::move(tokens)) {
-  std::stable_sort(tokens_.begin(), tokens_.end(), [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+  std::stable_sort(tokens_.begin(), tokens_.end(),
+                   [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
   for (const auto& [spelling, id] : tokens_) begins_token_[static_cast<uint8_t>(spelling[0])] = true;
 }
 
@@ -16,7 +17,8 @@ void SpecialTokens::Split(std::string_view text, absl::FunctionRef<void(std::str
   for (size_t position = 0; position < text.size();) {
     auto found = tokens_.end();
     if (begins_token_[static_cast<uint8_t>(text[position])]) {
-      found = std::find_if(tokens_.begin(), tokens_.end(), [&](const auto& token) { return text.substr(position).starts_with(token.first); });
+      found = std::find_if(tokens_.begin(), tokens_.end(),
+                           [&](const auto& token) { return text.substr(position).starts_with(token.first); });
     }
     if (found == tokens_.end()) {
       ++position;

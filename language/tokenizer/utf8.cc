@@ -23,7 +23,9 @@ bool IsValidUtf8(std::string_view text) {
   for (size_t position = 0; position < text.size();) {
     const size_t begin = position;
     // U+FFFD itself, spelled out, is three bytes long and begins with 0xEF 0xBF 0xBD.
-    if (NextCharacter(text, &position) == kReplacementCharacter && text.substr(begin, position - begin) != "\xEF\xBF\xBD") return false;
+    if (NextCharacter(text, &position) == kReplacementCharacter &&
+        text.substr(begin, position - begin) != "\xEF\xBF\xBD")
+      return false;
   }
   return true;
 }

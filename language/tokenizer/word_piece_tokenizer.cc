@@ -15,12 +15,15 @@
 namespace blazon::language {
 namespace {
 
-std::string Quoted(const std::string& text) { return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, 80)), "\""); }
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text.substr(0, 80)), "\"");
+}
 
 bool IsSpace(char32_t character) { return u_isUWhiteSpace(static_cast<UChar32>(character)); }
 
 // U_GC_*_MASK of a character in Unicode 8.0, which `tokenizers` asks: what was assigned later has no category there.
-// (Over all of Unicode 15 six rare characters differ from it, whose category has changed since: 166D 1734 1885 1886 A9BD 111C9.)
+// (Over all of Unicode 15 six rare characters differ from it, whose category has changed since: 166D 1734 1885 1886
+// A9BD 111C9.)
 uint32_t Category(char32_t character) {
   constexpr uint8_t kUnicodeMajor = 8;
   UVersionInfo age;
@@ -37,13 +40,15 @@ bool IsDropped(char32_t character) {
 
 // BERT's table of Chinese characters, as `tokenizers` has it.
 bool IsChinese(char32_t c) {
-  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
-         (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+         (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+         (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
 // Punctuation, and every printable ASCII character that is neither letter nor digit.
 bool IsPunctuation(char32_t c) {
-  if (c < 0x80) return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
+  if (c < 0x80)
+    return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   return (Category(c) & U_GC_P_MASK) != 0;
 }
 
@@ -55,7 +60,8 @@ std::u32string StripAccents(const std::u32string& text) {
   std::u32string stripped;
   for (const char32_t character : text) {
     icu::UnicodeString decomposition;
-    if (!nfd->getDecomposition(static_cast<UChar32>(character), decomposition)) decomposition = static_cast<UChar32>(character);
+    if (!nfd->getDecomposition(static_cast<UChar32>(character), decomposition))
+      decomposition = static_cast<UChar32>(character);
     for (int32_t i = 0; i < decomposition.length(); i = decomposition.moveIndex32(i, 1)) {
       const char32_t part = static_cast<char32_t>(decomposition.char32At(i));
       if ((Category(part) & U_GC_MN_MASK) == 0) stripped.push_back(part);
@@ -66,7 +72,8 @@ std::u32string StripAccents(const std::u32string& text) {
   for (size_t begin = 0; begin < stripped.size(); ++begin) {
     size_t end = begin;
     while (end < stripped.size() && combining_class(stripped[end]) != 0) ++end;
-    std::stable_sort(stripped.begin() + begin, stripped.begin() + end, [&](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
+    std::stable_sort(stripped.begin() + begin, stripped.begin() + end,
+                     [&](char32_t a, char32_t b) { return combining_class(a) < combining_class(b); });
     begin = end;
   }
   return stripped;
@@ -97,7 +104,8 @@ absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> WordPieceTokenizer::Create(W
   }
   const auto unknown = tokenizer->ids_.find(vocabulary.unknown);
   if (unknown == tokenizer->ids_.end()) {
-    return absl::InvalidArgumentError(absl::StrCat("the vocabulary lacks the token for unknown words, ", Quoted(vocabulary.unknown)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the vocabulary lacks the token for unknown words, ", Quoted(vocabulary.unknown)));
   }
   tokenizer->unknown_id_ = unknown->second;
   tokenizer->special_.resize(vocabulary.tokens.size());
@@ -147,7 +155,8 @@ void WordPieceTokenizer::EncodePlain(std::string_view text, std::vector<TokenId>
 
 // Normalises characters without white space, cuts them at punctuation, and empties the run.
 void WordPieceTokenizer::EncodeRun(std::u32string* run, std::vector<TokenId>* ids) const {
-  if (vocabulary_.strip_accents && std::any_of(run->begin(), run->end(), [](char32_t c) { return c >= 0x80; })) *run = StripAccents(*run);
+  if (vocabulary_.strip_accents && std::any_of(run->begin(), run->end(), [](char32_t c) { return c >= 0x80; }))
+    *run = StripAccents(*run);
   if (vocabulary_.lowercase) *run = Lowercase(*run);
   const std::u32string_view characters = *run;
   for (size_t begin = 0; begin < characters.size();) {
@@ -192,7 +201,8 @@ std::string WordPieceTokenizer::TokenBytes(TokenId id) const {
   if (id < 0 || id >= vocabulary_size()) return "";
   const std::string& token = vocabulary_.tokens[id];
   const std::string& prefix = vocabulary_.continuation_prefix;
-  return !special_[id] && token.size() > prefix.size() && token.starts_with(prefix) ? token.substr(prefix.size()) : token;
+  return !special_[id] && token.size() > prefix.size() && token.starts_with(prefix) ? token.substr(prefix.size())
+                                                                                    : token;
 }
 
 std::string WordPieceTokenizer::Decode(absl::Span<const TokenId> ids, bool skip_special) const {

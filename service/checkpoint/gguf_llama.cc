@@ -37,7 +37,8 @@ Weight UnpermuteRows(Weight weight, int64_t heads) {
 }
 
 std::vector<int64_t> Shape(const Weight& weight) {
-  if (const QuantizedTensor* quantized = std::get_if<QuantizedTensor>(&weight)) return {quantized->rows, quantized->columns};
+  if (const QuantizedTensor* quantized = std::get_if<QuantizedTensor>(&weight))
+    return {quantized->rows, quantized->columns};
   return std::get<at::Tensor>(weight).sizes().vec();
 }
 
@@ -68,7 +69,8 @@ class Reader {
     }
     const absl::StatusOr<int64_t> read = file_.Integer(full_key);
     if (!read.ok()) return Broken(std::string(read.status().message()));
-    if (*read < 1 || *read > kMaxCount) return Broken(absl::StrCat(full_key, " is ", *read, "; 1 to ", kMaxCount, " are possible"));
+    if (*read < 1 || *read > kMaxCount)
+      return Broken(absl::StrCat(full_key, " is ", *read, "; 1 to ", kMaxCount, " are possible"));
     *value = *read;
     return absl::OkStatus();
   }
@@ -79,7 +81,8 @@ class Reader {
     if (!file_.Has(full_key)) return absl::OkStatus();
     const absl::StatusOr<double> read = file_.Number(full_key);
     if (!read.ok()) return Broken(std::string(read.status().message()));
-    if (!(*read >= low && *read <= high)) return Broken(absl::StrCat(full_key, " is ", *read, "; ", low, " to ", high, " are possible"));
+    if (!(*read >= low && *read <= high))
+      return Broken(absl::StrCat(full_key, " is ", *read, "; ", low, " to ", high, " are possible"));
     *value = *read;
     return absl::OkStatus();
   }
@@ -88,7 +91,8 @@ class Reader {
     const absl::StatusOr<std::string_view> architecture = file_.String("general.architecture");
     if (!architecture.ok()) return Broken(std::string(architecture.status().message()));
     if (*architecture != "llama") {
-      return Unsupported(absl::StrCat("architecture \"", absl::CHexEscape(std::string(*architecture)), "\"; Blazon reads GGUF files of architecture \"llama\""));
+      return Unsupported(absl::StrCat("architecture \"", absl::CHexEscape(std::string(*architecture)),
+                                      "\"; Blazon reads GGUF files of architecture \"llama\""));
     }
     if (const auto name = file_.String("general.name"); name.ok()) llama_.name = std::string(*name);
 
@@ -114,22 +118,28 @@ class Reader {
     if (llama_.heads % llama_.key_heads != 0) {
       return Broken(absl::StrCat(llama_.heads, " heads do not divide among ", llama_.key_heads, " key heads"));
     }
-    if (llama_.head_width % 2 != 0) return Broken(absl::StrCat("heads are ", llama_.head_width, " values wide; rotary positions need an even width"));
+    if (llama_.head_width % 2 != 0)
+      return Broken(absl::StrCat("heads are ", llama_.head_width, " values wide; rotary positions need an even width"));
     if (value_width != llama_.head_width || rope_width != llama_.head_width) {
-      return Unsupported(absl::StrCat("keys, values and rotary positions of different widths (", llama_.head_width, ", ", value_width, ", ", rope_width, ")"));
+      return Unsupported(absl::StrCat("keys, values and rotary positions of different widths (", llama_.head_width,
+                                      ", ", value_width, ", ", rope_width, ")"));
     }
     if (const auto scaling = file_.String("llama.rope.scaling.type"); scaling.ok() && *scaling != "none") {
-      return Unsupported(absl::StrCat("rotary scaling of type \"", absl::CHexEscape(std::string(*scaling)), "\" is not computed yet"));
+      return Unsupported(
+          absl::StrCat("rotary scaling of type \"", absl::CHexEscape(std::string(*scaling)), "\" is not computed yet"));
     }
-    if (file_.HasTensor("rope_freqs.weight")) return Unsupported("rotary scaling by a tensor of factors (rope_freqs.weight) is not computed yet");
+    if (file_.HasTensor("rope_freqs.weight"))
+      return Unsupported("rotary scaling by a tensor of factors (rope_freqs.weight) is not computed yet");
     if (file_.Has("llama.expert_count") && file_.Integer("llama.expert_count").value_or(1) != 0) {
       return Unsupported("mixtures of experts are not computed yet");
     }
     return absl::OkStatus();
   }
 
-  // Takes one tensor of the file into the state dict. `rotary_heads`: undo the converter's row order of that many heads.
-  absl::Status Take(const std::string& from, std::string to, const std::vector<int64_t>& shape, int64_t rotary_heads = 0) {
+  // Takes one tensor of the file into the state dict. `rotary_heads`: undo the converter's row order of that many
+  // heads.
+  absl::Status Take(const std::string& from, std::string to, const std::vector<int64_t>& shape,
+                    int64_t rotary_heads = 0) {
     absl::StatusOr<Weight> weight = file_.Tensor(from);
     if (absl::IsNotFound(weight.status())) return Broken(std::string(weight.status().message()));
     if (!weight.ok()) return weight.status();
@@ -138,8 +148,8 @@ class Reader {
       return Unsupported(absl::StrCat("tensor ", from, " is a quantised vector"));
     }
     if (Shape(*weight) != shape) {
-      return Broken(absl::StrCat("tensor ", from, " has the shape [", absl::StrJoin(Shape(*weight), ", "), "]; the metadata asks for [",
-                                 absl::StrJoin(shape, ", "), "]"));
+      return Broken(absl::StrCat("tensor ", from, " has the shape [", absl::StrJoin(Shape(*weight), ", "),
+                                 "]; the metadata asks for [", absl::StrJoin(shape, ", "), "]"));
     }
     if (rotary_heads > 0) *weight = UnpermuteRows(*std::move(weight), rotary_heads);
     llama_.weights.emplace(std::move(to), *std::move(weight));
@@ -167,8 +177,11 @@ class Reader {
     if (!llama_.tied_output) status.Update(Take("output.weight", "lm_head.weight", {vocabulary, width}));
     for (int64_t layer = 0; layer < llama_.layers && status.ok(); ++layer) {
       const std::string from = absl::StrCat("blk.", layer, "."), to = absl::StrCat("model.layers.", layer, ".");
-      const auto take = [&](const char* gguf, const char* hugging_face, const std::vector<int64_t>& shape, int64_t rotary_heads = 0) {
-        if (status.ok()) status = Take(absl::StrCat(from, gguf, ".weight"), absl::StrCat(to, hugging_face, ".weight"), shape, rotary_heads);
+      const auto take = [&](const char* gguf, const char* hugging_face, const std::vector<int64_t>& shape,
+                            int64_t rotary_heads = 0) {
+        if (status.ok())
+          status =
+              Take(absl::StrCat(from, gguf, ".weight"), absl::StrCat(to, hugging_face, ".weight"), shape, rotary_heads);
       };
       take("attn_norm", "input_layernorm", {width});
       take("attn_q", "self_attn.q_proj", {query_width, width}, llama_.heads);
@@ -182,7 +195,9 @@ class Reader {
     }
     if (!status.ok()) return status;
     for (const GgufTensorInfo& tensor : file_.tensors()) {
-      if (!taken_.contains(tensor.name)) return Broken(absl::StrCat("unknown tensor ", absl::CHexEscape(std::string(tensor.name)), " of type ", GgufTypeName(tensor.type)));
+      if (!taken_.contains(tensor.name))
+        return Broken(absl::StrCat("unknown tensor ", absl::CHexEscape(std::string(tensor.name)), " of type ",
+                                   GgufTypeName(tensor.type)));
     }
     return absl::OkStatus();
   }

@@ -21,7 +21,8 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::fi
 
   struct stat status;
   if (fstat(file, &status) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot examine ", path.string()));
-  if (!S_ISREG(status.st_mode)) return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not a regular file"));
+  if (!S_ISREG(status.st_mode))
+    return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not a regular file"));
   if (status.st_size == 0) return absl::InvalidArgumentError(absl::StrCat(path.string(), " is empty"));
 
   const size_t size = static_cast<size_t>(status.st_size);

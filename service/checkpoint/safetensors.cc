@@ -43,15 +43,17 @@ struct Dtype {
   uint64_t bytes;
 };
 constexpr Dtype kDtypes[] = {
-    {"F64", at::kDouble, 8}, {"I64", at::kLong, 8}, {"F32", at::kFloat, 4}, {"I32", at::kInt, 4},  {"F16", at::kHalf, 2},
-    {"BF16", at::kBFloat16, 2}, {"I16", at::kShort, 2}, {"I8", at::kChar, 1}, {"U8", at::kByte, 1}, {"BOOL", at::kBool, 1},
+    {"F64", at::kDouble, 8}, {"I64", at::kLong, 8},      {"F32", at::kFloat, 4}, {"I32", at::kInt, 4},
+    {"F16", at::kHalf, 2},   {"BF16", at::kBFloat16, 2}, {"I16", at::kShort, 2}, {"I8", at::kChar, 1},
+    {"U8", at::kByte, 1},    {"BOOL", at::kBool, 1},
 };
 
 std::string Quoted(const std::string& text) { return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 80)), "\""); }
 
 // What torch.save writes (a zip archive, or an older pickle), by its magic or by the names such files go under.
 bool LooksLikePickle(const std::filesystem::path& path, absl::Span<const std::byte> bytes) {
-  if (bytes.size() > sizeof(uint64_t) && bytes[sizeof(uint64_t)] == std::byte{'{'}) return false;  // where a safetensors header begins
+  if (bytes.size() > sizeof(uint64_t) && bytes[sizeof(uint64_t)] == std::byte{'{'})
+    return false;  // where a safetensors header begins
   const auto begins = [&](std::string_view magic) {
     return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
   };
@@ -71,7 +73,8 @@ struct Entry {
 
 class Reader {
  public:
-  Reader(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file) : path_(path), file_(std::move(file)) {}
+  Reader(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file)
+      : path_(path), file_(std::move(file)) {}
 
   absl::StatusOr<TensorMap> Read(std::map<std::string, std::string>* metadata) {
     json header;
@@ -106,8 +109,10 @@ class Reader {
     uint64_t length = 0;
     if (bytes.size() < sizeof(length)) return Broken(absl::StrCat("it has only ", bytes.size(), " bytes"));
     std::memcpy(&length, bytes.data(), sizeof(length));
-    if (length > kMaxHeaderBytes) return Broken(absl::StrCat("a header of ", length, " bytes; at most ", kMaxHeaderBytes, " are possible"));
-    if (length > bytes.size() - sizeof(length)) return Broken(absl::StrCat("a header of ", length, " bytes in a file of ", bytes.size(), "; is it cut short?"));
+    if (length > kMaxHeaderBytes)
+      return Broken(absl::StrCat("a header of ", length, " bytes; at most ", kMaxHeaderBytes, " are possible"));
+    if (length > bytes.size() - sizeof(length))
+      return Broken(absl::StrCat("a header of ", length, " bytes in a file of ", bytes.size(), "; is it cut short?"));
     const char* const text = reinterpret_cast<const char*>(bytes.data()) + sizeof(length);
     if (length == 0 || text[0] != '{') return Broken("its header does not begin with '{'");
 
@@ -142,37 +147,46 @@ class Reader {
 
   absl::Status ReadEntry(const json& value, Entry* entry) const {
     const std::string what = absl::StrCat("tensor ", Quoted(entry->name));
-    if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets")) {
+    if (!value.is_object() || value.size() != 3 || !value.contains("dtype") || !value.contains("shape") ||
+        !value.contains("data_offsets")) {
       return Broken(absl::StrCat(what, " is not described by exactly dtype, shape and data_offsets"));
     }
     const json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
     if (!dtype.is_string()) return Broken(absl::StrCat("the dtype of ", what, " is not a string"));
-    const auto* const known = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& type) { return dtype == type.name; });
+    const auto* const known =
+        std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& type) { return dtype == type.name; });
     if (known == std::end(kDtypes)) {
-      return absl::UnimplementedError(absl::StrCat(path_.string(), ": ", what, " is of dtype ", Quoted(dtype.get<std::string>()),
-                                                   "; Blazon reads F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL"));
+      return absl::UnimplementedError(
+          absl::StrCat(path_.string(), ": ", what, " is of dtype ", Quoted(dtype.get<std::string>()),
+                       "; Blazon reads F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL"));
     }
     entry->dtype = known;
 
-    uint64_t size = known->bytes, extent = known->bytes;  // extent: zero dimensions counted as 1, so that strides fit too
+    uint64_t size = known->bytes,
+             extent = known->bytes;  // extent: zero dimensions counted as 1, so that strides fit too
     if (!shape.is_array()) return Broken(absl::StrCat("the shape of ", what, " is not an array"));
     for (const json& dimension : shape) {
-      if (!dimension.is_number_unsigned()) return Broken(absl::StrCat("the shape of ", what, " holds something else than whole numbers"));
+      if (!dimension.is_number_unsigned())
+        return Broken(absl::StrCat("the shape of ", what, " holds something else than whole numbers"));
       const uint64_t count = dimension.get<uint64_t>();
-      if (__builtin_mul_overflow(extent, std::max<uint64_t>(count, 1), &extent) || extent >> 62 != 0) return Broken(absl::StrCat(what, " is impossibly large"));
+      if (__builtin_mul_overflow(extent, std::max<uint64_t>(count, 1), &extent) || extent >> 62 != 0)
+        return Broken(absl::StrCat(what, " is impossibly large"));
       size *= count;
       entry->shape.push_back(static_cast<int64_t>(count));
     }
-    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned()) {
+    if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+        !offsets[1].is_number_unsigned()) {
       return Broken(absl::StrCat("data_offsets of ", what, " are not two whole numbers"));
     }
     entry->begin = offsets[0].get<uint64_t>();
     entry->end = offsets[1].get<uint64_t>();
     if (entry->begin > entry->end || entry->end > data_.size()) {
-      return Broken(absl::StrCat(what, " lies at ", entry->begin, " to ", entry->end, " of ", data_.size(), " data bytes; is the file cut short?"));
+      return Broken(absl::StrCat(what, " lies at ", entry->begin, " to ", entry->end, " of ", data_.size(),
+                                 " data bytes; is the file cut short?"));
     }
     if (entry->end - entry->begin != size) {
-      return Broken(absl::StrCat(what, " has ", entry->end - entry->begin, " bytes; its shape and dtype ask for ", size));
+      return Broken(
+          absl::StrCat(what, " has ", entry->end - entry->begin, " bytes; its shape and dtype ask for ", size));
     }
     return absl::OkStatus();
   }
@@ -184,27 +198,32 @@ class Reader {
     uint64_t position = 0;
     for (const Entry& entry : *entries) {
       if (entry.begin != position) {
-        return Broken(absl::StrCat("tensor ", Quoted(entry.name), " begins at ", entry.begin, entry.begin < position ? ", inside another one" : ", after a hole",
-                                   "; expected ", position));
+        return Broken(absl::StrCat("tensor ", Quoted(entry.name), " begins at ", entry.begin,
+                                   entry.begin < position ? ", inside another one" : ", after a hole", "; expected ",
+                                   position));
       }
       position = entry.end;
     }
-    if (position != data_.size()) return Broken(absl::StrCat(data_.size() - position, " bytes after the last tensor belong to none"));
+    if (position != data_.size())
+      return Broken(absl::StrCat(data_.size() - position, " bytes after the last tensor belong to none"));
     return absl::OkStatus();
   }
 
   absl::Status CheckValues(const Entry& entry) const {
     if (entry.dtype->type != at::kBool) return absl::OkStatus();
     const absl::Span<const std::byte> bytes = data_.subspan(entry.begin, entry.end - entry.begin);
-    if (std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte <= std::byte{1}; })) return absl::OkStatus();
-    return Broken(absl::StrCat("tensor ", Quoted(entry.name), " is of dtype BOOL and holds something else than 0 and 1"));
+    if (std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte <= std::byte{1}; }))
+      return absl::OkStatus();
+    return Broken(
+        absl::StrCat("tensor ", Quoted(entry.name), " is of dtype BOOL and holds something else than 0 and 1"));
   }
 
   at::Tensor View(const Entry& entry) const {
     const std::byte* const data = data_.data() + entry.begin;
     const auto options = at::TensorOptions().dtype(entry.dtype->type);
     if (reinterpret_cast<uintptr_t>(data) % entry.dtype->bytes == 0) {
-      return at::from_blob(const_cast<std::byte*>(data), entry.shape, [file = file_](void*) {}, options);
+      return at::from_blob(
+          const_cast<std::byte*>(data), entry.shape, [file = file_](void*) {}, options);
     }
     at::Tensor copy = at::empty(entry.shape, options);  // a header of odd length leaves the data unaligned
     std::memcpy(copy.mutable_data_ptr(), data, entry.end - entry.begin);
@@ -247,25 +266,31 @@ struct Item {
 absl::StatusOr<std::vector<Item>> Order(const TensorMap& tensors) {
   std::vector<Item> items;
   for (const auto& [name, tensor] : tensors) {
-    if (name == kMetadataKey) return absl::InvalidArgumentError(absl::StrCat("a tensor cannot be named ", kMetadataKey));
+    if (name == kMetadataKey)
+      return absl::InvalidArgumentError(absl::StrCat("a tensor cannot be named ", kMetadataKey));
     if (!tensor.defined()) return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), " is undefined"));
-    const auto* const known = std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& type) { return type.type == tensor.scalar_type(); });
+    const auto* const known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                           [&](const Dtype& type) { return type.type == tensor.scalar_type(); });
     if (known == std::end(kDtypes)) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), " is of a dtype that is not written: ", c10::toString(tensor.scalar_type())));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor ", Quoted(name), " is of a dtype that is not written: ", c10::toString(tensor.scalar_type())));
     }
     items.push_back({&name, &tensor, known});
   }
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.dtype->bytes > b.dtype->bytes; });
+  std::stable_sort(items.begin(), items.end(),
+                   [](const Item& a, const Item& b) { return a.dtype->bytes > b.dtype->bytes; });
   return items;
 }
 
-absl::StatusOr<std::string> MakeHeader(const std::vector<Item>& items, const std::map<std::string, std::string>& metadata) {
+absl::StatusOr<std::string> MakeHeader(const std::vector<Item>& items,
+                                       const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   uint64_t position = 0;
   for (const Item& item : items) {
     const uint64_t end = position + static_cast<uint64_t>(item.tensor->numel()) * item.dtype->bytes;
-    header[*item.name] = {{"dtype", item.dtype->name}, {"shape", item.tensor->sizes().vec()}, {"data_offsets", {position, end}}};
+    header[*item.name] = {
+        {"dtype", item.dtype->name}, {"shape", item.tensor->sizes().vec()}, {"data_offsets", {position, end}}};
     position = end;
   }
   std::string text;
@@ -276,7 +301,8 @@ absl::StatusOr<std::string> MakeHeader(const std::vector<Item>& items, const std
   }
   text.resize((text.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');
   if (text.size() > kMaxHeaderBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("the header has ", text.size(), " bytes; at most ", kMaxHeaderBytes, " are possible"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the header has ", text.size(), " bytes; at most ", kMaxHeaderBytes, " are possible"));
   }
   return text;
 }
@@ -300,19 +326,24 @@ absl::Status WriteFile(int file, const std::string& path, const std::string& hea
 
 }  // namespace
 
-absl::StatusOr<TensorMap> ReadSafetensors(const std::filesystem::path& path, std::map<std::string, std::string>* metadata) {
+absl::StatusOr<TensorMap> ReadSafetensors(const std::filesystem::path& path,
+                                          std::map<std::string, std::string>* metadata) {
   absl::StatusOr<std::shared_ptr<const MappedFile>> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   if (LooksLikePickle(path, (*file)->bytes())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path.string(), " is a pickle (torch.save), and loading one runs code of whoever made it. Models must be .safetensors or .gguf files: "
-        "convert it once where you trust it, with safetensors.torch.save_file of Python's safetensors package, or get the model's safetensors file. "
-        "(For EfficientNet-Lite0 there is setup/convert_efficientnet.py.)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(),
+                     " is a pickle (torch.save), and loading one runs code of whoever made it. Models must be "
+                     ".safetensors or .gguf files: "
+                     "convert it once where you trust it, with safetensors.torch.save_file of Python's safetensors "
+                     "package, or get the model's safetensors file. "
+                     "(For EfficientNet-Lite0 there is setup/convert_efficientnet.py.)"));
   }
   return Reader(path, *std::move(file)).Read(metadata);
 }
 
-absl::Status WriteSafetensors(const std::filesystem::path& path, const TensorMap& tensors, const std::map<std::string, std::string>& metadata) {
+absl::Status WriteSafetensors(const std::filesystem::path& path, const TensorMap& tensors,
+                              const std::map<std::string, std::string>& metadata) {
   absl::StatusOr<std::vector<Item>> items = Order(tensors);
   if (!items.ok()) return items.status();
   absl::StatusOr<std::string> header = MakeHeader(*items, metadata);

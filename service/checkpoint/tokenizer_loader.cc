@@ -34,7 +34,8 @@ std::string Quoted(std::string_view text) {
 
 // The same failure, naming the file; what a file's tables contradict is the file's fault, not the caller's.
 absl::Status AtFile(const std::filesystem::path& path, const absl::Status& status) {
-  const absl::StatusCode code = absl::IsUnimplemented(status) || absl::IsNotFound(status) ? status.code() : absl::StatusCode::kDataLoss;
+  const absl::StatusCode code =
+      absl::IsUnimplemented(status) || absl::IsNotFound(status) ? status.code() : absl::StatusCode::kDataLoss;
   return absl::Status(code, absl::StrCat(path.string(), ": ", status.message()));
 }
 
@@ -81,11 +82,13 @@ void ReadNormalizer(const json& from, const char* lowercase, const char* split_c
 }
 
 absl::Status ReadVocabulary(const json& pieces, std::vector<std::string>* tokens) {
-  if (!pieces.is_object() || pieces.empty()) return absl::DataLossError("model.vocab is not an object of pieces and ids");
+  if (!pieces.is_object() || pieces.empty())
+    return absl::DataLossError("model.vocab is not an object of pieces and ids");
   tokens->assign(pieces.size(), "");
   for (const auto& [piece, id] : pieces.items()) {
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= pieces.size() || !(*tokens)[id.get<uint64_t>()].empty()) {
-      return absl::DataLossError(absl::StrCat("the id of piece ", Quoted(piece), " is not a number of its own below ", pieces.size()));
+      return absl::DataLossError(
+          absl::StrCat("the id of piece ", Quoted(piece), " is not a number of its own below ", pieces.size()));
     }
     (*tokens)[id.get<uint64_t>()] = piece;
   }
@@ -99,9 +102,11 @@ absl::StatusOr<WordPieceVocabulary> ReadTokenizerJson(const std::filesystem::pat
   const auto require = [&](const char* part, const char* type) {
     const std::string found = Text(Member(*root, part), "type", "none");
     return found == type ? absl::OkStatus()
-                         : absl::UnimplementedError(absl::StrCat(part, " is of type ", Quoted(found), "; Blazon reads ", type, " here"));
+                         : absl::UnimplementedError(
+                               absl::StrCat(part, " is of type ", Quoted(found), "; Blazon reads ", type, " here"));
   };
-  for (const auto& [part, type] : {std::pair("model", "WordPiece"), std::pair("normalizer", "BertNormalizer"), std::pair("pre_tokenizer", "BertPreTokenizer")}) {
+  for (const auto& [part, type] : {std::pair("model", "WordPiece"), std::pair("normalizer", "BertNormalizer"),
+                                   std::pair("pre_tokenizer", "BertPreTokenizer")}) {
     if (absl::Status status = require(part, type); !status.ok()) return status;
   }
   const json& model = Member(*root, "model");
@@ -110,13 +115,15 @@ absl::StatusOr<WordPieceVocabulary> ReadTokenizerJson(const std::filesystem::pat
   vocabulary.unknown = Text(model, "unk_token", vocabulary.unknown);
   vocabulary.continuation_prefix = Text(model, "continuing_subword_prefix", vocabulary.continuation_prefix);
   const json& longest = Member(model, "max_input_chars_per_word");
-  if (longest.is_number_unsigned()) vocabulary.max_word_characters = static_cast<int64_t>(std::min<uint64_t>(longest.get<uint64_t>(), INT32_MAX));
+  if (longest.is_number_unsigned())
+    vocabulary.max_word_characters = static_cast<int64_t>(std::min<uint64_t>(longest.get<uint64_t>(), INT32_MAX));
   ReadNormalizer(Member(*root, "normalizer"), "lowercase", "handle_chinese_chars", &vocabulary);
   vocabulary.special.clear();
   for (const json& added : Member(*root, "added_tokens")) {
     const json& id = Member(added, "id");
     const std::string content = Text(added, "content", "");
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocabulary.tokens.size() || vocabulary.tokens[id.get<uint64_t>()] != content) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocabulary.tokens.size() ||
+        vocabulary.tokens[id.get<uint64_t>()] != content) {
       return absl::UnimplementedError(absl::StrCat("added token ", Quoted(content), " lies outside the vocabulary"));
     }
     if (!Flag(added, "special", false) || Flag(added, "normalized", false)) {
@@ -154,7 +161,8 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> LoadGgufTokenizer(const GgufF
   const absl::StatusOr<std::string_view> model = file.String("tokenizer.ggml.model");
   if (!model.ok()) return AtFile(file.path(), model.status());
   if (*model != "gpt2") {
-    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": tokenizer model ", Quoted(*model), "; Blazon reads byte-level BPE (\"gpt2\")"));
+    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": tokenizer model ", Quoted(*model),
+                                                 "; Blazon reads byte-level BPE (\"gpt2\")"));
   }
   const absl::StatusOr<std::string_view> pre = file.String("tokenizer.ggml.pre");
   if (!pre.ok()) return AtFile(file.path(), pre.status());
@@ -164,10 +172,12 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> LoadGgufTokenizer(const GgufF
   } else if (*pre == "gpt-2") {
     vocabulary.pre_tokenizer = PreTokenizer::kGpt2;
   } else {
-    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": pre-tokeniser ", Quoted(*pre), "; Blazon knows \"smollm\" and \"gpt-2\""));
+    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": pre-tokeniser ", Quoted(*pre),
+                                                 "; Blazon knows \"smollm\" and \"gpt-2\""));
   }
   if (file.Has("tokenizer.ggml.add_space_prefix") && file.Bool("tokenizer.ggml.add_space_prefix").value_or(true)) {
-    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": a tokenizer that puts a space before the text is not read"));
+    return absl::UnimplementedError(
+        absl::StrCat(file.path().string(), ": a tokenizer that puts a space before the text is not read"));
   }
 
   const absl::StatusOr<std::vector<std::string_view>> tokens = file.Strings("tokenizer.ggml.tokens");
@@ -181,7 +191,8 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> LoadGgufTokenizer(const GgufF
   for (const int64_t type : *types) vocabulary.special.push_back(type == kControlType || type == kUnknownType);
   for (const std::string_view merge : *merges) {
     const size_t space = merge.find(' ');  // the byte alphabet has no space
-    if (space == std::string_view::npos) return absl::DataLossError(absl::StrCat(file.path().string(), ": merge ", Quoted(merge), " has no space"));
+    if (space == std::string_view::npos)
+      return absl::DataLossError(absl::StrCat(file.path().string(), ": merge ", Quoted(merge), " has no space"));
     vocabulary.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
   }
   absl::StatusOr<std::unique_ptr<BytePairTokenizer>> tokenizer = BytePairTokenizer::Create(vocabulary);

@@ -1,9 +1,8 @@
 // The GGUF reader: values against the `gguf` package, and files that break the format in every way we could think of.
+#include <ATen/core/Tensor.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <cstring>
@@ -61,7 +60,9 @@ std::string Bytes(T value) {
   return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 std::string Text(const std::string& text) { return Bytes<uint64_t>(text.size()) + text; }
-std::string Entry(const std::string& key, uint32_t type, const std::string& value) { return Text(key) + Bytes(type) + value; }
+std::string Entry(const std::string& key, uint32_t type, const std::string& value) {
+  return Text(key) + Bytes(type) + value;
+}
 std::string StringEntry(const std::string& key, const std::string& value) { return Entry(key, 8, Text(value)); }
 std::string CountEntry(const std::string& key, uint32_t value) { return Entry(key, 4, Bytes(value)); }
 std::string StringsEntry(const std::string& key, const std::vector<std::string>& values) {
@@ -118,7 +119,8 @@ TestGguf WithTokenizer() {
   gguf.metadata.push_back(StringEntry("tokenizer.ggml.pre", "smollm"));
   gguf.metadata.push_back(StringsEntry("tokenizer.ggml.tokens", {"<end>", "a", "b", "ab", "\xC4\xA0"}));
   gguf.metadata.push_back(Entry("tokenizer.ggml.token_type", 9,
-                                Bytes<uint32_t>(5) + Bytes<uint64_t>(5) + Bytes<int32_t>(3) + Bytes<int32_t>(1) + Bytes<int32_t>(1) + Bytes<int32_t>(1) + Bytes<int32_t>(1)));
+                                Bytes<uint32_t>(5) + Bytes<uint64_t>(5) + Bytes<int32_t>(3) + Bytes<int32_t>(1) +
+                                    Bytes<int32_t>(1) + Bytes<int32_t>(1) + Bytes<int32_t>(1)));
   gguf.metadata.push_back(StringsEntry("tokenizer.ggml.merges", {"a b"}));
   return gguf;
 }
@@ -173,9 +175,11 @@ TEST(Gguf, ValuesEqualThePackagesBitForBit) {
     ASSERT_NE(found, llama->weights.end()) << name;
     const at::Tensor read = Values(found->second);
     ASSERT_EQ(read.sizes(), values.sizes()) << name;
-    EXPECT_EQ(std::memcmp(read.contiguous().const_data_ptr(), values.contiguous().const_data_ptr(), values.nbytes()), 0) << name << kRemedy;
+    EXPECT_EQ(std::memcmp(read.contiguous().const_data_ptr(), values.contiguous().const_data_ptr(), values.nbytes()), 0)
+        << name << kRemedy;
     EXPECT_GT(values.abs().sum().item<float>(), 0.0f);
-    if (const auto* quantized = std::get_if<QuantizedTensor>(&found->second)) compared[quantized->format] += values.numel();
+    if (const auto* quantized = std::get_if<QuantizedTensor>(&found->second))
+      compared[quantized->format] += values.numel();
   }
   EXPECT_EQ(compared.size(), 3u);  // Q4_0, Q4_1, Q8_0
   for (const auto& [format, count] : compared) EXPECT_GE(count, 2048);
@@ -233,20 +237,40 @@ TEST(Gguf, NamesWhatIsWrong) {
       {"empty key", kDataLoss, [](TestGguf& g) { g.metadata.push_back(CountEntry("", 1)); }},
       {"unknown type 13", kDataLoss, [](TestGguf& g) { g.metadata.push_back(Entry("k", 13, Bytes<uint64_t>(0))); }},
       {"boolean with the value 2", kDataLoss, [](TestGguf& g) { g.metadata.push_back(Entry("k", 7, "\x02")); }},
-      {"claims 4611686018427387904 bytes", kDataLoss, [=](TestGguf& g) { g.metadata.push_back(Entry("k", 8, Bytes(kHuge))); }},
-      {"claims 4611686018427387904 values", kDataLoss, [=](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(4) + Bytes(kHuge))); }},
-      {"claims 4611686018427387904 strings", kDataLoss, [=](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(8) + Bytes(kHuge))); }},
-      {"array of arrays", kUnimplemented, [](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(9) + Bytes<uint64_t>(1))); }},
-      {"array of unknown type 77", kDataLoss, [](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(77) + Bytes<uint64_t>(1))); }},
+      {"claims 4611686018427387904 bytes", kDataLoss,
+       [=](TestGguf& g) { g.metadata.push_back(Entry("k", 8, Bytes(kHuge))); }},
+      {"claims 4611686018427387904 values", kDataLoss,
+       [=](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(4) + Bytes(kHuge))); }},
+      {"claims 4611686018427387904 strings", kDataLoss,
+       [=](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(8) + Bytes(kHuge))); }},
+      {"array of arrays", kUnimplemented,
+       [](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(9) + Bytes<uint64_t>(1))); }},
+      {"array of unknown type 77", kDataLoss,
+       [](TestGguf& g) { g.metadata.push_back(Entry("k", 9, Bytes<uint32_t>(77) + Bytes<uint64_t>(1))); }},
       {"tensor \"a\" is there twice", kDataLoss, [](TestGguf& g) { g.tensors[1].name = "a"; }},
       {"empty name", kDataLoss, [](TestGguf& g) { g.tensors[1].name = ""; }},
       {"0 dimensions", kDataLoss, [](TestGguf& g) { g.tensors[0].dimensions = {}; }},
-      {"5 dimensions", kDataLoss, [](TestGguf& g) { g.tensors[0].dimensions = {1, 1, 1, 1, 1}; }},
-      {"a dimension of 0", kDataLoss, [](TestGguf& g) { g.tensors[0].dimensions = {32, 0}; }},
+      {"5 dimensions", kDataLoss,
+       [](TestGguf& g) {
+         g.tensors[0].dimensions = {1, 1, 1, 1, 1};
+       }},
+      {"a dimension of 0", kDataLoss,
+       [](TestGguf& g) {
+         g.tensors[0].dimensions = {32, 0};
+       }},
       {"a dimension of 18446744073709551615", kDataLoss, [](TestGguf& g) { g.tensors[0].dimensions = {UINT64_MAX}; }},
-      {"larger than the file", kDataLoss, [=](TestGguf& g) { g.tensors[0].dimensions = {kHuge, kHuge}; }},
-      {"larger than the file", kDataLoss, [](TestGguf& g) { g.tensors[0].dimensions = {uint64_t{1} << 32, uint64_t{1} << 30}; }},  // 4 x 2^62: wraps to 0
-      {"not a multiple of 32", kDataLoss, [](TestGguf& g) { g.tensors[1].dimensions = {16, 4}; }},
+      {"larger than the file", kDataLoss,
+       [=](TestGguf& g) {
+         g.tensors[0].dimensions = {kHuge, kHuge};
+       }},
+      {"larger than the file", kDataLoss,
+       [](TestGguf& g) {
+         g.tensors[0].dimensions = {uint64_t{1} << 32, uint64_t{1} << 30};
+       }},  // 4 x 2^62: wraps to 0
+      {"not a multiple of 32", kDataLoss,
+       [](TestGguf& g) {
+         g.tensors[1].dimensions = {16, 4};
+       }},
       {"unknown type 4000", kUnimplemented, [](TestGguf& g) { g.tensors[0].type = 4000; }},
       {"lies at offset 8, not a multiple of 32", kDataLoss, [](TestGguf& g) { g.tensors[0].offset = 8; }},
       {"\"a\" and \"b\" overlap", kDataLoss, [](TestGguf& g) { g.tensors[1].offset = 224; }},
@@ -254,9 +278,12 @@ TEST(Gguf, NamesWhatIsWrong) {
       {"past the end of the file", kDataLoss, [](TestGguf& g) { g.tensors[1].offset = 288; }},
       {"past the end of the file", kDataLoss, [](TestGguf& g) { g.tensors[1].offset = UINT64_MAX - 31; }},
       {"past the end of the file", kDataLoss, [](TestGguf& g) { g.data_bytes -= 1; }},
-      {"general.alignment is 48", kDataLoss, [](TestGguf& g) { g.metadata.push_back(CountEntry("general.alignment", 48)); }},
-      {"general.alignment is 0", kDataLoss, [](TestGguf& g) { g.metadata.push_back(CountEntry("general.alignment", 0)); }},
-      {"general.alignment", kDataLoss, [](TestGguf& g) { g.metadata.push_back(StringEntry("general.alignment", "32")); }},
+      {"general.alignment is 48", kDataLoss,
+       [](TestGguf& g) { g.metadata.push_back(CountEntry("general.alignment", 48)); }},
+      {"general.alignment is 0", kDataLoss,
+       [](TestGguf& g) { g.metadata.push_back(CountEntry("general.alignment", 0)); }},
+      {"general.alignment", kDataLoss,
+       [](TestGguf& g) { g.metadata.push_back(StringEntry("general.alignment", "32")); }},
   };
   for (const Case& test : cases) {
     TestGguf gguf = TwoTensors();
@@ -293,7 +320,8 @@ TEST(Gguf, RefusesWhatIsNoFile) {
 TEST(GgufLlama, NamesWhatIsWrong) {
   const std::string golden = ReadBytes(kGoldens + "small_llama.gguf");
   // Replaces text in the header by text of the same length.
-  const auto expect = [&](const std::string& from, const std::string& to, absl::StatusCode code, const std::string& part) {
+  const auto expect = [&](const std::string& from, const std::string& to, absl::StatusCode code,
+                          const std::string& part) {
     ASSERT_EQ(from.size(), to.size());
     std::string bytes = golden;
     ASSERT_NE(bytes.find(from), std::string::npos) << from;
@@ -305,7 +333,8 @@ TEST(GgufLlama, NamesWhatIsWrong) {
     EXPECT_NE(status.ToString().find(part), std::string::npos) << status;
   };
   constexpr auto kDataLoss = absl::StatusCode::kDataLoss, kUnimplemented = absl::StatusCode::kUnimplemented;
-  expect(StringEntry("general.architecture", "llama"), StringEntry("general.architecture", "mamba"), kUnimplemented, "\"mamba\"");
+  expect(StringEntry("general.architecture", "llama"), StringEntry("general.architecture", "mamba"), kUnimplemented,
+         "\"mamba\"");
   expect("blk.0.attn_q.weight", "blk.1.attn_q.weight", kDataLoss, "no tensor \"blk.0.attn_q.weight\"");
   expect("blk.0.ffn_up.weight", "blk.0.ffn_ab.weight", kDataLoss, "no tensor \"blk.0.ffn_up.weight\"");
   expect("output.weight", "outpux.weight", kDataLoss, "unknown tensor outpux.weight");
@@ -342,7 +371,8 @@ bool UseAll(const std::string& path) {
   if (const auto llama = ReadGgufLlama(**file); llama.ok()) {
     for (const auto& [name, weight] : llama->weights) (void)Values(weight).sum().item<float>();
   }
-  if (const auto tokenizer = LoadGgufTokenizer(**file); tokenizer.ok()) (void)(*tokenizer)->EncodeWithSpecials("ab <end> 12 ab");
+  if (const auto tokenizer = LoadGgufTokenizer(**file); tokenizer.ok())
+    (void)(*tokenizer)->EncodeWithSpecials("ab <end> 12 ab");
   return true;
 }
 
@@ -351,17 +381,34 @@ TEST(Gguf, EveryTruncationIsRefused) {
     ASSERT_TRUE(UseAll(WriteTemporary(whole)));
     const size_t step = whole.size() > 4096 ? 7 : 1;
     for (size_t size = 1; size < whole.size(); size += size < 2048 ? 1 : step) {
-      ASSERT_FALSE(UseAll(WriteTemporary(whole.substr(0, size)))) << "cut to " << size << " of " << whole.size() << " bytes";
+      ASSERT_FALSE(UseAll(WriteTemporary(whole.substr(0, size))))
+          << "cut to " << size << " of " << whole.size() << " bytes";
     }
   }
 }
 
 TEST(Gguf, MutationsNeverCrash) {
   std::mt19937_64 random(20240917);
-  const uint64_t kValues[] = {0, 1, 2, 31, 32, 0x7F, 0x80, 0xFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, uint64_t{1} << 32, uint64_t{1} << 62, uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 31};
+  const uint64_t kValues[] = {0,
+                              1,
+                              2,
+                              31,
+                              32,
+                              0x7F,
+                              0x80,
+                              0xFF,
+                              0x7FFFFFFF,
+                              0x80000000,
+                              0xFFFFFFFF,
+                              uint64_t{1} << 32,
+                              uint64_t{1} << 62,
+                              uint64_t{1} << 63,
+                              UINT64_MAX,
+                              UINT64_MAX - 31};
   int opened = 0, refused = 0;
   for (const std::string& whole : {ReadBytes(kGoldens + "small_llama.gguf"), WithTokenizer().Build()}) {
-    const size_t header = std::min<size_t>(whole.size(), 1800);  // metadata and directory; mutated data are just other values
+    const size_t header =
+        std::min<size_t>(whole.size(), 1800);  // metadata and directory; mutated data are just other values
     for (int i = 0; i < 1500; ++i) {
       std::string bytes = whole;
       for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) {

@@ -1,12 +1,11 @@
 // Safetensors: what the `safetensors` package wrote, what we write, and files that break the format.
-#include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdint>
@@ -76,7 +75,8 @@ TEST_F(SafetensorsTest, WritesTheBytesOfThePackage) {
 
 TEST_F(SafetensorsTest, EveryDtypeAndShapeComesBack) {
   TensorMap tensors;
-  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte}) {
+  for (const at::ScalarType type :
+       {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte}) {
     tensors.emplace(c10::toString(type), at::arange(15, at::TensorOptions().dtype(type)).reshape({3, 5}));
   }
   tensors.emplace("Bool", at::arange(6).remainder(2).to(at::kBool));
@@ -119,27 +119,33 @@ TEST_F(SafetensorsTest, NamesWhatIsWrong) {
       {File("{} x", 0), kDataLoss, "not a JSON object"},
       {File("{\"\xFF\":1}", 0), kDataLoss, "not a JSON object"},
       {File("{" + a + "," + a + "}", 8), kDataLoss, "the key \"a\" is there twice"},
-      {File(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), kDataLoss, "\"dtype\" is there twice"},
+      {File(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), kDataLoss,
+       "\"dtype\" is there twice"},
       {File("{" + std::string(100000, '['), 0), kDataLoss, "not a JSON object"},
       {File("{\"a\":" + std::string(100000, '['), 0), kDataLoss, "nested too deeply"},
       {File("{" + a + "}", 7), kDataLoss, "is the file cut short"},
       {File("{" + a + "}", 9), kDataLoss, "1 bytes after the last tensor"},
       {File(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), kDataLoss, "after a hole"},
-      {File("{" + a + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), kDataLoss, "inside another one"},
+      {File("{" + a + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12), kDataLoss,
+       "inside another one"},
       {File("{" + a + R"(,"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), kDataLoss, "inside another one"},
       {File(tensor(R"({"dtype":"F32","shape":[3],"data_offsets":[0,8]})"), 8), kDataLoss, "ask for 12"},
       {File(tensor(R"({"dtype":"F32","shape":[2],"data_offsets":[8,0]})"), 8), kDataLoss, "lies at 8 to 0"},
       {File(tensor(R"({"dtype":"F32","shape":[-2],"data_offsets":[0,8]})"), 8), kDataLoss, "whole numbers"},
       {File(tensor(R"({"dtype":"F32","shape":[2.0],"data_offsets":[0,8]})"), 8), kDataLoss, "whole numbers"},
       {File(tensor(R"({"dtype":"F32","shape":2,"data_offsets":[0,8]})"), 8), kDataLoss, "not an array"},
-      {File(tensor(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]})"), 8), kDataLoss, "impossibly large"},
-      {File(tensor(R"({"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]})"), 0), kDataLoss, "impossibly large"},
+      {File(tensor(R"({"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]})"), 8), kDataLoss,
+       "impossibly large"},
+      {File(tensor(R"({"dtype":"F32","shape":[0,4611686018427387904,4],"data_offsets":[0,0]})"), 0), kDataLoss,
+       "impossibly large"},
       {File(tensor(R"({"dtype":"F32","shape":[2],"data_offsets":[0]})"), 8), kDataLoss, "two whole numbers"},
       {File(tensor(R"({"dtype":"F32","shape":[2]})"), 8), kDataLoss, "exactly dtype, shape and data_offsets"},
-      {File(tensor(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1})"), 8), kDataLoss, "exactly dtype, shape and data_offsets"},
+      {File(tensor(R"({"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1})"), 8), kDataLoss,
+       "exactly dtype, shape and data_offsets"},
       {File(tensor("7"), 8), kDataLoss, "exactly dtype, shape and data_offsets"},
       {File(tensor(R"({"dtype":7,"shape":[2],"data_offsets":[0,8]})"), 8), kDataLoss, "not a string"},
-      {File(tensor(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})"), 8), absl::StatusCode::kUnimplemented, "\"a\" is of dtype \"F8_E4M3\""},
+      {File(tensor(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})"), 8), absl::StatusCode::kUnimplemented,
+       "\"a\" is of dtype \"F8_E4M3\""},
       {File(R"({"__metadata__":{"a":1}})", 0), kDataLoss, "not a string"},
       {File(R"({"__metadata__":[]})", 0), kDataLoss, "not an object"},
   };
@@ -148,7 +154,8 @@ TEST_F(SafetensorsTest, NamesWhatIsWrong) {
     EXPECT_EQ(read.status().code(), test.code) << test.part << ": " << read.status();
     EXPECT_NE(read.status().ToString().find(test.part), std::string::npos) << test.part << ": " << read.status();
   }
-  const auto boolean = ReadSafetensors(Write(File(R"({"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}})", 0) + "\x02"));
+  const auto boolean =
+      ReadSafetensors(Write(File(R"({"a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}})", 0) + "\x02"));
   EXPECT_NE(boolean.status().ToString().find("something else than 0 and 1"), std::string::npos) << boolean.status();
   EXPECT_TRUE(ReadSafetensors(Write(File("{}", 0))).ok());
   EXPECT_EQ(ReadSafetensors(folder_ / "missing").status().code(), absl::StatusCode::kNotFound);
@@ -162,7 +169,11 @@ TEST_F(SafetensorsTest, UnalignedDataIsCopied) {
 }
 
 TEST_F(SafetensorsTest, PicklesAreRefusedWithARemedy) {
-  for (const std::string& path : {Write(std::string("PK\x03\x04") + std::string(100, '\0'), "model.safetensors"), Write(std::string("\x80\x02\x8A\x0Al\xFC\x9C""F\xF9 j\xA8P", 14), "old"),
+  for (const std::string& path : {Write(std::string("PK\x03\x04") + std::string(100, '\0'), "model.safetensors"),
+                                  Write(std::string("\x80\x02\x8A\x0Al\xFC\x9C"
+                                                    "F\xF9 j\xA8P",
+                                                    14),
+                                        "old"),
                                   Write("anything", "pytorch_model.bin"), Write("anything", "model.pth")}) {
     const auto read = ReadSafetensors(path);
     EXPECT_EQ(read.status().code(), absl::StatusCode::kInvalidArgument) << path;
@@ -179,14 +190,16 @@ TEST_F(SafetensorsTest, BrokenFilesNeverCrash) {
   const std::filesystem::path path = folder_ / "whole.safetensors";
   ASSERT_TRUE(WriteSafetensors(path, tensors, {{"k", "v"}}).ok());
   const std::string whole = ReadBytes(path);
-  for (size_t size = 1; size < whole.size(); ++size) EXPECT_FALSE(ReadSafetensors(Write(whole.substr(0, size))).ok()) << size;
+  for (size_t size = 1; size < whole.size(); ++size)
+    EXPECT_FALSE(ReadSafetensors(Write(whole.substr(0, size))).ok()) << size;
   std::mt19937_64 random(7);
   int opened = 0;
   for (int i = 0; i < 2000; ++i) {
     std::string bytes = whole;
     for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) {
       const char digits[] = "0123456789[]{},:\"";
-      bytes[random() % (whole.size() - 252)] = random() % 2 == 0 ? static_cast<char>(random()) : digits[random() % (sizeof(digits) - 1)];
+      bytes[random() % (whole.size() - 252)] =
+          random() % 2 == 0 ? static_cast<char>(random()) : digits[random() % (sizeof(digits) - 1)];
     }
     const auto read = ReadSafetensors(Write(bytes));
     if (!read.ok()) continue;
@@ -201,7 +214,8 @@ TEST_F(SafetensorsTest, AFailedWriteLeavesTheFormerFile) {
   ASSERT_TRUE(WriteSafetensors(path, {{"a", at::zeros({4})}}).ok());
   const std::string before = ReadBytes(path);
 
-  const auto previous_handler = std::signal(SIGXFSZ, SIG_IGN);  // the limit then shows as a failed write, like a full disk
+  const auto previous_handler =
+      std::signal(SIGXFSZ, SIG_IGN);  // the limit then shows as a failed write, like a full disk
   rlimit limit;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
   rlimit small = limit;
@@ -222,7 +236,8 @@ TEST_F(SafetensorsTest, WhatCannotBeWrittenIsRefused) {
   EXPECT_EQ(WriteSafetensors(path, {{"__metadata__", at::zeros({1})}}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(WriteSafetensors(path, {{"a", at::Tensor()}}).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(WriteSafetensors(path, {{"\xFF", at::zeros({1})}}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(WriteSafetensors(path, {{"a", at::zeros({1}).to(at::kComplexFloat)}}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(WriteSafetensors(path, {{"a", at::zeros({1}).to(at::kComplexFloat)}}).code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(Names().empty());
 }
 
