@@ -52,7 +52,7 @@ struct AnswerResult {
   std::string text;
   std::vector<retrieval::ScoredChunk> sources;  // the chunks that hold `sentences`, best first; empty when refused
   std::vector<retrieval::ScoredChunk> dropped;  // the other chunks that were found: they fit too badly, or there was no room
-  std::vector<SupportingSentence> sentences;    // best first; the model saw exactly these. Empty when refused
+  std::vector<SupportingSentence> sentences;    // one or two, best first; the model reads the first that fits. Empty when refused
   double confidence = 0;          // 0 .. 1, what the thresholds are put on
   bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive

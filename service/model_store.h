@@ -78,6 +78,10 @@ class ModelStore {
   absl::StatusOr<const language::TextEmbedder*> Embedder();
   absl::StatusOr<const VisionLanguageFamily*> Captioner();
 
+  // Where the weights lie that training starts from. kNotFound as above; nothing is loaded.
+  absl::StatusOr<std::filesystem::path> LanguageModelFile() const;
+  absl::StatusOr<std::filesystem::path> ImageEncoderFolder() const;
+
   // The embedder as a collection wants it (retrieval/collection.h). Loads the embedder.
   absl::StatusOr<retrieval::Embedder> CollectionEmbedder();
 

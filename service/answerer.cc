@@ -1,0 +1,243 @@
+#include "service/answerer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "language/text_embedder.h"
+#include "retrieval/extractive.h"
+#include "service/answer_evidence.h"
+#include "service/answer_prompt.h"
+#include "service/language_runtime.h"
+
+namespace blazon::service {
+namespace {
+
+constexpr size_t kMaxQuestionBytes = 8192;
+constexpr int64_t kMaxCount = 50;
+constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
+constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
+
+// Calibrated on tests/reference/dev_questions.tsv, which shares no text with the questions that measure answers.
+constexpr size_t kCandidates = 4;          // sentences looked at closely
+constexpr size_t kSentencesRead = 1;       // by the model: with two, SmolLM2-135M mixes them up
+constexpr double kSecondSentence = 0.85;   // a second sentence is shown when it scores at least this share of the first
+constexpr double kRefuseBelow = 0.58;
+constexpr double kLowConfidenceBelow = 0.65;
+
+double MillisecondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
+  return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
+}
+
+absl::Status CheckRequest(const AskRequest& request) {
+  if (absl::StripAsciiWhitespace(request.question).empty()) return absl::InvalidArgumentError("question is empty; ask something");
+  if (request.question.size() > kMaxQuestionBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("question has ", request.question.size(), " bytes; the limit is ", kMaxQuestionBytes));
+  }
+  if (request.count < 1 || request.count > kMaxCount) return OutOfRange("count", request.count, 1, kMaxCount);
+  if (request.context_tokens < kMinContextTokens || request.context_tokens > kMaxContextTokens) {
+    return OutOfRange("context_tokens", request.context_tokens, kMinContextTokens, kMaxContextTokens);
+  }
+  if (request.options.stop.size() > kMaxStops) {
+    return absl::InvalidArgumentError(absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
+  }
+  return absl::OkStatus();
+}
+
+int64_t LineOf(const retrieval::ScoredChunk& chunk, const retrieval::Span& span) {
+  const std::string_view before = std::string_view(chunk.text).substr(0, span.begin - chunk.span.begin);
+  return chunk.line + std::count(before.begin(), before.end(), '\n');
+}
+
+// What was found for a question, and what to make of it.
+struct Evidence {
+  std::vector<retrieval::ScoredChunk> chunks;        // as searched
+  std::vector<retrieval::ScoredSentence> sentences;  // best first
+  double confidence = 0;
+};
+
+absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection, const retrieval::Embedder& embedder) {
+  const int64_t tokens = embedder.count_tokens(request.question);
+  if (tokens > embedder.max_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ", embedder.max_tokens, ". Ask it shorter."));
+  }
+  absl::StatusOr<std::vector<float>> vector = embedder.embed({&request.question, 1});
+  if (!vector.ok()) return vector.status();
+  Evidence evidence;
+  retrieval::Query query;
+  query.text = request.question;
+  query.vector = *vector;
+  query.count = request.count;
+  query.filter = request.filter;
+  absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = collection.Search(query);
+  if (!chunks.ok()) return chunks.status();
+  evidence.chunks = *std::move(chunks);
+  if (evidence.chunks.empty()) return evidence;
+
+  absl::StatusOr<std::vector<retrieval::ScoredSentence>> sentences =
+      retrieval::RankSentences(request.question, evidence.chunks, embedder, {.count = kCandidates}, *vector);
+  if (!sentences.ok()) return sentences.status();
+  evidence.sentences = *std::move(sentences);
+  if (evidence.sentences.empty()) return evidence;
+
+  const retrieval::ScoredSentence& best = evidence.sentences.front();
+  const retrieval::ScoredChunk& chunk = evidence.chunks[best.chunk_index];
+  absl::StatusOr<double> coverage =
+      WordCoverage(request.question, absl::StrCat(chunk.title, "\n", chunk.heading_path, "\n", best.text), embedder);
+  if (!coverage.ok()) return coverage.status();
+  evidence.confidence = std::clamp((best.cosine + *coverage) / 2, 0.0, 1.0);
+  const double second = kSecondSentence * best.score;
+  std::erase_if(evidence.sentences, [&](const retrieval::ScoredSentence& sentence) { return sentence.score < second; });
+  if (evidence.sentences.size() > 2) evidence.sentences.resize(2);
+  return evidence;
+}
+
+// Chunks that hold sentences become sources, in the order of the sentences; the others are dropped.
+void Attribute(Evidence evidence, AnswerResult& result) {
+  std::map<size_t, int64_t> source_of;  // index of the chunk -> index of the source
+  if (result.outcome != AnswerOutcome::kNoAnswer) {
+    for (const retrieval::ScoredSentence& sentence : evidence.sentences) {
+      const retrieval::ScoredChunk& chunk = evidence.chunks[sentence.chunk_index];
+      const auto [source, added] = source_of.emplace(sentence.chunk_index, result.sources.size());
+      if (added) result.sources.push_back(chunk);
+      result.sentences.push_back({.source = source->second,
+                                  .text = sentence.text,
+                                  .byte_begin = static_cast<int64_t>(sentence.span.begin),
+                                  .byte_end = static_cast<int64_t>(sentence.span.end),
+                                  .line = LineOf(chunk, sentence.span),
+                                  .score = std::clamp(sentence.score, 0.0, 1.0)});
+    }
+  }
+  for (size_t i = 0; i < evidence.chunks.size(); ++i) {
+    if (!source_of.contains(i)) result.dropped.push_back(std::move(evidence.chunks[i]));
+  }
+}
+
+std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {
+  return absl::StrJoin(sentences, " ", [](std::string* out, const SupportingSentence& sentence) { out->append(sentence.text); });
+}
+
+// Passes the generated answer on, without the white space it begins with.
+class PassOn : public language::TextSink {
+ public:
+  PassOn(AnswerResult so_far, std::string question, std::shared_ptr<AnswerSink> sink)
+      : result_(std::move(so_far)), question_(std::move(question)), sink_(std::move(sink)) {}
+
+  bool OnText(std::string_view text) override {
+    if (result_.text.empty()) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (text.empty()) return true;
+    result_.text += text;
+    return sink_->OnText(text);
+  }
+
+  void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
+    if (!result.ok()) return sink_->OnDone(result.status());
+    result_.result = *result;
+    const bool ended = result->finish_reason != language::FinishReason::kCancelled && result->finish_reason != language::FinishReason::kDeadline;
+    if (result_.text.empty() && ended) {  // the model had nothing to say: the document has
+      result_.text = result_.sentences.front().text;
+      result_.extractive = true;
+      sink_->OnText(result_.text);
+    }
+    if (!NumbersAreGrounded(result_.text, ExtractiveText(result_.sentences), question_)) result_.outcome = AnswerOutcome::kLowConfidence;
+    sink_->OnDone(std::move(result_));
+  }
+
+ private:
+  AnswerResult result_;
+  std::string question_;
+  std::shared_ptr<AnswerSink> sink_;
+};
+
+class Wait : public AnswerSink {
+ public:
+  bool OnSources(const AnswerResult&) override { return true; }
+  bool OnText(std::string_view) override { return true; }
+  void OnDone(const absl::StatusOr<AnswerResult>& result) override { promise_.set_value(result); }
+  absl::StatusOr<AnswerResult> Get() { return promise_.get_future().get(); }
+
+ private:
+  std::promise<absl::StatusOr<AnswerResult>> promise_;
+};
+
+}  // namespace
+
+language::GenerationOptions AskRequest::DefaultOptions() {
+  language::GenerationOptions options;
+  options.max_new_tokens = 64;
+  return options;
+}
+
+absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const retrieval::Collection& collection,
+                                               std::shared_ptr<AnswerSink> sink) {
+  if (absl::Status status = CheckRequest(request); !status.ok()) return status;
+  LanguageRuntime* runtime = nullptr;
+  if (!request.extractive) {
+    absl::StatusOr<LanguageRuntime*> loaded = models_.Language();
+    if (!loaded.ok()) return loaded.status();
+    runtime = *loaded;
+    const language::LanguageModelConfig& config = runtime->loaded.model->config();
+    if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length); !status.ok()) return status;
+  }
+  absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
+  if (!embedder.ok()) return embedder.status();
+  const auto start = std::chrono::steady_clock::now();
+  absl::StatusOr<Evidence> evidence = Gather(request, collection, *embedder);
+  if (!evidence.ok()) return evidence.status();
+
+  AnswerResult result;
+  result.confidence = evidence->confidence;
+  result.outcome = evidence->sentences.empty() || evidence->confidence < kRefuseBelow ? AnswerOutcome::kNoAnswer
+                   : evidence->confidence < kLowConfidenceBelow                       ? AnswerOutcome::kLowConfidence
+                                                                                      : AnswerOutcome::kAnswered;
+  result.extractive = request.extractive;
+  Attribute(*std::move(evidence), result);
+
+  AnswerPrompt prompt;
+  if (result.outcome != AnswerOutcome::kNoAnswer && !request.extractive) {
+    std::vector<std::string> sentences;
+    for (const SupportingSentence& sentence : result.sentences) sentences.push_back(sentence.text);
+    const language::Tokenizer& tokenizer = *runtime->loaded.tokenizer;
+    prompt = BuildAnswerPrompt(request.question, sentences, kSentencesRead, request.context_tokens,
+                               [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
+    if (prompt.used.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("context_tokens is ", request.context_tokens,
+                                                     "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+    }
+  }
+  result.retrieve_ms = MillisecondsSince(start);
+  if (!sink->OnSources(result)) return absl::CancelledError("the caller went away");
+
+  if (result.outcome == AnswerOutcome::kNoAnswer || request.extractive) {
+    result.text = result.outcome == AnswerOutcome::kNoAnswer ? std::string(kNoAnswerText) : ExtractiveText(result.sentences);
+    sink->OnText(result.text);
+    sink->OnDone(std::move(result));
+    return CancelFunction([] {});
+  }
+  language::GenerationRequest generation;
+  generation.prompt = {runtime->loaded.tokenizer->Encode(prompt.text)};
+  generation.options = request.options;
+  generation.options.stop.push_back("\n");
+  generation.deadline = request.deadline;
+  generation.sink = std::make_shared<PassOn>(std::move(result), request.question, std::move(sink));
+  return runtime->scheduler->Submit(std::move(generation));
+}
+
+absl::StatusOr<AnswerResult> Answerer::Ask(const AskRequest& request, const retrieval::Collection& collection) {
+  auto wait = std::make_shared<Wait>();
+  absl::StatusOr<CancelFunction> started = Start(request, collection, wait);
+  if (!started.ok()) return started.status();
+  return wait->Get();
+}
+
+}  // namespace blazon::service

@@ -1,0 +1,85 @@
+// What the commands need done, in the messages of the wire: by this process, or by a server.
+//
+// Thread safety: one thread at a time; callbacks come from the thread that called. Ctrl-C ends a call: what was generated so
+// far comes back with FINISH_REASON_CANCELLED, or kCancelled where there is nothing to give.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "blazon/v1/answer.pb.h"
+#include "blazon/v1/caption.pb.h"
+#include "blazon/v1/generation.pb.h"
+#include "blazon/v1/index.pb.h"
+#include "blazon/v1/model.pb.h"
+#include "service/model_store.h"
+
+namespace blazon::service::cli {
+
+using OnText = std::function<void(std::string_view)>;
+
+// What `index add` has got through. `total` is 0 while it is not known.
+struct AddProgress {
+  int64_t done = 0, total = 0;
+  std::string path;
+};
+
+struct AddRequest {
+  std::string collection;
+  std::vector<std::filesystem::path> paths;
+  std::string source;  // empty: the folder's own name
+  bool prune = false;
+  int64_t chunk_tokens = 0;  // 0: the default
+  std::function<void(const AddProgress&)> progress;
+};
+
+struct AddReport {
+  v1::PutDocumentsResponse response;  // one result for each document, refused ones included
+  int64_t pruned = 0;
+  int64_t unsupported = 0;  // files in folders that are of no kind that can be read
+  bool stopped = false;     // by Ctrl-C; what the response names is durable
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) = 0;
+  virtual absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) = 0;
+  virtual absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) = 0;
+  virtual absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) = 0;
+  virtual absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request) = 0;
+
+  virtual absl::StatusOr<v1::CaptionResponse> Caption(const v1::CaptionRequest& request, const OnText& on_text) = 0;
+  // Captions what `next` gives until it gives nullopt; several are under way at once. `done` gets the answers in the order of
+  // the requests. An error of one picture is in its answer; the status is of the whole.
+  virtual absl::Status CaptionImages(const std::function<std::optional<v1::CaptionImagesRequest>()>& next,
+                                     const std::function<void(const v1::CaptionImagesResponse&)>& done) = 0;
+
+  // request.collection: a folder in this process, a name on a server.
+  virtual absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+                                              const OnText& on_text) = 0;
+
+  virtual absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) = 0;
+  virtual absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) = 0;
+  virtual absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) = 0;
+  virtual absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) = 0;
+  virtual absl::StatusOr<v1::GetCollectionResponse> GetCollection(const v1::GetCollectionRequest& request) = 0;
+  virtual absl::Status VerifyCollection(const std::string& collection) = 0;
+
+  virtual absl::StatusOr<v1::ListModelsResponse> ListModels() = 0;
+};
+
+// models must outlive the backend.
+std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models);
+std::unique_ptr<Backend> MakeRemoteBackend(const std::string& address);
+
+}  // namespace blazon::service::cli

@@ -1,0 +1,24 @@
+// One function a command: it adds the command and its options to the program, and sets Context::run when it is chosen.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace blazon::service::cli {
+
+struct Context;
+
+void AddAsk(CLI::App& app, Context& context);
+void AddCaption(CLI::App& app, Context& context);
+void AddEmbed(CLI::App& app, Context& context);
+void AddGenerate(CLI::App& app, Context& context);
+void AddHealth(CLI::App& app, Context& context);
+void AddIndex(CLI::App& app, Context& context);
+void AddModels(CLI::App& app, Context& context);
+void AddScore(CLI::App& app, Context& context);
+void AddServe(CLI::App& app, Context& context);
+void AddTokenize(CLI::App& app, Context& context);
+void AddTrain(CLI::App& app, Context& context);
+
+}  // namespace blazon::service::cli

@@ -1,0 +1,65 @@
+#include "service/cli/context.h"
+
+#include <unistd.h>
+
+#include <iostream>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "service/rpc/convert.h"
+
+namespace blazon::service::cli {
+
+absl::Status Context::CheckOptions() const {
+  if (server.empty()) return absl::OkStatus();
+  const ModelStoreOptions defaults;
+  if (!models.models_folder.empty() || !models.language_model.empty() || !models.assets_folder.empty() ||
+      models.dtype != defaults.dtype || models.device != defaults.device || models.threads != defaults.threads) {
+    return absl::InvalidArgumentError(
+        "--models, --assets, --model, --dtype, --device and --threads are the server's to choose: give them to 'blazon serve', or leave out --server");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelStore*> Context::OpenModels() {
+  if (store_ == nullptr) {
+    absl::StatusOr<std::unique_ptr<ModelStore>> store = ModelStore::Open(models);
+    if (!store.ok()) return store.status();
+    store_ = *std::move(store);
+  }
+  return store_.get();
+}
+
+absl::StatusOr<Backend*> Context::OpenBackend() {
+  if (backend_ != nullptr) return backend_.get();
+  if (!server.empty()) {
+    backend_ = MakeRemoteBackend(server);
+  } else {
+    absl::StatusOr<ModelStore*> store = OpenModels();
+    if (!store.ok()) return store.status();
+    backend_ = MakeLocalBackend(**store);
+  }
+  return backend_.get();
+}
+
+int Fail(const absl::Status& status, int exit_status) {
+  std::cout.flush();
+  std::cerr << absl::StrCat("blazon: ", status.message(), "\n");
+  return exit_status;
+}
+
+void PrintJson(const google::protobuf::Message& message) { std::cout << rpc::ToJson(message) << std::endl; }
+
+void PrintJson(std::string_view field, std::string_view value, const google::protobuf::Message& message) {
+  const std::string json = rpc::ToJson(message);  // "{...}"
+  const auto quote = [](std::string_view text) {
+    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  };
+  std::cout << "{" << quote(field) << ":" << quote(value) << (json == "{}" ? "" : ",") << json.substr(1) << std::endl;
+}
+
+bool OutputIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
+bool ErrorIsTerminal() { return isatty(STDERR_FILENO) == 1; }
+
+}  // namespace blazon::service::cli

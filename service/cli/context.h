@@ -1,0 +1,54 @@
+// What every command has: the common options, who does the work, and how results and errors are printed.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "service/cli/backend.h"
+#include "service/cli/command_line.h"
+#include "service/model_store.h"
+
+namespace blazon::service::cli {
+
+struct Context {
+  bool json = false;
+  std::string server;  // empty: this process
+  ModelStoreOptions models;
+  std::optional<uint64_t> seed;
+  std::function<int()> run;  // the chosen command; returns the exit status
+  std::string command_line;  // as it was typed, for notes
+  bool handles_signals = false;  // the chosen command waits for Ctrl-C itself
+
+  // Combinations that make no sense.
+  absl::Status CheckOptions() const;
+
+  // Made on the first call.
+  absl::StatusOr<Backend*> OpenBackend();
+  absl::StatusOr<ModelStore*> OpenModels();  // of this process
+
+ private:
+  std::unique_ptr<ModelStore> store_;
+  std::unique_ptr<Backend> backend_;
+};
+
+// Prints "blazon: message" on standard error; returns `exit_status`.
+int Fail(const absl::Status& status, int exit_status = kFailed);
+
+// Prints `message` as one line of JSON.
+void PrintJson(const google::protobuf::Message& message);
+// The same, with one more field before the message's own.
+void PrintJson(std::string_view field, std::string_view value, const google::protobuf::Message& message);
+
+// Whether a person reads this output.
+bool OutputIsTerminal();
+bool ErrorIsTerminal();
+
+}  // namespace blazon::service::cli

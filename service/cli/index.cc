@@ -1,0 +1,233 @@
+// blazon index: fills collections of documents, and looks into them.
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
+#include "service/cli/commands.h"
+#include "service/cli/context.h"
+#include "service/cli/input.h"
+#include "service/cli/progress.h"
+
+namespace blazon::service::cli {
+namespace {
+
+constexpr size_t kExcerptBytes = 160;
+
+struct IndexFlags {
+  std::string collection;
+  // add
+  std::vector<std::string> paths;
+  std::string files_from, source;
+  bool nul = false, prune = false;
+  int64_t chunk_tokens = 0;
+  // list, delete, search
+  std::string path_prefix, query, mode = "both";
+  std::vector<std::string> documents;
+  std::optional<int32_t> count;
+};
+
+int RunAdd(const IndexFlags& flags, Context& context) {
+  absl::StatusOr<std::vector<std::string>> paths = GatherPaths(flags.paths, flags.files_from, flags.nul);
+  if (!paths.ok()) return Fail(paths.status());
+  if (paths->empty()) return Fail(absl::InvalidArgumentError("give files or folders, or --files-from FILE"), kWrongUsage);
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  AddRequest request;
+  request.collection = flags.collection;
+  request.paths.assign(paths->begin(), paths->end());
+  request.source = flags.source;
+  request.prune = flags.prune;
+  request.chunk_tokens = flags.chunk_tokens;
+  absl::StatusOr<AddReport> report = [&] {
+    Progress progress("Read");
+    request.progress = [&](const AddProgress& step) { progress.Show(step.done, step.total, step.path); };
+    return (*backend)->AddDocuments(request);
+  }();
+  if (!report.ok()) return Fail(report.status());
+
+  int64_t counts[v1::PutState_ARRAYSIZE] = {};
+  for (const v1::PutResult& result : report->response.results()) {
+    ++counts[result.state()];
+    if (result.state() == v1::PUT_STATE_REFUSED) std::cerr << "blazon: left out: " << result.error().message() << "\n";
+  }
+  if (context.json) {
+    PrintJson(report->response);
+  } else {
+    std::cout << absl::StrFormat("%d added, %d replaced, %d unchanged", counts[v1::PUT_STATE_ADDED], counts[v1::PUT_STATE_REPLACED],
+                                 counts[v1::PUT_STATE_UNCHANGED]);
+    if (report->pruned > 0) std::cout << ", " << report->pruned << " pruned";
+    if (counts[v1::PUT_STATE_REFUSED] > 0) std::cout << ", " << counts[v1::PUT_STATE_REFUSED] << " left out";
+    if (report->unsupported > 0) std::cout << "; " << report->unsupported << " files of other kinds";
+    std::cout << std::endl;
+  }
+  return counts[v1::PUT_STATE_REFUSED] > 0 ? kFailed : kDone;
+}
+
+// Calls `visit` for each document of the collection.
+absl::Status ForEachDocument(Backend& backend, const std::string& collection, const std::string& path_prefix,
+                             const std::function<void(const v1::Document&)>& visit) {
+  v1::ListDocumentsRequest request;
+  request.set_collection(collection);
+  request.set_page_size(1000);
+  request.mutable_filter()->set_path_prefix(path_prefix);
+  do {
+    absl::StatusOr<v1::ListDocumentsResponse> page = backend.ListDocuments(request);
+    if (!page.ok()) return page.status();
+    for (const v1::Document& document : page->documents()) visit(document);
+    request.set_page_token(page->next_page_token());
+  } while (!request.page_token().empty());
+  return absl::OkStatus();
+}
+
+int RunList(const IndexFlags& flags, Context& context) {
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  bool any = false;
+  const absl::Status status = ForEachDocument(**backend, flags.collection, flags.path_prefix, [&](const v1::Document& document) {
+    any = true;
+    if (context.json) {
+      PrintJson(document);
+    } else {
+      std::cout << document.source() << "/" << document.path() << "\t" << document.chunks() << " chunks\t" << document.title() << "\n";
+    }
+  });
+  if (!status.ok()) return Fail(status);
+  return any ? kDone : kNoMatch;
+}
+
+int RunDelete(const IndexFlags& flags, Context& context) {
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  v1::DeleteDocumentsRequest request;
+  request.set_collection(flags.collection);
+  std::vector<std::string> unknown = flags.documents;
+  const absl::Status listed = ForEachDocument(**backend, flags.collection, "", [&](const v1::Document& document) {
+    const std::vector<std::string> names = {document.id(), document.path(), absl::StrCat(document.source(), "/", document.path())};
+    bool wanted = false;
+    for (const std::string& name : names) {
+      if (std::find(flags.documents.begin(), flags.documents.end(), name) == flags.documents.end()) continue;
+      wanted = true;
+      std::erase(unknown, name);
+    }
+    if (wanted) request.add_ids(document.id());
+  });
+  if (!listed.ok()) return Fail(listed);
+  for (const std::string& name : unknown) std::cerr << "blazon: no document is called '" << name << "'; 'blazon index list' shows them\n";
+  v1::DeleteDocumentsResponse response;
+  if (request.ids_size() > 0) {
+    absl::StatusOr<v1::DeleteDocumentsResponse> deleted = (*backend)->DeleteDocuments(request);
+    if (!deleted.ok()) return Fail(deleted.status());
+    response = *std::move(deleted);
+  }
+  if (context.json) {
+    PrintJson(response);
+  } else {
+    std::cout << response.deleted() << " deleted" << std::endl;
+  }
+  return unknown.empty() ? kDone : kNoMatch;
+}
+
+int RunSearch(const IndexFlags& flags, Context& context) {
+  absl::StatusOr<std::string> query = TextOrInput(flags.query);
+  if (!query.ok()) return Fail(query.status());
+  v1::SearchRequest request;
+  request.set_collection(flags.collection);
+  request.set_query(*std::move(query));
+  if (flags.count) request.set_count(*flags.count);
+  request.set_mode(flags.mode == "words"     ? v1::SEARCH_MODE_LEXICAL
+                   : flags.mode == "meaning" ? v1::SEARCH_MODE_VECTOR
+                                             : v1::SEARCH_MODE_HYBRID);
+  request.mutable_filter()->set_path_prefix(flags.path_prefix);
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  absl::StatusOr<v1::SearchResponse> response = (*backend)->Search(request);
+  if (!response.ok()) return Fail(response.status());
+  if (context.json) {
+    PrintJson(*response);
+  } else {
+    for (const v1::ScoredChunk& chunk : response->results()) {
+      std::string excerpt = absl::StrReplaceAll(chunk.text(), {{"\n", " "}});
+      if (excerpt.size() > kExcerptBytes) {
+        size_t end = kExcerptBytes;
+        while (end > 0 && (excerpt[end] & 0xC0) == 0x80) --end;  // not inside a character
+        excerpt = absl::StrCat(excerpt.substr(0, end), "...");
+      }
+      std::cout << chunk.path() << ":" << chunk.line() << ": " << excerpt << "\n";
+    }
+  }
+  return response->results_size() == 0 ? kNoMatch : kDone;
+}
+
+int RunStats(const IndexFlags& flags, Context& context, bool verify) {
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  if (verify) {
+    if (absl::Status status = (*backend)->VerifyCollection(flags.collection); !status.ok()) return Fail(status);
+  }
+  v1::GetCollectionRequest request;
+  request.set_collection(flags.collection);
+  absl::StatusOr<v1::GetCollectionResponse> response = (*backend)->GetCollection(request);
+  if (!response.ok()) return Fail(response.status());
+  if (context.json) {
+    PrintJson(*response);
+  } else {
+    std::cout << (verify ? "All is well: " : "") << response->collection().documents() << " documents in "
+              << response->collection().chunks() << " chunks; embedder "
+              << (response->collection().embedder().empty() ? "not set yet" : response->collection().embedder()) << std::endl;
+  }
+  return kDone;
+}
+
+}  // namespace
+
+void AddIndex(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<IndexFlags>();
+  CLI::App* index = app.add_subcommand("index", "Fill collections of documents and search them");
+  index->require_subcommand(1);
+  index->footer(R"(A collection is a folder in this process, and a name under the server's --data with --server.
+
+Examples:
+  blazon index add --collection ./notes ~/notes
+  blazon index search --collection ./notes "opening hours"
+  blazon index delete --collection ./notes old.md)");
+  const auto add_command = [&](const char* name, const char* about, auto run) {
+    CLI::App* command = index->add_subcommand(name, about);
+    command->add_option("--collection", flags->collection, "The collection")->type_name("DIR")->required();
+    command->callback([flags, &context, run] { context.run = [flags, &context, run] { return run(*flags, context); }; });
+    return command;
+  };
+
+  CLI::App* add = add_command("add", "Add files and folders of text, Markdown and HTML; unchanged files cost nothing", RunAdd);
+  add->add_option("path", flags->paths, "Files, and folders with all beneath them");
+  add->add_option("--files-from", flags->files_from, "Read paths from this list, one a line; - reads standard input")->type_name("FILE");
+  add->add_flag("-0", flags->nul, "Paths in the list end with a NUL character instead of a line break");
+  add->add_option("--source", flags->source, "The name of what paths are relative to (default: the folder's own name)")->type_name("NAME");
+  add->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
+  add->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")->check(CLI::Range(32, 256));
+
+  CLI::App* list = add_command("list", "List the documents", RunList);
+  list->add_option("--path-prefix", flags->path_prefix, "Only those whose path begins so")->type_name("TEXT");
+
+  CLI::App* remove = add_command("delete", "Remove documents", RunDelete);
+  remove->add_option("document", flags->documents, "Their paths, or ids, as 'index list' shows them")->required();
+
+  CLI::App* search = add_command("search", "Find the pieces that fit a query best, as path:line", RunSearch);
+  search->add_option("query", flags->query, "What to look for; - reads standard input")->required();
+  search->add_option("--count", flags->count, "Pieces at most, 1 to 1000 (default 8)");
+  search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")->check(CLI::IsMember({"both", "words", "meaning"}))->capture_default_str();
+  search->add_option("--path-prefix", flags->path_prefix, "Only in documents whose path begins so")->type_name("TEXT");
+
+  add_command("stats", "Count what is in it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, false); });
+  add_command("verify", "Read everything and check it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, true); });
+}
+
+}  // namespace blazon::service::cli

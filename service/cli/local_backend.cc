@@ -1,0 +1,288 @@
+// Commands carried out by this process: the same conversions and the same core as the server's.
+#include <deque>
+#include <future>
+#include <utility>
+
+#include "retrieval/collection.h"
+#include "retrieval/document_loader.h"
+#include "retrieval/indexer.h"
+#include "service/answerer.h"
+#include "service/captioner.h"
+#include "service/cli/backend.h"
+#include "service/cli/pending.h"
+#include "service/rpc/convert.h"
+#include "service/rpc/status.h"
+#include "service/text_generator.h"
+
+namespace blazon::service::cli {
+namespace {
+
+constexpr size_t kCaptionsUnderWay = 8;
+
+class GenerateSink : public language::TextSink {
+ public:
+  bool OnText(std::string_view text) override {
+    text_ += text;
+    return pending.Add(text);
+  }
+  void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
+    if (!result.ok()) return pending.Finish(result.status());
+    pending.Finish(GeneratedText{std::move(text_), *result});
+  }
+  Pending<GeneratedText> pending;
+
+ private:
+  std::string text_;
+};
+
+class CaptionToPending : public CaptionSink {
+ public:
+  bool OnLabels(const std::vector<CaptionLabel>&) override { return !Interrupted(); }
+  bool OnText(std::string_view text) override { return pending.Add(text); }
+  void OnDone(const absl::StatusOr<CaptionResult>& result) override { pending.Finish(result); }
+  Pending<CaptionResult> pending;
+};
+
+class AnswerToPending : public AnswerSink {
+ public:
+  explicit AnswerToPending(const std::function<void(const v1::AskSources&)>& on_sources) : on_sources_(on_sources) {}
+  bool OnSources(const AnswerResult& so_far) override {  // on the thread that called Start
+    if (on_sources_) on_sources_(rpc::ToSources(so_far));
+    return !Interrupted();
+  }
+  bool OnText(std::string_view text) override { return pending.Add(text); }
+  void OnDone(const absl::StatusOr<AnswerResult>& result) override { pending.Finish(result); }
+  Pending<AnswerResult> pending;
+
+ private:
+  const std::function<void(const v1::AskSources&)>& on_sources_;
+};
+
+class LocalBackend : public Backend {
+ public:
+  explicit LocalBackend(ModelStore& models) : models_(models), generator_(models), captioner_(models), answerer_(models) {}
+
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) override {
+    absl::StatusOr<GenerateRequest> converted = rpc::FromProto(request, models_);
+    if (!converted.ok()) return converted.status();
+    auto sink = std::make_shared<GenerateSink>();
+    absl::StatusOr<CancelFunction> cancel = generator_.Start(*converted, sink);
+    if (!cancel.ok()) return cancel.status();
+    return Convert(sink->pending.Wait(on_text, *cancel));
+  }
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {
+    return Convert(generator_.Score(request.prompt(), request.completion()));
+  }
+
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {
+    return Convert(generator_.Tokenize(request.text()));
+  }
+
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) override {
+    const std::vector<language::TokenId> ids(request.ids().begin(), request.ids().end());
+    absl::StatusOr<std::string> text = generator_.Detokenize(ids);
+    if (!text.ok()) return text.status();
+    return rpc::ToDetokenizeResponse(*std::move(text), models_);
+  }
+
+  absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request) override {
+    return Convert(generator_.Embed(std::vector<std::string>(request.texts().begin(), request.texts().end())));
+  }
+
+  absl::StatusOr<v1::CaptionResponse> Caption(const v1::CaptionRequest& request, const OnText& on_text) override {
+    absl::StatusOr<CaptionRequest> converted = rpc::FromProto(request, models_);
+    if (!converted.ok()) return converted.status();
+    auto sink = std::make_shared<CaptionToPending>();
+    absl::StatusOr<CancelFunction> cancel = captioner_.Start(*converted, sink);
+    if (!cancel.ok()) return cancel.status();
+    return Convert(sink->pending.Wait(on_text, *cancel));
+  }
+
+  absl::Status CaptionImages(const std::function<std::optional<v1::CaptionImagesRequest>()>& next,
+                             const std::function<void(const v1::CaptionImagesResponse&)>& done) override {
+    struct UnderWay {
+      std::string id;
+      std::shared_ptr<CaptionToPending> sink;
+      absl::StatusOr<CancelFunction> cancel;
+    };
+    std::deque<UnderWay> queue;
+    const auto finish_first = [&] {
+      UnderWay first = std::move(queue.front());
+      queue.pop_front();
+      v1::CaptionImagesResponse response;
+      response.set_id(first.id);
+      absl::StatusOr<v1::CaptionResponse> caption =
+          first.cancel.ok() ? Convert(first.sink->pending.Wait(nullptr, *first.cancel)) : first.cancel.status();
+      if (caption.ok()) {
+        *response.mutable_caption() = *std::move(caption);
+      } else {
+        *response.mutable_error() = rpc::ToRpcStatus(caption.status());
+      }
+      done(response);
+    };
+    while (!Interrupted()) {
+      const std::optional<v1::CaptionImagesRequest> request = next();
+      if (!request.has_value()) break;
+      UnderWay started{request->id(), std::make_shared<CaptionToPending>(), absl::CancelledError("")};
+      absl::StatusOr<CaptionRequest> converted = rpc::FromProto(*request, models_);
+      started.cancel = converted.ok() ? captioner_.Start(*converted, started.sink) : converted.status();
+      if (absl::IsNotFound(started.cancel.status())) return started.cancel.status();  // no model: no other picture will fare better
+      queue.push_back(std::move(started));
+      if (queue.size() == kCaptionsUnderWay) finish_first();
+    }
+    while (!queue.empty()) finish_first();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+                                      const OnText& on_text) override {
+    absl::StatusOr<AskRequest> converted = rpc::FromProto(request, models_);
+    if (!converted.ok()) return converted.status();
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), true);
+    if (!collection.ok()) return collection.status();
+    auto sink = std::make_shared<AnswerToPending>(on_sources);
+    absl::StatusOr<CancelFunction> cancel = answerer_.Start(*converted, **collection, sink);
+    if (!cancel.ok()) return cancel.status();
+    return Convert(sink->pending.Wait(on_text, *cancel));
+  }
+
+  absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
+    retrieval::CollectionOptions options;
+    options.mode = retrieval::OpenMode::kWrite;
+    options.create = true;
+    if (request.chunk_tokens > 0) options.chunker.target_tokens = request.chunk_tokens;
+    absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
+    if (!embedder.ok()) return embedder.status();
+    options.embedder = *std::move(embedder);
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = retrieval::Collection::Open(request.collection, options);
+    if (!collection.ok()) return collection.status();
+
+    AddReport report;
+    retrieval::IndexerOptions indexing;
+    indexing.source = request.source;
+    indexing.prune = request.prune;
+    indexing.progress = [&](const retrieval::IndexProgress& progress) {
+      if (request.progress) request.progress({progress.files_done, progress.files_total, progress.path});
+      return !Interrupted();
+    };
+    indexing.acknowledged = [&](const std::string& path, retrieval::PutOutcome outcome) {
+      v1::PutResult& result = *report.response.add_results();
+      result.set_path(path);
+      result.set_state(rpc::ToProto(outcome));
+    };
+    absl::StatusOr<retrieval::IndexReport> added = retrieval::Indexer(**collection, indexing).Add(request.paths);
+    if (!added.ok()) return added.status();
+    for (const retrieval::SkippedFile& skipped : added->skipped) {
+      v1::PutResult& result = *report.response.add_results();
+      result.set_path(skipped.path);
+      result.set_state(v1::PUT_STATE_REFUSED);
+      *result.mutable_error() = rpc::ToRpcStatus(skipped.reason);
+    }
+    report.pruned = added->pruned;
+    report.unsupported = added->unsupported;
+    report.stopped = added->stopped;
+    return report;
+  }
+
+  absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) override {
+    absl::StatusOr<retrieval::Filter> filter = rpc::FromProto(request.filter());
+    if (!filter.ok()) return filter.status();
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), false);
+    if (!collection.ok()) return collection.status();
+    absl::StatusOr<retrieval::DocumentPage> page =
+        (*collection)->List(request.page_size() > 0 ? request.page_size() : 100, request.page_token(), *filter);
+    if (!page.ok()) return page.status();
+    v1::ListDocumentsResponse response;
+    for (const retrieval::DocumentInfo& document : page->documents) *response.add_documents() = rpc::ToProto(document);
+    response.set_next_page_token(page->next_page_token);
+    return response;
+  }
+
+  absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) override {
+    retrieval::CollectionOptions options;
+    options.mode = retrieval::OpenMode::kWrite;
+    absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
+    if (!embedder.ok()) return embedder.status();
+    options.embedder = *std::move(embedder);
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = retrieval::Collection::Open(request.collection(), options);
+    if (!collection.ok()) return collection.status();
+    absl::StatusOr<int64_t> deleted =
+        (*collection)->Delete(std::vector<std::string>(request.ids().begin(), request.ids().end()));
+    if (!deleted.ok()) return deleted.status();
+    v1::DeleteDocumentsResponse response;
+    response.set_deleted(static_cast<int32_t>(*deleted));
+    return response;
+  }
+
+  absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) override {
+    absl::StatusOr<retrieval::Query> query = rpc::FromProto(request);
+    if (!query.ok()) return query.status();
+    const bool by_words = query->mode == retrieval::SearchMode::kWords;
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), !by_words);
+    if (!collection.ok()) return collection.status();
+    const auto start = std::chrono::steady_clock::now();
+    absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = (*collection)->Search(*query);
+    if (!chunks.ok()) return chunks.status();
+    v1::SearchResponse response;
+    for (const retrieval::ScoredChunk& chunk : *chunks) *response.add_results() = rpc::ToProto(chunk);
+    response.mutable_timings()->set_retrieve_ms(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+    if (!by_words) *response.mutable_embedder() = rpc::ToIdentity(models_.Info(ModelRole::kEmbedder));
+    return response;
+  }
+
+  absl::StatusOr<v1::GetCollectionResponse> GetCollection(const v1::GetCollectionRequest& request) override {
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), false);
+    if (!collection.ok()) return collection.status();
+    absl::StatusOr<retrieval::CollectionStats> stats = (*collection)->Stats();
+    if (!stats.ok()) return stats.status();
+    v1::GetCollectionResponse response;
+    v1::Collection& result = *response.mutable_collection();
+    result.set_name(request.collection());
+    result.set_documents(static_cast<int32_t>(stats->documents));
+    result.set_chunks(static_cast<int32_t>(stats->chunks));
+    result.set_embedder(stats->embedder);
+    return response;
+  }
+
+  absl::Status VerifyCollection(const std::string& folder) override {
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(folder, false);
+    if (!collection.ok()) return collection.status();
+    return (*collection)->Verify();
+  }
+
+  absl::StatusOr<v1::ListModelsResponse> ListModels() override {
+    v1::ListModelsResponse response;
+    for (const ModelInfo& info : models_.List()) *response.add_models() = rpc::ToProto(info);
+    return response;
+  }
+
+ private:
+  template <typename Result>
+  auto Convert(absl::StatusOr<Result> result) -> absl::StatusOr<decltype(rpc::ToProto(*result, models_))> {
+    if (!result.ok()) return result.status();
+    return rpc::ToProto(*result, models_);
+  }
+
+  absl::StatusOr<std::unique_ptr<retrieval::Collection>> Open(const std::string& folder, bool with_embedder) {
+    retrieval::CollectionOptions options;
+    if (with_embedder) {
+      absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
+      if (!embedder.ok()) return embedder.status();
+      options.embedder = *std::move(embedder);
+    }
+    return retrieval::Collection::Open(folder, options);
+  }
+
+  ModelStore& models_;
+  TextGenerator generator_;
+  Captioner captioner_;
+  Answerer answerer_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models) { return std::make_unique<LocalBackend>(models); }
+
+}  // namespace blazon::service::cli

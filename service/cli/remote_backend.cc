@@ -1,0 +1,288 @@
+// Commands carried out by a running server, over gRPC.
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "blazon/v1/answer.grpc.pb.h"
+#include "blazon/v1/caption.grpc.pb.h"
+#include "blazon/v1/generation.grpc.pb.h"
+#include "blazon/v1/index.grpc.pb.h"
+#include "blazon/v1/model.grpc.pb.h"
+#include "retrieval/document_loader.h"
+#include "service/cli/backend.h"
+#include "service/cli/input.h"
+#include "service/cli/interrupt.h"
+#include "service/rpc/server.h"
+#include "service/rpc/status.h"
+
+namespace blazon::service::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kCaptionsUnderWay = 8;
+constexpr size_t kDataBytes = 1u << 20;  // of one message of a document
+
+// A call's context that Ctrl-C cancels.
+class Call {
+ public:
+  Call() : watcher_([this] {
+    while (!over_) {
+      if (Interrupted()) context.TryCancel();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }) {}
+  ~Call() {
+    over_ = true;
+    watcher_.join();
+  }
+  grpc::ClientContext context;
+
+ private:
+  std::atomic<bool> over_ = false;
+  std::thread watcher_;
+};
+
+// The streaming twin of a request; their fields are the same by design (proto/blazon/v1).
+template <typename Stream, typename Unary>
+Stream ToStream(const Unary& request) {
+  Stream stream;
+  stream.ParseFromString(request.SerializeAsString());
+  return stream;
+}
+
+struct LocalFile {
+  fs::path file;
+  std::string source, path;
+};
+
+// The files that `index add` sends: as retrieval::Indexer finds them.
+absl::StatusOr<std::vector<LocalFile>> FindFiles(const AddRequest& request, int64_t& unsupported) {
+  std::vector<LocalFile> files;
+  for (const fs::path& given : request.paths) {
+    std::error_code error;
+    const fs::path root = fs::canonical(given, error);
+    if (error) return absl::NotFoundError(absl::StrCat(given.string(), ": no such file or folder"));
+    if (!fs::is_directory(root)) {
+      files.push_back({root, request.source.empty() ? root.parent_path().filename().string() : request.source, root.filename().string()});
+      continue;
+    }
+    const std::string source = request.source.empty() ? root.filename().string() : request.source;
+    for (auto entry = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied, error);
+         !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+      if (entry->path().filename().string().starts_with(".")) {
+        entry.disable_recursion_pending();
+      } else if (entry->is_regular_file(error)) {
+        if (retrieval::FormatFromPath(entry->path()).ok()) {
+          files.push_back({entry->path(), source, entry->path().lexically_relative(root).generic_string()});
+        } else {
+          ++unsupported;
+        }
+      }
+    }
+    if (error) return absl::UnavailableError(absl::StrCat(root.string(), " could not be read: ", error.message()));
+  }
+  std::sort(files.begin(), files.end(), [](const LocalFile& a, const LocalFile& b) { return a.path < b.path; });
+  return files;
+}
+
+class RemoteBackend : public Backend {
+ public:
+  explicit RemoteBackend(const std::string& address) : address_(address) {
+    grpc::ChannelArguments arguments;
+    arguments.SetMaxReceiveMessageSize(-1);
+    arguments.SetMaxSendMessageSize(rpc::kMaxMessageBytes);
+    const auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+    answers_ = v1::AnswerService::NewStub(channel);
+    captions_ = v1::CaptionService::NewStub(channel);
+    generation_ = v1::GenerationService::NewStub(channel);
+    index_ = v1::IndexService::NewStub(channel);
+    models_ = v1::ModelService::NewStub(channel);
+  }
+
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) override {
+    Call call;
+    const auto reader = generation_->StreamGenerate(&call.context, ToStream<v1::StreamGenerateRequest>(request));
+    v1::StreamGenerateResponse event;
+    v1::GenerateResponse response;
+    while (reader->Read(&event)) {
+      if (event.has_done()) response = std::move(*event.mutable_done());
+      if (event.event_case() == v1::StreamGenerateResponse::kTextDelta) on_text(event.text_delta());
+    }
+    return Finish(reader->Finish(), std::move(response));
+  }
+
+  absl::StatusOr<v1::CaptionResponse> Caption(const v1::CaptionRequest& request, const OnText& on_text) override {
+    Call call;
+    const auto reader = captions_->StreamCaption(&call.context, ToStream<v1::StreamCaptionRequest>(request));
+    v1::StreamCaptionResponse event;
+    v1::CaptionResponse response;
+    while (reader->Read(&event)) {
+      if (event.has_done()) response = std::move(*event.mutable_done());
+      if (event.event_case() == v1::StreamCaptionResponse::kTextDelta) on_text(event.text_delta());
+    }
+    return Finish(reader->Finish(), std::move(response));
+  }
+
+  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+                                      const OnText& on_text) override {
+    Call call;
+    const auto reader = answers_->StreamAsk(&call.context, ToStream<v1::StreamAskRequest>(request));
+    v1::StreamAskResponse event;
+    v1::AskResponse response;
+    while (reader->Read(&event)) {
+      if (event.has_done()) response = std::move(*event.mutable_done());
+      if (event.has_sources() && on_sources) on_sources(event.sources());
+      if (event.event_case() == v1::StreamAskResponse::kTextDelta) on_text(event.text_delta());
+    }
+    return Finish(reader->Finish(), std::move(response));
+  }
+
+  absl::Status CaptionImages(const std::function<std::optional<v1::CaptionImagesRequest>()>& next,
+                             const std::function<void(const v1::CaptionImagesResponse&)>& done) override {
+    Call call;
+    const auto stream = captions_->CaptionImages(&call.context);
+    std::vector<std::string> order;                           // ids, as sent
+    size_t printed = 0;                                       // of them
+    std::map<std::string, v1::CaptionImagesResponse> waiting;  // came before their turn
+    size_t received = 0;
+    const auto read_one = [&] {
+      v1::CaptionImagesResponse response;
+      if (!stream->Read(&response)) return false;
+      ++received;
+      waiting[response.id()] = std::move(response);
+      while (printed < order.size() && waiting.contains(order[printed])) done(waiting.extract(order[printed++]).mapped());
+      return true;
+    };
+    bool open = true;
+    while (open) {
+      const std::optional<v1::CaptionImagesRequest> request = next();
+      if (!request.has_value()) break;
+      order.push_back(request->id());
+      open = stream->Write(*request);
+      if (open && order.size() - received == kCaptionsUnderWay) open = read_one();
+    }
+    stream->WritesDone();
+    while (read_one()) {
+    }
+    return Translate(stream->Finish());
+  }
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {
+    return Unary<v1::ScoreResponse>([&](auto* context, auto* response) { return generation_->Score(context, request, response); });
+  }
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {
+    return Unary<v1::TokenizeResponse>([&](auto* context, auto* response) { return generation_->Tokenize(context, request, response); });
+  }
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) override {
+    return Unary<v1::DetokenizeResponse>([&](auto* context, auto* response) { return generation_->Detokenize(context, request, response); });
+  }
+  absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request) override {
+    return Unary<v1::EmbedResponse>([&](auto* context, auto* response) { return generation_->Embed(context, request, response); });
+  }
+  absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) override {
+    return Unary<v1::ListDocumentsResponse>([&](auto* context, auto* response) { return index_->ListDocuments(context, request, response); });
+  }
+  absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) override {
+    return Unary<v1::DeleteDocumentsResponse>([&](auto* context, auto* response) { return index_->DeleteDocuments(context, request, response); });
+  }
+  absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) override {
+    return Unary<v1::SearchResponse>([&](auto* context, auto* response) { return index_->Search(context, request, response); });
+  }
+  absl::StatusOr<v1::GetCollectionResponse> GetCollection(const v1::GetCollectionRequest& request) override {
+    return Unary<v1::GetCollectionResponse>([&](auto* context, auto* response) { return index_->GetCollection(context, request, response); });
+  }
+  absl::StatusOr<v1::ListModelsResponse> ListModels() override {
+    const v1::ListModelsRequest request;
+    return Unary<v1::ListModelsResponse>([&](auto* context, auto* response) { return models_->ListModels(context, request, response); });
+  }
+  absl::Status VerifyCollection(const std::string&) override {
+    return absl::UnimplementedError("a server does not verify collections yet: run 'blazon index verify' where its --data folder is");
+  }
+
+  absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
+    if (request.prune || request.chunk_tokens > 0) {
+      return absl::UnimplementedError("a server does not take --prune and --chunk-tokens yet; leave them out, or leave out --server");
+    }
+    AddReport report;
+    absl::StatusOr<std::vector<LocalFile>> files = FindFiles(request, report.unsupported);
+    if (!files.ok()) return files.status();
+    v1::CreateCollectionRequest create;
+    create.set_collection(request.collection);
+    const auto created = Unary<v1::CreateCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->CreateCollection(context, create, response); });
+    if (!created.ok() && !absl::IsAlreadyExists(created.status())) return created.status();
+
+    Call call;
+    const auto writer = index_->PutDocuments(&call.context, &report.response);
+    v1::PutDocumentsRequest message;
+    message.set_collection(request.collection);
+    bool open = writer->Write(message);
+    std::vector<v1::PutResult> unread;  // could not even be sent
+    for (size_t i = 0; open && i < files->size() && !Interrupted(); ++i) {
+      const LocalFile& file = (*files)[i];
+      absl::StatusOr<std::string> bytes = retrieval::ReadDocumentFile(file.file);
+      if (bytes.ok() && bytes->empty()) bytes = absl::InvalidArgumentError(absl::StrCat(file.path, " is empty"));
+      if (!bytes.ok()) {
+        v1::PutResult& result = unread.emplace_back();
+        result.set_path(file.path);
+        result.set_state(v1::PUT_STATE_REFUSED);
+        *result.mutable_error() = rpc::ToRpcStatus(bytes.status());
+        continue;
+      }
+      message.mutable_document()->set_path(file.path);
+      message.mutable_document()->set_source(file.source);
+      message.mutable_document()->set_size_bytes(static_cast<int32_t>(bytes->size()));
+      open = writer->Write(message);
+      for (size_t begin = 0; open && begin < bytes->size(); begin += kDataBytes) {
+        message.set_data(bytes->substr(begin, kDataBytes));
+        open = writer->Write(message);
+      }
+      if (request.progress) request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files->size()), file.path});
+    }
+    writer->WritesDone();
+    if (absl::Status status = Translate(writer->Finish()); !status.ok()) return status;
+    for (v1::PutResult& result : unread) *report.response.add_results() = std::move(result);
+    report.stopped = Interrupted();
+    return report;
+  }
+
+ private:
+  absl::Status Translate(const grpc::Status& status) const {
+    absl::Status translated = rpc::FromGrpcStatus(status);
+    if (!absl::IsUnavailable(translated)) return translated;
+    return absl::UnavailableError(absl::StrCat("the server at ", address_, " did not answer: ", translated.message(), ". Is 'blazon serve' running there?"));
+  }
+
+  template <typename Response>
+  absl::StatusOr<Response> Finish(const grpc::Status& status, Response response) const {
+    if (absl::Status translated = Translate(status); !translated.ok()) return translated;
+    return response;
+  }
+
+  template <typename Response, typename Invoke>
+  absl::StatusOr<Response> Unary(Invoke invoke) const {
+    Call call;
+    Response response;
+    const grpc::Status status = invoke(&call.context, &response);
+    return Finish(status, std::move(response));
+  }
+
+  std::string address_;
+  std::unique_ptr<v1::AnswerService::Stub> answers_;
+  std::unique_ptr<v1::CaptionService::Stub> captions_;
+  std::unique_ptr<v1::GenerationService::Stub> generation_;
+  std::unique_ptr<v1::IndexService::Stub> index_;
+  std::unique_ptr<v1::ModelService::Stub> models_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeRemoteBackend(const std::string& address) { return std::make_unique<RemoteBackend>(address); }
+
+}  // namespace blazon::service::cli

@@ -1,0 +1,66 @@
+// blazon score: how probable a completion of a prompt is.
+#include <CLI/CLI.hpp>
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_format.h"
+#include "service/cli/commands.h"
+#include "service/cli/context.h"
+#include "service/cli/input.h"
+
+namespace blazon::service::cli {
+namespace {
+
+struct ScoreFlags {
+  std::string prompt, completion;
+};
+
+int RunScore(const ScoreFlags& flags, Context& context) {
+  if (flags.prompt == "-" && flags.completion == "-") {
+    return Fail(absl::InvalidArgumentError("only one of --prompt and --completion can come from standard input"), kWrongUsage);
+  }
+  absl::StatusOr<std::string> prompt = TextOrInput(flags.prompt);
+  if (!prompt.ok()) return Fail(prompt.status());
+  absl::StatusOr<std::string> completion = TextOrInput(flags.completion);
+  if (!completion.ok()) return Fail(completion.status());
+  v1::ScoreRequest request;
+  request.set_prompt(*std::move(prompt));
+  request.set_completion(*std::move(completion));
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  absl::StatusOr<v1::ScoreResponse> response = (*backend)->Score(request);
+  if (!response.ok()) return Fail(response.status());
+  if (context.json) {
+    PrintJson(*response);
+    return kDone;
+  }
+  for (const v1::TokenLogprob& token : response->tokens()) {
+    const std::string piece = nlohmann::json(token.text()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    std::cout << absl::StrFormat("%10.4f  %s\n", token.logprob(), piece);
+  }
+  std::cout << absl::StrFormat("%10.4f  total of %d tokens, mean %.4f\n", response->logprob(), response->tokens_size(),
+                               response->mean_logprob());
+  return kDone;
+}
+
+}  // namespace
+
+void AddScore(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<ScoreFlags>();
+  CLI::App* command = app.add_subcommand("score", "Tell how probable a completion of a prompt is");
+  command->add_option("--prompt", flags->prompt, "What stands before; - reads standard input")->type_name("TEXT");
+  command->add_option("--completion", flags->completion, "What to score; - reads standard input")->type_name("TEXT")->required();
+  command->footer(R"(Prints the natural log-probability of each token of the completion, their sum and their mean. The completion is split
+into tokens by itself: begin it with a space when a word follows.
+
+Examples:
+  blazon score --prompt "The capital of France is" --completion " Paris"
+  blazon score --json --prompt "2 + 2 =" --completion " 4")");
+  command->callback([flags, &context] { context.run = [flags, &context] { return RunScore(*flags, context); }; });
+}
+
+}  // namespace blazon::service::cli

@@ -1,0 +1,317 @@
+#include "service/model_store.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "language/text_embedder.h"
+#include "retrieval/document_loader.h"
+#include "retrieval/embedder.h"
+#include "service/checkpoint/embedder_loader.h"
+#include "service/checkpoint/image_encoder_loader.h"
+#include "service/families/captioner_family.h"
+#include "service/language_runtime.h"
+
+namespace blazon::service {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kLanguageFolder = "smollm2-135m-instruct";
+constexpr std::string_view kEmbedderFolder = "all-minilm-l6-v2";
+constexpr std::string_view kEncoderFolder = "efficientnet-lite0";
+constexpr std::string_view kCaptionerFile = "captioner/captioner.safetensors";
+constexpr std::string_view kCaptionerName = "captioner-lite0-smollm2";
+
+// `name` in the working folder, beside the executable, or in one of the two folders above it; empty when there is none.
+fs::path FindBeside(std::string_view name, std::vector<std::string>& looked_in) {
+  std::error_code error;
+  std::vector<fs::path> candidates = {fs::path(name)};
+  if (fs::path folder = fs::read_symlink("/proc/self/exe", error).parent_path(); !error) {
+    for (int level = 0; level < 3; ++level, folder = folder.parent_path()) candidates.push_back(folder / name);
+  }
+  for (const fs::path& candidate : candidates) {
+    if (fs::is_directory(candidate, error)) return candidate;
+    looked_in.push_back(candidate.string());
+  }
+  return {};
+}
+
+absl::Status Missing(absl::string_view what, const fs::path& where) {
+  return absl::NotFoundError(absl::StrCat(what, " was not found: there is no ", where.string(),
+                                          ". Run 'make setup' to fetch the models, or say where they are with --models DIR."));
+}
+
+// The first GGUF file of a folder, by name.
+std::optional<fs::path> FindGguf(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
+  }
+  if (files.empty()) return std::nullopt;
+  return *std::min_element(files.begin(), files.end());
+}
+
+std::string FileDigest(const fs::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+  return absl::StrCat("sha256:", retrieval::ContentDigest(bytes));
+}
+
+// A model that is loaded on the first call, by one thread while others wait. A failed load is tried again.
+template <typename T>
+class Lazy {
+ public:
+  template <typename Load>
+  absl::StatusOr<T*> Get(Load&& load) {
+    std::lock_guard lock(loading_);
+    if (value_) return value_.get();
+    absl::StatusOr<std::shared_ptr<T>> loaded = load();
+    std::lock_guard publish(published_);
+    if (!loaded.ok()) {
+      error_ = std::string(loaded.status().message());
+      return loaded.status();
+    }
+    error_.clear();
+    value_ = *std::move(loaded);
+    return value_.get();
+  }
+  // Null until loaded. Never waits for a load.
+  T* Peek(std::string* error = nullptr) const {
+    std::lock_guard lock(published_);
+    if (error != nullptr) *error = error_;
+    return value_.get();
+  }
+
+ private:
+  std::mutex loading_;
+  mutable std::mutex published_;
+  std::shared_ptr<T> value_;
+  std::string error_;
+};
+
+}  // namespace
+
+class ModelStore::Impl {
+ public:
+  explicit Impl(ModelStoreOptions options) : options_(std::move(options)) {}
+
+  absl::Status Init() {
+    absl::StatusOr<language::Dtype> dtype = ParseDtype(options_.dtype);
+    if (!dtype.ok()) return dtype.status();
+    dtype_ = *dtype;
+    if (options_.device != "cpu") {
+      if (options_.device == "cuda" || absl::StartsWith(options_.device, "cuda:")) {
+        return absl::UnimplementedError(
+            absl::StrCat("device ", options_.device, ": this build computes on the CPU only. Leave --device out, or use --device cpu."));
+      }
+      return absl::InvalidArgumentError(absl::StrCat("device is '", options_.device, "'; it must be cpu, cuda or cuda:N"));
+    }
+    if (options_.threads < 0 || options_.threads > 1024) {
+      return absl::InvalidArgumentError(absl::StrCat("threads is ", options_.threads, "; it must be 0 (one for each core) to 1024"));
+    }
+    if (options_.threads > 0) at::set_num_threads(options_.threads);
+    std::error_code error;
+    if (!options_.models_folder.empty() && !fs::is_directory(options_.models_folder, error)) {
+      return Missing("The models folder", options_.models_folder);
+    }
+    if (options_.models_folder.empty()) options_.models_folder = FindBeside("models", models_looked_in_);
+    if (options_.assets_folder.empty()) options_.assets_folder = FindBeside("assets", assets_looked_in_);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<LanguageRuntime*> Language() {
+    return language_.Get([&]() -> absl::StatusOr<std::shared_ptr<LanguageRuntime>> {
+      absl::StatusOr<fs::path> file = LanguageFile();
+      if (!file.ok()) return file.status();
+      absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(*file, {.dtype = dtype_});
+      if (!loaded.ok()) return loaded.status();
+      auto runtime = std::make_shared<LanguageRuntime>(LanguageRuntime{*std::move(loaded), nullptr});
+      language::SchedulerOptions scheduler;
+      scheduler.max_sequences = options_.max_sequences;
+      scheduler.max_queued = options_.max_queued;
+      scheduler.end_tokens = runtime->loaded.end_tokens;
+      runtime->scheduler = std::make_unique<language::Scheduler>(*runtime->loaded.model, *runtime->loaded.tokenizer, scheduler);
+      return runtime;
+    });
+  }
+
+  absl::StatusOr<const language::TextEmbedder*> Embedder() {
+    return embedder_.Get([&]() -> absl::StatusOr<std::shared_ptr<const language::TextEmbedder>> {
+      absl::StatusOr<fs::path> folder = ModelFolder("The embedder", kEmbedderFolder);
+      if (!folder.ok()) return folder.status();
+      return LoadTextEmbedder(*folder);
+    });
+  }
+
+  absl::StatusOr<const VisionLanguageFamily*> Captioner() {
+    absl::StatusOr<LanguageRuntime*> runtime = Language();
+    if (!runtime.ok()) return runtime.status();
+    return captioner_.Get([&]() -> absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> {
+      absl::StatusOr<fs::path> file = CaptionerFile();
+      if (!file.ok()) return file.status();
+      absl::StatusOr<fs::path> folder = EncoderFolder();
+      if (!folder.ok()) return folder.status();
+      absl::StatusOr<std::shared_ptr<vision::ImageEncoder>> encoder = LoadImageEncoder(*folder);
+      if (!encoder.ok()) return encoder.status();
+      const LoadedLanguageModel& loaded = (*runtime)->loaded;
+      captioner_digest_ = FileDigest(*file);
+      return LoadCaptionerFamily(*file, *encoder, *loaded.tokenizer, *loaded.model, loaded.digest);
+    });
+  }
+
+  ModelInfo Info(ModelRole role) const {
+    ModelInfo info;
+    info.role = role;
+    std::error_code error;
+    if (role == ModelRole::kLanguage) {
+      info.name = options_.language_model.empty() ? std::string(kLanguageFolder) : options_.language_model.stem().string();
+      absl::StatusOr<fs::path> file = LanguageFile();
+      info.present = file.ok() && fs::exists(*file, error);
+      if (file.ok()) info.source = file->filename().string();
+      if (const LanguageRuntime* runtime = language_.Peek(&info.error)) {
+        const language::LanguageModelConfig& config = runtime->loaded.model->config();
+        info.loaded = true;
+        info.digest = runtime->loaded.digest;
+        info.dtype = runtime->loaded.format;
+        info.width = config.width;
+        info.context_length = config.context_length;
+        info.vocabulary_size = config.vocabulary_size;
+      }
+    } else if (role == ModelRole::kEmbedder) {
+      info.name = info.source = kEmbedderFolder;
+      info.present = ModelFolder("", kEmbedderFolder).ok();
+      if (const language::TextEmbedder* embedder = embedder_.Peek(&info.error)) {
+        info.loaded = true;
+        info.digest = embedder->fingerprint();
+        info.dtype = "fp32";
+        info.width = embedder->dimension();
+        info.context_length = embedder->max_tokens();
+      }
+    } else {
+      info.name = kCaptionerName;
+      info.source = fs::path(kCaptionerFile).filename().string();
+      info.present = CaptionerFile().ok() && EncoderFolder().ok();
+      if (captioner_.Peek(&info.error) != nullptr) {
+        info.loaded = true;
+        info.digest = captioner_digest_;
+        info.dtype = "fp32";
+        const ModelInfo language = Info(ModelRole::kLanguage);
+        info.width = language.width;
+        info.context_length = language.context_length;
+        info.vocabulary_size = language.vocabulary_size;
+      }
+    }
+    return info;
+  }
+
+  int64_t HeartbeatAgeMs() const {
+    const LanguageRuntime* runtime = language_.Peek();
+    return runtime == nullptr ? 0 : runtime->scheduler->heartbeat_age().count();
+  }
+
+  const ModelStoreOptions& options() const { return options_; }
+
+  absl::StatusOr<fs::path> LanguageFile() const {
+    if (!options_.language_model.empty()) return options_.language_model;  // the loader reports a missing one
+    absl::StatusOr<fs::path> folder = ModelFolder("The language model", kLanguageFolder);
+    if (!folder.ok()) return folder.status();
+    if (std::optional<fs::path> file = FindGguf(*folder)) return *file;
+    return Missing("The language model", *folder / "*.gguf");
+  }
+
+  absl::StatusOr<fs::path> EncoderFolder() const { return ModelFolder("The image encoder", kEncoderFolder); }
+
+ private:
+
+  absl::StatusOr<fs::path> ModelFolder(absl::string_view what, std::string_view name) const {
+    if (options_.models_folder.empty()) {
+      return absl::NotFoundError(absl::StrCat(what, " was not found: there is no models folder (looked for ",
+                                              absl::StrJoin(models_looked_in_, ", "),
+                                              "). Run 'make setup' to fetch the models, or say where they are with --models DIR."));
+    }
+    const fs::path folder = options_.models_folder / name;
+    std::error_code error;
+    if (!fs::is_directory(folder, error)) return Missing(what, folder);
+    return folder;
+  }
+
+  absl::StatusOr<fs::path> CaptionerFile() const {
+    if (options_.assets_folder.empty()) {
+      return absl::NotFoundError(absl::StrCat("The trained captioner was not found: there is no assets folder (looked for ",
+                                              absl::StrJoin(assets_looked_in_, ", "), "). It comes with the source tree."));
+    }
+    const fs::path file = options_.assets_folder / kCaptionerFile;
+    std::error_code error;
+    if (fs::is_regular_file(file, error)) return file;
+    return absl::NotFoundError(absl::StrCat("The trained captioner was not found: there is no ", file.string(),
+                                            ". It comes with the source tree; 'blazon train captioner' makes one."));
+  }
+
+  ModelStoreOptions options_;
+  language::Dtype dtype_ = language::Dtype::kAuto;
+  std::vector<std::string> models_looked_in_, assets_looked_in_;
+  std::string captioner_digest_;  // written before captioner_ is published
+  Lazy<LanguageRuntime> language_;
+  Lazy<const language::TextEmbedder> embedder_;
+  Lazy<const VisionLanguageFamily> captioner_;  // declared after language_: goes first
+};
+
+absl::StatusOr<std::unique_ptr<ModelStore>> ModelStore::Open(ModelStoreOptions options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  if (absl::Status status = impl->Init(); !status.ok()) return status;
+  return std::unique_ptr<ModelStore>(new ModelStore(std::move(impl)));
+}
+
+ModelStore::ModelStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ModelStore::~ModelStore() = default;
+
+absl::StatusOr<LanguageRuntime*> ModelStore::Language() { return impl_->Language(); }
+absl::StatusOr<const language::TextEmbedder*> ModelStore::Embedder() { return impl_->Embedder(); }
+absl::StatusOr<const VisionLanguageFamily*> ModelStore::Captioner() { return impl_->Captioner(); }
+
+absl::StatusOr<fs::path> ModelStore::LanguageModelFile() const { return impl_->LanguageFile(); }
+absl::StatusOr<fs::path> ModelStore::ImageEncoderFolder() const { return impl_->EncoderFolder(); }
+
+absl::StatusOr<retrieval::Embedder> ModelStore::CollectionEmbedder() {
+  absl::StatusOr<const language::TextEmbedder*> loaded = Embedder();
+  if (!loaded.ok()) return loaded.status();
+  const language::TextEmbedder* embedder = *loaded;
+  retrieval::Embedder result;
+  result.dimension = embedder->dimension();
+  result.max_tokens = embedder->max_tokens();
+  result.fingerprint = embedder->fingerprint();
+  result.count_tokens = [embedder](std::string_view text) { return embedder->CountTokens(text); };
+  result.embed = [embedder](absl::Span<const std::string> texts) { return embedder->Embed(texts); };
+  return result;
+}
+
+ModelInfo ModelStore::Info(ModelRole role) const { return impl_->Info(role); }
+
+std::vector<ModelInfo> ModelStore::List() const {
+  return {Info(ModelRole::kLanguage), Info(ModelRole::kEmbedder), Info(ModelRole::kCaptioner)};
+}
+
+absl::StatusOr<ModelInfo> ModelStore::Get(std::string_view name) const {
+  std::vector<std::string> names;
+  for (ModelInfo& info : List()) {
+    if (info.name == name) return std::move(info);
+    names.push_back(info.name);
+  }
+  return absl::NotFoundError(absl::StrCat("no model is called '", std::string(name), "'; there are ", absl::StrJoin(names, ", ")));
+}
+
+int64_t ModelStore::HeartbeatAgeMs() const { return impl_->HeartbeatAgeMs(); }
+const ModelStoreOptions& ModelStore::options() const { return impl_->options(); }
+
+}  // namespace blazon::service
