@@ -56,7 +56,7 @@ absl::StatusOr<Projector> Projector::FromTensors(const std::map<std::string, at:
 at::Tensor Projector::Forward(const at::Tensor& cells) const {
   const at::Tensor x = at::layer_norm(cells, {channels()}, tensors_.at("norm.weight"), tensors_.at("norm.bias"), 1e-5);
   const at::Tensor hidden = at::gelu(at::linear(x, tensors_.at("fc1.weight"), tensors_.at("fc1.bias")));  // [B, T, H]
-  return at::linear(hidden, tensors_.at("fc2.weight"), tensors_.at("fc2.bias")) + tensors_.at("position");  // [B, T, D]
+  return at::linear(hidden, tensors_.at("fc2.weight"), tensors_.at("fc2.bias")).add(tensors_.at("position"));  // [B, T, D]
 }
 
 int64_t Projector::channels() const { return tensors_.at("fc1.weight").size(1); }

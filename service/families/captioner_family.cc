@@ -19,7 +19,7 @@ namespace {
 constexpr const char* kFormat = "blazon-captioner-1";
 constexpr int64_t kLabels = 5;
 
-std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Tensor>& tensors, std::string_view prefix) {
+std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix) {
   std::map<std::string, at::Tensor> found;
   for (const auto& [name, tensor] : tensors) {
     if (absl::StartsWith(name, prefix)) found[name.substr(prefix.size())] = tensor;
@@ -27,7 +27,7 @@ std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Ten
   return found;
 }
 
-absl::Status Broken(const std::filesystem::path& file, std::string_view what) {
+absl::Status Broken(const std::filesystem::path& file, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat(file.string(), " is not a captioner of Blazon's: ", what));
 }
 
@@ -68,7 +68,7 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
   if (metadata["format"] != kFormat) return Broken(file, absl::StrCat("its format is \"", metadata["format"], "\", not \"", kFormat, "\""));
 
   absl::StatusOr<vision::Projector> projector = vision::Projector::FromTensors(WithPrefix(*read, "connector."));
-  if (!projector.ok()) return Broken(file, projector.status().message());
+  if (!projector.ok()) return Broken(file, std::string(projector.status().message()));
   if (projector->cells() != kCells) return Broken(file, absl::StrCat("its connector takes ", projector->cells(), " cells, not ", kCells));
 
   double scale = 0;
@@ -78,7 +78,7 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
   }
   absl::StatusOr<std::shared_ptr<language::Adapter>> adapter =
       language::AdapterFromTensors("captioner", WithPrefix(*read, "adapter."), scale);
-  if (!adapter.ok()) return Broken(file, adapter.status().message());
+  if (!adapter.ok()) return Broken(file, std::string(adapter.status().message()));
 
   const nlohmann::json concepts = nlohmann::json::parse(metadata["concepts"], nullptr, false);
   const nlohmann::json rows = nlohmann::json::parse(metadata["row_concepts"], nullptr, false);
@@ -98,7 +98,7 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
   }
   absl::StatusOr<Tagger> tagger = Tagger::Create(std::move(names), std::move(row_concepts), read->at("tagger.weight").to(at::kFloat).clone(),
                                                  read->at("tagger.bias").to(at::kFloat).clone());
-  if (!tagger.ok()) return Broken(file, tagger.status().message());
+  if (!tagger.ok()) return Broken(file, std::string(tagger.status().message()));
 
   CaptionerWeights weights{*std::move(projector), *std::move(tagger), *std::move(adapter), scale, read->at("vision_probe").clone(), width,
                            metadata["language_digest"], {}};
@@ -157,7 +157,7 @@ absl::StatusOr<language::Prompt> CaptionerFamily::BuildPrompt(absl::Span<const E
     return absl::InvalidArgumentError(absl::StrCat("this captioner takes one picture a prompt, not ", images.size()));
   }
   std::string text = images[0].reading;
-  if (!instruction.empty()) absl::StrAppend(&text, "\n", instruction);
+  if (!instruction.empty()) text.append("\n").append(instruction);
   std::vector<language::TokenId> after = tokenizer_.Encode(text);
   after.push_back(end_);
   return language::Prompt{std::vector<language::TokenId>{start_}, images[0].tokens, std::move(after)};
@@ -172,7 +172,7 @@ absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(
   if (!weights.ok()) return weights.status();
   if (!language_digest.empty() && !weights->language_digest.empty() && language_digest != weights->language_digest) {
     return absl::FailedPreconditionError(absl::StrCat("the captioner ", file.filename().string(), " was trained with the language model ",
-                                                      weights->language_digest, ", but ", language_digest, " is loaded"));
+                                                      weights->language_digest, ", but ", std::string(language_digest), " is loaded"));
   }
   return CaptionerFamily::Create(*std::move(weights), std::move(encoder), tokenizer, model.config().width);
 }

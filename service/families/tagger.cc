@@ -116,8 +116,8 @@ std::string Tagger::Describe(const at::Tensor& probabilities) const {
     }
   }
   // The axis along which the picture changes more, when it does.
-  const double across = 0.5 * (dense[1] - dense[2]).abs().sum().item<double>();
-  const double along = 0.5 * (dense[3] - dense[4]).abs().sum().item<double>();
+  const double across = 0.5 * dense[1].sub(dense[2]).abs().sum().item<double>();
+  const double along = 0.5 * dense[3].sub(dense[4]).abs().sum().item<double>();
   if (std::max(across, along) < 0.4) return text;
   const int64_t first = across >= along ? 1 : 3;
   return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count), ", ", first == 1 ? "right " : "bottom ",
