@@ -94,7 +94,7 @@ class Cutter {
       atoms.push_back({span, before, cost});
       return;
     }
-    const size_t quarter = span.size() / 4;
+    const size_t quarter = std::min(span.size() / 4, middle - span.begin);
     const std::string_view before_middle = text_.substr(span.begin + quarter, middle - (span.begin + quarter));
     const std::string_view after_middle = text_.substr(middle, span.end - quarter - middle);
     for (const char separator : {'\n', ' ', '\t'}) {
