@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/silu.h>
 #include <c10/util/Exception.h>
 
 #include <set>
@@ -15,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "language/ops/attention.h"
 #include "language/ops/rms_norm.h"
+#include "language/ops/swiglu.h"
 
 namespace blazon::language {
 namespace {
@@ -188,8 +188,8 @@ at::Tensor LlamaModel::Forward(absl::Span<const ModelInput> batch) const {
     x = x + layer.self_attn.o_proj.Forward(CausalAttention(q, k, v, sequences, i), adapters);                   // [N, D]
 
     h = RmsNorm(x, layer.post_attention_layernorm, config_.norm_epsilon);                                       // [N, D]
-    const at::Tensor gate = at::silu(layer.mlp.gate_proj.Forward(h, adapters));                                 // [N, F]
-    x = x + layer.mlp.down_proj.Forward(gate * layer.mlp.up_proj.Forward(h, adapters), adapters);               // [N, D]
+    h = SwiGlu(layer.mlp.gate_proj.Forward(h, adapters), layer.mlp.up_proj.Forward(h, adapters));               // [N, F]
+    x = x + layer.mlp.down_proj.Forward(h, adapters);                                                           // [N, D]
   }
   for (const SequenceRows& sequence : sequences) {
     if (sequence.cache != nullptr) sequence.cache->Advance(sequence.count);

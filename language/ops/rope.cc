@@ -1,12 +1,60 @@
 #include "language/ops/rope.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 namespace blazon::language {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kRowsPerTask = 32;
+
+// One pass over contiguous fp32 rows. x: [N, H, C]; cosine, sine: [N, 1, C]. direction -1 turns back, which is the gradient.
+at::Tensor Turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, float direction) {
+  at::Tensor result = at::empty_like(x);
+  const int64_t heads = x.size(1), width = x.size(2), half = width / 2;
+  const float* from = x.const_data_ptr<float>();
+  const float* cosines = cosine.const_data_ptr<float>();
+  const float* sines = sine.const_data_ptr<float>();
+  float* to = result.data_ptr<float>();
+  at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const float* c = cosines + row * width;
+      const float* s = sines + row * width;
+      for (int64_t head = 0; head < heads; ++head) {
+        const float* in = from + (row * heads + head) * width;
+        float* out = to + (row * heads + head) * width;
+        for (int64_t i = 0; i < half; ++i) {
+          out[i] = in[i] * c[i] + direction * in[i + half] * s[i];
+          out[i + half] = in[i + half] * c[i + half] + direction * in[i] * s[i + half];
+        }
+      }
+    }
+  });
+  return result;
+}
+
+struct RopeFunction : torch::autograd::Function<RopeFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+    context->save_for_backward({cosine, sine});
+    return Turn(x, cosine, sine, 1.0f);
+  }
+  static variable_list backward(AutogradContext* context, variable_list gradients) {
+    const variable_list saved = context->get_saved_variables();
+    return {Turn(gradients[0].contiguous(), saved[0], saved[1], -1.0f), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
 
 RopeTable MakeRopeTable(int64_t positions, int64_t head_width, double theta) {
   // Frequencies in fp32, as transformers computes them: at large positions the angle depends on their last bits.
@@ -19,6 +67,10 @@ RopeTable MakeRopeTable(int64_t positions, int64_t head_width, double theta) {
 }
 
 at::Tensor ApplyRope(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  if (x.scalar_type() == at::kFloat && x.is_cpu() && x.is_contiguous()) {
+    if (at::GradMode::is_enabled() && x.requires_grad()) return RopeFunction::apply(x, cosine, sine);
+    return Turn(x, cosine, sine, 1.0f);
+  }
   const int64_t half = x.size(2) / 2;
   const at::Tensor swapped = at::cat({x.narrow(2, half, half), x.narrow(2, 0, half)}, 2);  // [N, H, C]
   return x * cosine + swapped * sine;
