@@ -53,8 +53,8 @@ absl::StatusOr<Address> ParseAddress(const std::string& text) {
   return address;
 }
 
-// Why the address cannot be listened on: gRPC does not say. Tries the same itself.
-absl::Status WhyNotListening(const Address& address) {
+// Whether the address can be listened on: gRPC does not say why not, so this tries the same itself, before.
+absl::Status TryAddress(const Address& address) {
   std::string host = address.host;
   if (host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
   const std::string name = absl::StrCat(address.host, ":", address.port);
@@ -67,8 +67,10 @@ absl::Status WhyNotListening(const Address& address) {
   }
   int error = 0;
   for (const addrinfo* each = found; each != nullptr && error == 0; each = each->ai_next) {
-    const int socket_fd = socket(each->ai_family, each->ai_socktype, each->ai_protocol);
+    const int socket_fd = socket(each->ai_family, each->ai_socktype | SOCK_CLOEXEC, each->ai_protocol);
     if (socket_fd < 0) continue;
+    const int yes = 1;  // as gRPC: connections that ended a moment ago do not count
+    setsockopt(socket_fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     if (bind(socket_fd, each->ai_addr, each->ai_addrlen) != 0) error = errno;
     close(socket_fd);
   }
@@ -76,8 +78,10 @@ absl::Status WhyNotListening(const Address& address) {
   if (error == EADDRINUSE) {
     return absl::UnavailableError(absl::StrCat("address ", name, " is in use by another process; end it, or give another port"));
   }
-  return absl::UnavailableError(absl::StrCat("address ", name, " cannot be listened on: ",
-                                             error != 0 ? std::strerror(error) : "gRPC refused it", ". Give another."));
+  if (error != 0) {
+    return absl::UnavailableError(absl::StrCat("address ", name, " cannot be listened on: ", std::strerror(error), ". Give another."));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckOptions(const ServerOptions& options) {
@@ -128,6 +132,7 @@ class Server::Impl {
         model_(runtime_) {}
 
   absl::Status Listen(const Address& address) {
+    if (absl::Status status = TryAddress(address); !status.ok()) return status;
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
@@ -139,7 +144,9 @@ class Server::Impl {
     builder.RegisterService(&index_);
     builder.RegisterService(&model_);
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port_ == 0) return WhyNotListening(address);
+    if (server_ == nullptr || port_ == 0) {
+      return absl::UnavailableError(absl::StrCat("address ", address.host, ":", address.port, " was taken a moment ago; try again"));
+    }
     address_ = absl::StrCat(address.host, ":", port_);
     monitor_ = std::make_unique<HealthMonitor>(*server_->GetHealthCheckService(), runtime_);
     return absl::OkStatus();
