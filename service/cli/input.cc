@@ -10,7 +10,7 @@
 namespace blazon::service::cli {
 namespace {
 
-absl::StatusOr<std::string> ReadAll(std::istream& stream, std::string_view name) {
+absl::StatusOr<std::string> ReadAll(std::istream& stream, absl::string_view name) {
   std::string bytes;
   char block[64 << 10];
   while (stream.read(block, sizeof block) || stream.gcount() > 0) {
@@ -46,7 +46,7 @@ absl::StatusOr<std::string> TextOrInput(const std::string& text) {
 
 std::vector<std::string> SplitList(std::string_view list, bool nul) {
   std::vector<std::string> entries;
-  for (std::string_view entry : absl::StrSplit(list, nul ? '\0' : '\n', absl::SkipEmpty())) {
+  for (absl::string_view entry : absl::StrSplit(absl::string_view(list.data(), list.size()), nul ? '\0' : '\n', absl::SkipEmpty())) {
     if (!nul && entry.back() == '\r') entry.remove_suffix(1);
     if (!entry.empty()) entries.emplace_back(entry);
   }

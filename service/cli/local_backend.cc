@@ -260,7 +260,7 @@ class LocalBackend : public Backend {
 
  private:
   template <typename Result>
-  auto Convert(absl::StatusOr<Result> result) -> absl::StatusOr<decltype(rpc::ToProto(*result, models_))> {
+  auto Convert(absl::StatusOr<Result> result) -> absl::StatusOr<decltype(rpc::ToProto(*result, std::declval<ModelStore&>()))> {
     if (!result.ok()) return result.status();
     return rpc::ToProto(*result, models_);
   }

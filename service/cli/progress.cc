@@ -35,7 +35,7 @@ void Progress::Show(int64_t done, int64_t total, std::string_view item) {
     if (done > 0 && done < total) absl::StrAppendFormat(&line, ", %.0f s to go", elapsed / done * (total - done));
   }
   if (item.size() > kItemWidth) item.remove_prefix(item.size() - kItemWidth);
-  absl::StrAppend(&line, ": ", item);
+  absl::StrAppend(&line, ": ", std::string(item));
   if (terminal_) {
     std::cerr << "\r\x1b[K" << line << std::flush;
   } else {
