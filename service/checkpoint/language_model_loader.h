@@ -22,6 +22,7 @@ struct LoadedLanguageModel {
   std::string name;    // general.name, or the file's name
   std::string digest;  // "sha256:..." of the file
   std::string format;  // how the weights are kept, for people: "Q4_1", "fp32", ...
+  std::string warning = {};  // what people should be told about the options; empty: nothing
 };
 
 struct LanguageModelLoadOptions {
@@ -31,6 +32,7 @@ struct LanguageModelLoadOptions {
 // "fp32", "bf16" or "auto". kInvalidArgument otherwise; the message lists the three.
 absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
 
+// Dtype::kBf16 is done as asked, with a warning where the processor has no bf16 arithmetic of its own.
 // kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the message
 // names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,

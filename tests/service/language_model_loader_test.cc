@@ -7,11 +7,15 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <map>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "language/scheduler.h"
 #include "service/checkpoint/safetensors.h"
 
 namespace blazon::service {
@@ -88,6 +92,46 @@ TEST_P(SmolLm2Test, GreedyTextIsThatOfTransformers) {
     EXPECT_EQ(loaded.tokenizer->Decode(text, false), loaded.tokenizer->Decode(expected, false)) << "prompt " << i << kRemedy;
     EXPECT_EQ(text, expected) << "prompt " << i << kRemedy;
   }
+}
+
+// Sequences that join while others run get the text that they get alone.
+TEST_P(SmolLm2Test, BatchedTextIsUnbatchedText) {
+  const auto goldens = Goldens();
+  const LoadedLanguageModel& loaded = Load(GetParam());
+  language::Scheduler scheduler(*loaded.model, *loaded.tokenizer, {.max_sequences = 3, .prefill_chunk = 8, .end_tokens = loaded.end_tokens});
+  struct Sink : language::TextSink {
+    bool OnText(std::string_view piece) override {
+      text.append(piece);
+      return true;
+    }
+    void OnDone(const absl::StatusOr<language::GenerationResult>& result) override { done.set_value(result.ok()); }
+    std::string text;
+    std::promise<bool> done;
+  };
+  std::vector<std::shared_ptr<Sink>> sinks;
+  constexpr int kSequences = 5;
+  for (int i = 0; i < kSequences; ++i) {
+    const at::Tensor prompt = goldens.at(absl::StrCat(i, ".prompt"));
+    language::GenerationRequest request;
+    request.prompt = {std::vector<TokenId>(prompt.const_data_ptr<int64_t>(), prompt.const_data_ptr<int64_t>() + prompt.numel())};
+    request.options.max_new_tokens = 12 + 3 * i;
+    request.sink = sinks.emplace_back(std::make_shared<Sink>());
+    ASSERT_TRUE(scheduler.Submit(request).ok());
+  }
+  for (int i = 0; i < kSequences; ++i) {
+    EXPECT_TRUE(sinks[i]->done.get_future().get());
+    const at::Tensor golden = goldens.at(absl::StrCat(i, ".greedy")).narrow(0, 0, 12 + 3 * i);
+    const std::vector<TokenId> alone(golden.const_data_ptr<int64_t>(), golden.const_data_ptr<int64_t>() + golden.numel());
+    EXPECT_EQ(sinks[i]->text, loaded.tokenizer->Decode(alone, true)) << "prompt " << i << kRemedy;
+  }
+}
+
+TEST(LanguageModelLoaderTest, KnowsItsDtypesAndSaysWhatIsMissing) {
+  EXPECT_EQ(*ParseDtype("auto"), Dtype::kAuto);
+  EXPECT_EQ(*ParseDtype("fp32"), Dtype::kFp32);
+  EXPECT_EQ(*ParseDtype("bf16"), Dtype::kBf16);
+  EXPECT_EQ(ParseDtype("fp16").status().message(), "dtype \"fp16\" is unknown; use auto, fp32 or bf16");
+  EXPECT_EQ(LoadLanguageModel("/no/such/model.gguf").status().code(), absl::StatusCode::kNotFound);
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, SmolLm2Test, testing::Values(Dtype::kFp32, Dtype::kAuto),
