@@ -1,5 +1,6 @@
 #include "service/training/captioner_trainer.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
 
@@ -90,7 +91,7 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
   const auto [rows, bias] = ClassifierRows(encoder);
   at::Tensor directions = rows.sub(rows.mean(0, true));
   directions = directions.div(directions.norm(2, {1}, true));
-  const int64_t classes = rows.size(0), channels = rows.size(1), batch = 200;
+  const int64_t classes = rows.size(0), batch = 200;
   std::vector<at::Tensor> parts;
   for (int64_t done = 0; done < count; done += batch) {
     std::vector<int64_t> wanted, first, second, crop;
@@ -128,7 +129,6 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
     parts.push_back(moved.to(at::kHalf));
   }
   set.edited = at::cat(parts);
-  static_cast<void>(channels);
 }
 
 absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const TrainingSet& set, const std::vector<Concept>& concepts,
@@ -179,6 +179,7 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
   at::Tensor bias = at::zeros({all - classes}).requires_grad_(true);
   language::AdamW optimiser({{{weight}, 1.5e-3, 0.02}, {{bias}, 1.5e-3, 0.0}});
   RandomSource random(seed);
+  at::Generator dropout = at::detail::createCPUGenerator(seed);
   constexpr int64_t kScenes = 384, kPhotos = 128;
   Progress progress("tagger", steps, kScenes + kPhotos, log);
   for (int64_t step = 1; step <= steps && !stop(); ++step) {
@@ -189,7 +190,7 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
     const at::Tensor photo_features = Rows(photos, pictures);
     const at::Tensor photo_logits = at::linear(photo_features, class_rows, class_bias);
     at::Tensor x = at::cat({features.index_select(0, index), photo_features});
-    x = x.mul(at::rand_like(x).ge(0.15)).mul(1 / 0.85);  // dropout of features: no picture is known by a few of them
+    x = x.mul(at::rand(x.sizes(), dropout, at::kFloat).ge(0.15)).mul(1 / 0.85);  // dropout of features: no picture is known by a few of them
     const at::Tensor own = at::cat({scene_logits.index_select(0, index).to(at::kFloat), photo_logits});
     const at::Tensor log_probabilities = at::log_softmax(at::cat({own, at::linear(x, weight, bias)}, 1), 1);
     const at::Tensor scenes = log_probabilities.slice(0, 0, kScenes);

@@ -231,7 +231,7 @@ absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadAccepted(con
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
-    for (const auto& word : absl::StrSplit(fields.back(), ',')) accepted[fields[0]].push_back(std::string(absl::StripAsciiWhitespace(word)));
+    for (const auto& word : absl::StrSplit(fields.back(), absl::ByAnyChar(",|"))) accepted[fields[0]].push_back(std::string(absl::StripAsciiWhitespace(word)));
   }
   return accepted;
 }

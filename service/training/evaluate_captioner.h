@@ -65,7 +65,7 @@ absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(const CaptionerUnde
 absl::StatusOr<std::vector<CaptionJudgement>> EvaluatePhotos(const CaptionerUnderTest& captioner, const std::filesystem::path& folder,
                                                              const std::map<std::string, std::vector<std::string>>& accepted);
 
-// Lines of a table: the first field, and the words of the last, separated by commas.
+// Lines of a table: the first field, and the words of the last, separated by commas or bars.
 absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadAccepted(const std::filesystem::path& table);
 
 }  // namespace blazon::service

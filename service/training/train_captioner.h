@@ -20,8 +20,9 @@ struct TrainCaptionerOptions {
   std::filesystem::path image_encoder;   // the folder
   std::filesystem::path output;          // captioner.safetensors; written at the end, at every evaluation and on a stop
 
-  std::filesystem::path pictures;                         // the table of cut-outs
-  std::map<std::string, std::filesystem::path> libraries; // library of the table -> its folder; libraries without one are left out
+  std::filesystem::path pictures = "assets/captioner/pictures.tsv";  // the table of cut-outs
+  // Library of the table -> its folder; libraries without one are left out. Debian's tuxpaint-stamps-default is the first.
+  std::map<std::string, std::filesystem::path> libraries = {{"stamps", "/usr/share/tuxpaint/stamps"}};
   std::filesystem::path held_out;                         // a table whose first field names stamps never to be used; empty: none
   std::filesystem::path photos;                           // pictures for backgrounds, and to keep the tagger quiet; empty: none
   std::vector<std::filesystem::path> captioned;           // folders of pictures with captions beside them
