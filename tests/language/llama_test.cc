@@ -157,6 +157,22 @@ TEST(LlamaTest, CachedStepsGiveTheLogitsOfTheWholeSequence) {
   }
 }
 
+// bf16 keeps 8 bits of mantissa: the logits are near those of fp32, prefill and cached steps alike.
+TEST(LlamaTest, Bf16IsNearFp32) {
+  at::NoGradGuard no_grad;
+  const auto model = Small("grouped"), half = Small("grouped", Dtype::kBf16);
+  const at::Tensor tokens = SmallTokens(*model);
+  const at::Tensor expected = model->Logits(model->Forward({{.tokens = tokens}}));
+  const auto state = half->NewState();
+  const at::Tensor first = half->Forward({{.tokens = tokens.narrow(0, 0, 10), .state = state.get()}});
+  const at::Tensor second = half->Forward({{.tokens = tokens.narrow(0, 10, kTokens - 10), .state = state.get()}});
+  EXPECT_EQ(second.scalar_type(), at::kBFloat16);
+  const at::Tensor logits = half->Logits(at::cat({first, second}));
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  EXPECT_LE((logits - expected).norm().item<double>(), 0.05 * expected.norm().item<double>());
+  EXPECT_GT(MaxDifference(logits, expected), 1e-4) << "it would be fp32";
+}
+
 TEST(LlamaTest, TheCacheGrowsWithItsTokensAndRefusesMoreThanTheContext) {
   at::NoGradGuard no_grad;
   const auto model = Small("grouped");
