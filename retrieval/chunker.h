@@ -17,7 +17,8 @@ namespace blazon::retrieval {
 
 struct ChunkerOptions {
   // Tokens of the embedder's tokenizer a chunk aims at, prefix and control tokens included; never past the embedder's max_tokens.
-  // Smaller ones suit small language models that answer from little context; below 32 the prefix crowds out the text.
+  // With MiniLM on our tuning questions 128 and 256 find the passage equally well and 64 worse; smaller ones suit small language models that
+  // answer from little context. Below 32 the prefix crowds out the text.
   int64_t target_tokens = 256;
   double overlap = 0.15;  // share of a chunk that is repeated at the start of the next one, in whole sentences or lines; [0, 0.5]
 };

@@ -59,7 +59,8 @@ struct Query {
   int64_t count = 8;          // [1, 1000]
   SearchMode mode = SearchMode::kBoth;
   Fusion fusion = Fusion::kWeightedSum;
-  double word_weight = 0.4;   // of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's
+  double word_weight = 0.5;   // of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With MiniLM, 0.4 to 0.7 find
+                              // more than either alone, and 0.5 most, at every chunk size tried
   Filter filter;
 };
 inline constexpr size_t kMaxQueryBytes = 2u << 20;
