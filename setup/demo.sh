@@ -42,10 +42,10 @@ echo "Every command below talks to it with --server $address."
 run models
 run caption assets/photos/*.jpg
 run index add --collection samples assets/documents
-run ask --collection samples "When does the navigation museum in Veskhamn open in the morning during summer?"
-run ask --collection samples "Who warned the people of Ashmere on the night of the flood?"
-run ask --collection samples "At what wind speed is the Lady Oriel cancelled?"
-run ask --collection samples --extractive "Which species bred most often in Tolney Marsh?"
+run ask --collection samples "How much does an adult ticket for the Halvorsen Museum cost?"
+run ask --collection samples "How high is Mount Larkspur?"
+run ask --collection samples "How long is the warranty on the heating element of the kettle?"
+run ask --collection samples --extractive "Why must vinegar not be used in the coffee machine?"
 run ask --collection samples "What is the boiling point of mercury?"
 
 printf '\nStopping the server.\n'
