@@ -21,6 +21,10 @@ read -r passed failed < <(awk '
   }
   END { print passed + 0, failed + 0 }' "$build/Testing/Temporary/LastTest.log")
 
+# What the measuring tests found, which ctest shows only when they fail.
+printf '\nMeasured\n'
+awk '/^Of [0-9]+ questions/ { on = 1 } on || / [0-9]+ of +[0-9]+ .*%\)$/ { print } /\.$/ { on = 0 }' "$build/Testing/Temporary/LastTest.log"
+
 printf '\nPython client\n'
 client_log=$build/client.log
 tests/client/run.sh "$build/blazon" | tee "$client_log" || status=1
