@@ -13,7 +13,9 @@
 namespace blazon::service {
 namespace {
 
-const char* Confidence(double probability) { return probability >= 0.7 ? "surely " : probability >= 0.35 ? "likely " : "maybe "; }
+constexpr double kSurely = 0.7, kLikely = 0.35;
+
+const char* Confidence(double probability) { return probability >= kSurely ? "surely " : probability >= kLikely ? "likely " : "maybe "; }
 
 }  // namespace
 
@@ -91,7 +93,7 @@ std::vector<double> Tagger::Kinds(const float* probabilities) const {
 
 std::string Tagger::Word(const float* probabilities) const {
   const size_t best = static_cast<size_t>(std::max_element(probabilities, probabilities + concepts_.size()) - probabilities);
-  if (probabilities[best] >= 0.35F) return absl::StrCat(Confidence(probabilities[best]), concepts_[best].name);
+  if (probabilities[best] >= kLikely) return absl::StrCat(Confidence(probabilities[best]), concepts_[best].name);
   const std::vector<double> kinds = Kinds(probabilities);
   const size_t kind = static_cast<size_t>(std::max_element(kinds.begin(), kinds.end()) - kinds.begin());
   if (!kinds.empty() && kinds[kind] >= 0.5) return absl::StrCat(Confidence(kinds[kind]), kinds_[kind]);
@@ -101,25 +103,32 @@ std::string Tagger::Word(const float* probabilities) const {
 std::string Tagger::Describe(const at::Tensor& probabilities) const {
   const at::Tensor dense = probabilities.contiguous();
   const int64_t count = static_cast<int64_t>(concepts_.size());
-  const float* region = dense.data_ptr<float>();
-  const std::vector<vision::Label> best = Best(dense[0], 2);
+  // The axis along which the picture changes more, when it does.
+  const double across = 0.5 * dense[1].sub(dense[2]).abs().sum().item<double>();
+  const double along = 0.5 * dense[3].sub(dense[4]).abs().sum().item<double>();
+  const bool divided = std::max(across, along) >= 0.4;
+  const int64_t first = across >= along ? 1 : 3;
+  // Two things side by side: the larger one must not speak for the whole.
+  at::Tensor whole = dense[0];
+  if (divided && dense[first].max().item<double>() >= kLikely && dense[first + 1].max().item<double>() >= kLikely) {
+    whole = dense[first].add(dense[first + 1]).mul(0.5);
+  }
+
+  const std::vector<vision::Label> best = Best(whole, 2);
   std::string text = "unclear";
   if (best[0].probability >= 0.12) {
     text = absl::StrCat(Confidence(best[0].probability), best[0].name);
     if (best[1].probability >= 0.15) absl::StrAppend(&text, " or ", best[1].name);
   }
-  if (best[0].probability < 0.7) {
-    const std::vector<double> kinds = Kinds(region);
+  if (best[0].probability < kSurely) {
+    const std::vector<double> kinds = Kinds(whole.data_ptr<float>());
     const size_t kind = static_cast<size_t>(std::max_element(kinds.begin(), kinds.end()) - kinds.begin());
     if (!kinds.empty() && kinds[kind] >= 0.4 && kinds_[kind] != best[0].name) {
       absl::StrAppend(&text, ", ", Confidence(kinds[kind]), kinds_[kind]);
     }
   }
-  // The axis along which the picture changes more, when it does.
-  const double across = 0.5 * dense[1].sub(dense[2]).abs().sum().item<double>();
-  const double along = 0.5 * dense[3].sub(dense[4]).abs().sum().item<double>();
-  if (std::max(across, along) < 0.4) return text;
-  const int64_t first = across >= along ? 1 : 3;
+  if (!divided) return text;
+  const float* region = dense.data_ptr<float>();
   return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count), ", ", first == 1 ? "right " : "bottom ",
                       Word(region + (first + 1) * count));
 }

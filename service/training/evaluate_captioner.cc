@@ -111,13 +111,21 @@ bool Mentions(const std::string& caption, const std::string& phrase) {
   return HasWords(text, absl::AsciiStrToLower(phrase)) || HasWords(text, absl::AsciiStrToLower(Plural(phrase)));
 }
 
+std::string Noun(const SceneObject& object) {
+  return object.path.empty() ? object.name.substr(object.name.rfind(' ') + 1) : object.name;
+}
+
 bool RelationIsRight(const std::string& caption, const SceneDescription& scene) {
+  std::string nouns[] = {Noun(scene.objects[0]), Noun(scene.objects[1])};
+  if (nouns[0] == nouns[1]) {
+    for (size_t i = 0; i < 2; ++i) nouns[i] = scene.objects[i].name;
+  }
   for (const bool left : {true, false}) {
     const std::string words = left ? " to the left of " : " to the right of ";
     const size_t at = caption.find(words);
     if (at == std::string::npos) continue;
     const std::string before = caption.substr(0, at), after = caption.substr(at + words.size());
-    return Mentions(before, scene.objects[left ? 0 : 1].name) && Mentions(after, scene.objects[left ? 1 : 0].name);
+    return Mentions(before, nouns[left ? 0 : 1]) && Mentions(after, nouns[left ? 1 : 0]);
   }
   return false;
 }
@@ -154,7 +162,11 @@ absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, 
     bool right = true;
     for (const SceneObject& object : scene.objects) {
       ++report.objects;
-      const bool named = Mentions(caption, object.name);
+      const bool named = Mentions(caption, Noun(object));
+      if (object.path.empty()) {
+        ++report.colours;
+        report.colours_right += Mentions(caption, object.name);
+      }
       report.named += named;
       right &= named;
     }

@@ -26,7 +26,10 @@ absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::Language
 // Whether `caption` holds `phrase`, or its plural, as whole words; upper and lower case alike.
 bool Mentions(const std::string& caption, const std::string& phrase);
 
-// Whether a caption of two objects side by side says which is where, both by name: "A pig to the left of a guitar."
+// The noun by which an object counts as named: a drawn shape's without its colour, which is judged apart.
+std::string Noun(const SceneObject& object);
+
+// Whether a caption of two objects side by side says which is where, both by noun (by colour too, when they share it): "A pig to the left of a guitar."
 bool RelationIsRight(const std::string& caption, const SceneDescription& scene);
 
 // One judged picture.
@@ -38,8 +41,9 @@ struct CaptionJudgement {
 };
 
 struct SceneReport {
-  int64_t objects = 0, named = 0;          // objects in all scenes; those whose name the caption has
+  int64_t objects = 0, named = 0;          // objects in all scenes; those whose noun the caption has
   int64_t relations = 0, relations_right = 0;  // scenes of two objects side by side; right: both named, in their places
+  int64_t colours = 0, colours_right = 0;      // of drawn shapes
   int64_t counts = 0, counts_right = 0;
   int64_t backgrounds = 0, backgrounds_right = 0;  // plain ones of one object
   std::vector<CaptionJudgement> wrong;

@@ -27,7 +27,8 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
   };
   for (const Range& range : {Range{"scenes", options.scenes, 100, 1000000}, Range{"crops", options.crops, 0, 100000},
                              Range{"edited", options.edited, 200, 1000000}, Range{"tagger_steps", options.tagger_steps, 1, 1000000},
-                             Range{"alignment_steps", options.alignment_steps, 1, 1000000}, Range{"steps", options.steps, 1, 10000000},
+                             Range{"alignment_steps", options.alignment_steps, 1, 1000000}, Range{"steps", options.steps, options.start_from.empty() ? 1 : 0, 10000000},
+                             Range{"tagger_scenes", options.tagger_scenes, 0, 1000000},
                              Range{"batch", options.batch, 1, 256}, Range{"hidden", options.hidden, 16, 8192}, Range{"rank", options.rank, 1, 256}}) {
     if (range.value < range.low || range.value > range.high) {
       return absl::InvalidArgumentError(absl::StrCat(range.name, " is ", range.value, "; it must be ", range.low, " to ", range.high));
@@ -79,12 +80,15 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   const SceneComposer composer(*library, photos, scene_options);
   std::string key = absl::StrCat("scenes ", options.scenes, " seed ", options.seed, " photos ", photos.size());
   for (const Cutout& cutout : library->cutouts()) absl::StrAppend(&key, "\n", cutout.library, "/", cutout.path, " ", cutout.name, " ", cutout.kind);
+  const auto counted = [&](const std::string& what, int64_t all) {
+    return [&log, &stop, what, all](int64_t done) {
+      if (done % 800 == 0) log(absl::StrCat(what, ": ", done, " of ", all));
+      return !stop();
+    };
+  };
   const bool cached = !options.cache.empty() && std::filesystem::exists(options.cache);
   absl::StatusOr<SceneFeatures> scenes = cached ? ReadSceneFeatures(options.cache, key)
-                                                : EncodeScenes(composer, *encoder, options.scenes, options.seed, [&](int64_t done) {
-                                                    if (done % 800 == 0) log(absl::StrCat("scenes: ", done, " of ", options.scenes));
-                                                    return !stop();
-                                                  });
+                                                : EncodeScenes(composer, *encoder, options.scenes, options.seed, counted("scenes", options.scenes));
   if (!scenes.ok()) return scenes.status();
   set.scenes = *std::move(scenes);
   if (!options.cache.empty() && !cached) {
@@ -175,7 +179,17 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   status = TrainCaptions(encoder, *language->model, *language->tokenizer, set, *weights, stage, log, stop, evaluate);
   if (!status.ok()) return status;
 
-  // The strangers have done their work; the tagger that is kept knows them too.
+  // The strangers have done their work; the tagger that is kept knows them too, and more scenes.
+  if (options.tagger_scenes > 0) {
+    scene_options.augmentation = Augmentation::kMild;
+    const SceneComposer mild(*library, photos, scene_options);
+    absl::StatusOr<SceneFeatures> more =
+        EncodeScenes(mild, *encoder, options.tagger_scenes, options.seed + 8, counted("scenes for the tagger", options.tagger_scenes));
+    if (!more.ok()) return more.status();
+    set.scenes.cells = at::cat({set.scenes.cells, more->cells});
+    set.scenes.descriptions.insert(set.scenes.descriptions.end(), more->descriptions.begin(), more->descriptions.end());
+    set.reserved.resize(set.scenes.descriptions.size(), 0);
+  }
   absl::StatusOr<Tagger> tagger = TrainTagger(*encoder, set, concepts, row_concepts, true, options.tagger_steps, options.seed + 3, log, [] { return false; });
   if (!tagger.ok()) return tagger.status();
   weights->tagger = *std::move(tagger);

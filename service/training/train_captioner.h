@@ -28,6 +28,7 @@ struct TrainCaptionerOptions {
   std::vector<std::filesystem::path> captioned;           // folders of pictures with captions beside them
 
   int64_t scenes = 16000;          // composed and encoded once
+  int64_t tagger_scenes = 0;       // more of them, mildly varied, for the tagger that is kept
   int64_t crops = 1200;            // of the photos
   int64_t edited = 6000;           // features moved to a class of the encoder's
   std::filesystem::path cache;     // keeps the scenes' features for another run; empty: nothing is kept
@@ -42,7 +43,8 @@ struct TrainCaptionerOptions {
   int64_t rank = 16;               // of the adapter, on the query, key, value and output projections
   uint64_t seed = 1;
   int64_t evaluate_every = 250;    // steps; prints some captions and saves
-  std::filesystem::path start_from; // weights to go on from: stages 1 and 2 are skipped; empty: none
+  // Weights to go on from: stages 1 and 2 are skipped; with `steps` 0 only the tagger is trained anew. Empty: none.
+  std::filesystem::path start_from;
 
   std::string command;                                     // noted in the weights
   std::function<void(const std::string&)> log;             // progress lines; unset: stderr

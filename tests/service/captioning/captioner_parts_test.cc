@@ -1,0 +1,192 @@
+// The parts that the captioner is trained with: grammar, scenes, optimiser, adapter, tagger and the file of weights.
+#include <ATen/Functions.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "language/training/adamw.h"
+#include "language/training/lora.h"
+#include "service/checkpoint/image_encoder_loader.h"
+#include "service/families/captioner_family.h"
+#include "service/training/caption_grammar.h"
+#include "service/training/evaluate_captioner.h"
+#include "service/training/imagenet_names.h"
+#include "service/training/picture_library.h"
+#include "service/training/scene_composer.h"
+
+namespace blazon::service {
+namespace {
+
+const std::filesystem::path kRoot = BLAZON_SOURCE_DIR;
+const std::map<std::string, std::filesystem::path> kLibraries = {{"stamps", "/usr/share/tuxpaint/stamps"}};
+
+TEST(CaptionGrammar, ArticlesAndPlurals) {
+  EXPECT_EQ(WithArticle("apple"), "an apple");
+  EXPECT_EQ(WithArticle("pair of scissors"), "a pair of scissors");
+  EXPECT_EQ(WithArticle("unicorn"), "a unicorn");
+  EXPECT_EQ(WithArticle("hourglass"), "an hourglass");
+  EXPECT_EQ(WithArticle("Eiffel Tower"), "the Eiffel Tower");
+  EXPECT_EQ(Plural("apple"), "apples");
+  EXPECT_EQ(Plural("pair of scissors"), "pairs of scissors");
+  EXPECT_EQ(Plural("wolf"), "wolves");
+  EXPECT_EQ(Plural("loaf of bread"), "loaves of bread");
+  EXPECT_EQ(Plural("butterfly"), "butterflies");
+  EXPECT_EQ(Plural("monkey"), "monkeys");
+  EXPECT_EQ(Plural("paintbrush"), "paintbrushes");
+  EXPECT_EQ(Plural("clownfish"), "clownfish");
+}
+
+TEST(CaptionGrammar, TellsTwoObjectsFromEitherSide) {
+  SceneDescription scene;
+  scene.layout = Layout::kSideBySide;
+  scene.objects = {{"pig", "animal", "stamps", "pig.png", {}}, {"guitar", "", "stamps", "guitar.png", {}}};
+  RandomSource random(3);
+  std::set<std::string> captions;
+  for (int i = 0; i < 20; ++i) captions.insert(Caption(scene, {"pig", "guitar"}, random));
+  EXPECT_EQ(captions, (std::set<std::string>{"A pig to the left of a guitar.", "A guitar to the right of a pig."}));
+  for (const std::string& caption : captions) EXPECT_TRUE(RelationIsRight(caption, scene)) << caption;
+  EXPECT_FALSE(RelationIsRight("A guitar to the left of a pig.", scene));
+  EXPECT_FALSE(RelationIsRight("A pig and a guitar.", scene));
+}
+
+TEST(Mentions, WholeWordsAndPlurals) {
+  EXPECT_TRUE(Mentions("Three apples on a blue background.", "apple"));
+  EXPECT_TRUE(Mentions("An Apple.", "apple"));
+  EXPECT_FALSE(Mentions("A pineapple.", "apple"));
+  EXPECT_FALSE(Mentions("A catfish.", "cat"));
+}
+
+TEST(ImageNetConcept, PlainNamesAndKinds) {
+  EXPECT_EQ(ImageNetConcept(281, "tabby").name, "tabby cat");
+  EXPECT_EQ(ImageNetConcept(281, "tabby").kind, "cat");
+  EXPECT_EQ(ImageNetConcept(207, "golden retriever").kind, "dog");
+  EXPECT_EQ(ImageNetConcept(420, "banjo").kind, "");
+}
+
+TEST(SceneComposer, TheSameSeedGivesTheSameScenes) {
+  auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, {});
+  ASSERT_TRUE(library.ok()) << library.status();
+  EXPECT_GT(library->cutouts().size(), 400U);
+  const SceneComposer composer(*library, {}, {});
+  RandomSource first(5), second(5);
+  for (int i = 0; i < 20; ++i) {
+    const Scene a = composer.Compose(first), b = composer.Compose(second);
+    EXPECT_EQ(a.image.pixels, b.image.pixels);
+    EXPECT_EQ(a.image.pixels.size(), 3U * SceneComposer::kSide * SceneComposer::kSide);
+    ASSERT_FALSE(a.description.objects.empty());
+    EXPECT_EQ(a.description.objects.size(), a.description.layout == Layout::kSideBySide || a.description.layout == Layout::kStacked ? 2U : 1U);
+    if (a.description.layout == Layout::kSideBySide) {
+      EXPECT_GT(a.description.objects[0].coverage[3] + 0.01, a.description.objects[0].coverage[5]) << "the first object is the left one";
+    }
+  }
+}
+
+TEST(SceneComposer, HeldOutStampsAreLeftOut) {
+  auto held_out = ReadExclusions(kRoot / "tests/reference/heldout_stamps.tsv", "stamps");
+  ASSERT_TRUE(held_out.ok()) << held_out.status();
+  EXPECT_EQ(held_out->size(), 40U);
+  auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, *held_out);
+  ASSERT_TRUE(library.ok()) << library.status();
+  for (const Cutout& cutout : library->cutouts()) EXPECT_FALSE(held_out->contains(cutout.library + "/" + cutout.path)) << cutout.path;
+}
+
+TEST(PictureLibrary, NamesAMissingPictureAndAMalformedLine) {
+  const std::filesystem::path table = std::filesystem::path(testing::TempDir()) / "blazon_pictures.tsv";
+  std::ofstream(table) << "stamps\tno/such.png\tghost\t-\n";
+  auto library = PictureLibrary::Load(table, kLibraries, {});
+  EXPECT_EQ(library.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(std::string(library.status().message()).find("no/such.png"), std::string::npos);
+  std::ofstream(table) << "stamps\tno/such.png\n";
+  EXPECT_EQ(PictureLibrary::Load(table, kLibraries, {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+// AdamW written out for one number at a time.
+TEST(AdamW, FollowsItsDefinition) {
+  const double rate = 0.1, decay = 0.05, beta1 = 0.9, beta2 = 0.99;
+  at::Tensor x = at::tensor(std::vector<float>{1.5F, -2.0F, 0.5F}).requires_grad_(true);
+  std::vector<double> plain = {1.5, -2.0, 0.5}, mean(3, 0), square(3, 0);
+  language::AdamWOptions options;
+  options.clip_norm = 0;
+  language::AdamW optimiser({{{x}, rate, decay}}, options);
+  for (int step = 1; step <= 25; ++step) {
+    x.pow(4).sum().backward();
+    optimiser.Step(1.0);
+    for (size_t i = 0; i < plain.size(); ++i) {
+      const double gradient = 4 * std::pow(plain[i], 3);
+      plain[i] *= 1 - rate * decay;
+      mean[i] = beta1 * mean[i] + (1 - beta1) * gradient;
+      square[i] = beta2 * square[i] + (1 - beta2) * gradient * gradient;
+      plain[i] -= rate * (mean[i] / (1 - std::pow(beta1, step))) / (std::sqrt(square[i] / (1 - std::pow(beta2, step))) + 1e-8);
+      EXPECT_NEAR(x[static_cast<int64_t>(i)].item<double>(), plain[i], 1e-4) << "step " << step;
+    }
+  }
+}
+
+TEST(AdamW, ANonFiniteGradientChangesNothing) {
+  at::Tensor x = at::ones({2}).requires_grad_(true);
+  language::AdamW optimiser({{{x}, 0.1, 0.0}});
+  x.log().mul(0).div(0).sum().backward();
+  EXPECT_FALSE(std::isfinite(optimiser.Step(1.0)));
+  EXPECT_TRUE(at::equal(x.detach(), at::ones({2})));
+}
+
+TEST(CosineFactor, WarmsUpAndDecays) {
+  EXPECT_LT(language::CosineFactor(0.0, 0.1, 0.0), 0.1);
+  EXPECT_NEAR(language::CosineFactor(0.1, 0.1, 0.0), 1.0, 1e-9);
+  EXPECT_NEAR(language::CosineFactor(0.55, 0.1, 0.0), 0.5, 1e-9);
+  EXPECT_NEAR(language::CosineFactor(1.0, 0.1, 0.02), 0.02, 1e-9);
+}
+
+TEST(Lora, StartsAtTheBaseModelAndComesBackFromItsTensors) {
+  const auto adapter = language::NewLoraAdapter("test", {{"model.layers.0.self_attn.q_proj", 6, 4}}, 2, 4.0, 1);
+  const language::LoraWeights& weights = adapter->modules.at("model.layers.0.self_attn.q_proj");
+  EXPECT_EQ(weights.a.sizes(), (std::vector<int64_t>{2, 6}));
+  EXPECT_EQ(weights.b.detach().abs().sum().item<double>(), 0);
+  EXPECT_EQ(weights.scale, 2.0);
+  auto again = language::AdapterFromTensors("test", language::LoraTensors(*adapter), 2.0);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(at::equal((*again)->modules.at("model.layers.0.self_attn.q_proj").a, weights.a.detach()));
+  EXPECT_FALSE(language::AdapterFromTensors("test", {{"x.lora_a", at::ones({2, 6})}}, 1.0).ok());
+}
+
+TEST(Tagger, ReadsRegionsInWords) {
+  std::vector<Concept> concepts = {{"heron", "bird"}, {"egret", "bird"}, {"pig", "animal"}, {"guitar", ""}};
+  auto tagger = Tagger::Create(concepts, {0, 1, 2, 3}, at::zeros({4, 8}), at::zeros({4}));
+  ASSERT_TRUE(tagger.ok()) << tagger.status();
+  at::Tensor one = at::tensor(std::vector<float>{0.02F, 0.02F, 0.94F, 0.02F}).expand({kRegions, 4});
+  EXPECT_EQ(tagger->Describe(one), "surely pig");
+  one = at::tensor(std::vector<float>{0.45F, 0.40F, 0.1F, 0.05F}).expand({kRegions, 4});
+  EXPECT_EQ(tagger->Describe(one), "likely heron or egret, surely bird");
+  at::Tensor two = one.clone();
+  two[1].copy_(at::tensor(std::vector<float>{0.0F, 0.0F, 0.9F, 0.1F}));
+  two[2].copy_(at::tensor(std::vector<float>{0.25F, 0.25F, 0.1F, 0.4F}));
+  EXPECT_EQ(tagger->Describe(two), "likely heron or egret, surely bird; left surely pig, right likely guitar");
+  // One that is sure in either half: the whole is both, whatever it looked like at first.
+  two[2].copy_(at::tensor(std::vector<float>{0.0F, 0.0F, 0.1F, 0.9F}));
+  EXPECT_EQ(tagger->Describe(two), "likely pig or guitar, likely animal; left surely pig, right surely guitar");
+  EXPECT_FALSE(Tagger::Create(concepts, {0, 9}, at::zeros({2, 8}), at::zeros({2})).ok());
+}
+
+TEST(CaptionerWeights, AnotherEncoderOrABrokenFileIsRefused) {
+  const std::filesystem::path file = std::filesystem::path(testing::TempDir()) / "blazon_captioner.safetensors";
+  std::ofstream(file) << "not a model";
+  EXPECT_FALSE(ReadCaptioner(file).ok());
+  EXPECT_EQ(ReadCaptioner(file.string() + ".none").status().code(), absl::StatusCode::kNotFound);
+  auto weights = ReadCaptioner(kRoot / "assets/captioner/captioner.safetensors");
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  ASSERT_TRUE(WriteCaptioner(file, *weights).ok());
+  auto again = ReadCaptioner(file);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(at::equal(again->tagger.weight(), weights->tagger.weight()));
+  EXPECT_EQ(again->notes["command"], weights->notes["command"]);
+  auto encoder = LoadImageEncoder(kRoot / "models/efficientnet-lite0");
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  EXPECT_TRUE(at::allclose(ProbeEncoder(**encoder), weights->vision_probe, 1e-3, 1e-3));
+}
+
+}  // namespace
+}  // namespace blazon::service
