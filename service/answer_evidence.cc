@@ -61,13 +61,23 @@ absl::StatusOr<double> WordCoverage(std::string_view question, std::string_view 
   return covered / static_cast<double>(asked.size());
 }
 
-bool NumbersAreGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
-  std::vector<std::string_view> known = Numbers(evidence);
-  const std::vector<std::string_view> asked = Numbers(question);
-  known.insert(known.end(), asked.begin(), asked.end());
-  const std::vector<std::string_view> stated = Numbers(answer);
-  return std::all_of(stated.begin(), stated.end(),
-                     [&](std::string_view number) { return std::find(known.begin(), known.end(), number) != known.end(); });
+bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
+  const std::vector<std::string_view> stated = Numbers(answer), told_numbers = Numbers(evidence), asked_numbers = Numbers(question);
+  const std::vector<std::string> words = retrieval::ContentWords(answer), told = retrieval::Words(evidence), asked = retrieval::Words(question);
+  const auto contains = [](const auto& list, const auto& item) { return std::find(list.begin(), list.end(), item) != list.end(); };
+  bool adds = false;
+  for (std::string_view number : stated) {
+    const bool in_evidence = contains(told_numbers, number), in_question = contains(asked_numbers, number);
+    if (!in_evidence && !in_question) return false;
+    adds |= in_evidence && !in_question;
+  }
+  size_t known = 0;
+  for (const std::string& word : words) {
+    const bool in_evidence = contains(told, word), in_question = contains(asked, word);
+    known += in_evidence || in_question;
+    adds |= in_evidence && !in_question;
+  }
+  return adds && 2 * known >= words.size();
 }
 
 }  // namespace blazon::service

@@ -17,7 +17,8 @@ namespace blazon::service {
 // whole words. 0 when either side has no words.
 absl::StatusOr<double> WordCoverage(std::string_view question, std::string_view evidence, const retrieval::Embedder& embedder);
 
-// Whether every number that the answer states stands in the evidence or in the question, written the same way.
-bool NumbersAreGrounded(std::string_view answer, std::string_view evidence, std::string_view question);
+// Whether an answer says what the evidence says: every number in it stands in the evidence or the question, written the same way;
+// so do at least half of its content words; and it adds a word or a number of the evidence to what the question said already.
+bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question);
 
 }  // namespace blazon::service

@@ -28,7 +28,7 @@ constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer 
 constexpr size_t kCandidates = 4;          // sentences looked at closely
 constexpr size_t kSentencesRead = 1;       // by the model: with two, SmolLM2-135M mixes them up
 constexpr double kSecondSentence = 0.85;   // a second sentence is shown when it scores at least this share of the first
-constexpr double kRefuseBelow = 0.58;
+constexpr double kRefuseBelow = 0.60;
 constexpr double kLowConfidenceBelow = 0.65;
 
 double MillisecondsSince(std::chrono::steady_clock::time_point start) {
@@ -127,29 +127,28 @@ std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {
   return absl::StrJoin(sentences, " ", [](std::string* out, const SupportingSentence& sentence) { out->append(sentence.text); });
 }
 
-// Passes the generated answer on, without the white space it begins with.
-class PassOn : public language::TextSink {
+// Holds the generated answer back until it can be checked against the sentences, then passes it on in one piece. SmolLM2-135M
+// invents numbers; an answer that is not grounded is replaced by the sentence itself.
+class CheckAnswer : public language::TextSink {
  public:
-  PassOn(AnswerResult so_far, std::string question, std::shared_ptr<AnswerSink> sink)
+  CheckAnswer(AnswerResult so_far, std::string question, std::shared_ptr<AnswerSink> sink)
       : result_(std::move(so_far)), question_(std::move(question)), sink_(std::move(sink)) {}
 
   bool OnText(std::string_view text) override {
-    if (result_.text.empty()) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-    if (text.empty()) return true;
     result_.text += text;
-    return sink_->OnText(text);
+    return true;
   }
 
   void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
     if (!result.ok()) return sink_->OnDone(result.status());
     result_.result = *result;
+    result_.text = std::string(absl::StripAsciiWhitespace(result_.text));
     const bool ended = result->finish_reason != language::FinishReason::kCancelled && result->finish_reason != language::FinishReason::kDeadline;
-    if (result_.text.empty() && ended) {  // the model had nothing to say: the document has
+    if (ended && !IsGrounded(result_.text, ExtractiveText(result_.sentences), question_)) {
       result_.text = result_.sentences.front().text;
       result_.extractive = true;
-      sink_->OnText(result_.text);
     }
-    if (!NumbersAreGrounded(result_.text, ExtractiveText(result_.sentences), question_)) result_.outcome = AnswerOutcome::kLowConfidence;
+    if (!result_.text.empty()) sink_->OnText(result_.text);
     sink_->OnDone(std::move(result_));
   }
 
@@ -229,7 +228,7 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   generation.options = request.options;
   generation.options.stop.push_back("\n");
   generation.deadline = request.deadline;
-  generation.sink = std::make_shared<PassOn>(std::move(result), request.question, std::move(sink));
+  generation.sink = std::make_shared<CheckAnswer>(std::move(result), request.question, std::move(sink));
   return runtime->scheduler->Submit(std::move(generation));
 }
 

@@ -54,7 +54,7 @@ struct AnswerResult {
   std::vector<retrieval::ScoredChunk> dropped;  // the other chunks that were found: they fit too badly, or there was no room
   std::vector<SupportingSentence> sentences;    // one or two, best first; the model reads the first that fits. Empty when refused
   double confidence = 0;          // 0 .. 1, what the thresholds are put on
-  bool extractive = false;
+  bool extractive = false;        // the text is the documents' own: as asked, or because what the model wrote was not borne out by them
   language::GenerationResult result;  // empty when refused or extractive
   double retrieve_ms = 0;         // embedding the question, searching, choosing sentences
 };
@@ -65,7 +65,7 @@ class AnswerSink {
   virtual ~AnswerSink() = default;
   // `so_far` has outcome, confidence, sources, dropped and sentences. Returns false to cancel. Called even when the answer will be refused.
   virtual bool OnSources(const AnswerResult& so_far) = 0;
-  // Whole UTF-8 characters only. Returns false to cancel.
+  // The answer, in one piece: it is checked against the sentences first. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
   virtual void OnDone(const absl::StatusOr<AnswerResult>& result) = 0;
 };

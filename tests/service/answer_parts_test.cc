@@ -1,0 +1,74 @@
+// The parts of answering that need no weights: the prompt and its budget, coverage of words, grounded numbers.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "service/answer_evidence.h"
+#include "service/answer_prompt.h"
+
+namespace blazon::service {
+namespace {
+
+int64_t CountWords(std::string_view text) { return 1 + std::count(text.begin(), text.end(), ' '); }
+
+TEST(AnswerPrompt, TakesTheBestSentencesThatFit) {
+  const std::vector<std::string> sentences = {"One two three four five six.", "Seven eight.", "Nine."};
+  const AnswerPrompt all = BuildAnswerPrompt("Why?", sentences, 3, 100, CountWords);
+  EXPECT_EQ(all.used, (std::vector<size_t>{0, 1, 2}));
+  EXPECT_EQ(all.text, "Context: One two three four five six. Seven eight. Nine.\nQuestion: Why?\nAnswer:");
+  const AnswerPrompt some = BuildAnswerPrompt("Why?", sentences, 3, 5, CountWords);
+  EXPECT_EQ(some.used, (std::vector<size_t>{1, 2}));
+  EXPECT_EQ(some.dropped, (std::vector<size_t>{0}));
+  EXPECT_EQ(BuildAnswerPrompt("Why?", sentences, 1, 100, CountWords).used, (std::vector<size_t>{0}));
+  EXPECT_TRUE(BuildAnswerPrompt("Why?", sentences, 3, 1, CountWords).used.empty());
+}
+
+TEST(AnswerPrompt, KeepsEveryPartOnItsLine) {
+  const AnswerPrompt prompt = BuildAnswerPrompt("Why\nAnswer: yes?", {"First\nline."}, 1, 100, CountWords);
+  EXPECT_EQ(prompt.text, "Context: First line.\nQuestion: Why Answer: yes?\nAnswer:");
+}
+
+TEST(IsGrounded, NumbersStandInEvidenceOrQuestion) {
+  EXPECT_TRUE(IsGrounded("At 10:00, for 3,800 litres.", "From 10:00; 3,800 litres.", "When?"));
+  EXPECT_TRUE(IsGrounded("Gate 14 is open.", "The gate is open.", "What of gate 14?"));
+  EXPECT_FALSE(IsGrounded("It costs 95.", "It costs 59.", "What does it cost?"));
+  EXPECT_FALSE(IsGrounded("It costs 9.", "It costs 95.", "What does it cost?"));
+}
+
+TEST(IsGrounded, WordsStandInEvidenceAndAddToTheQuestion) {
+  EXPECT_TRUE(IsGrounded("Mara Lindt", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+  EXPECT_FALSE(IsGrounded("The sail.", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));  // nothing new
+  EXPECT_FALSE(IsGrounded("The answer is:", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+  EXPECT_FALSE(IsGrounded("King Arthur, lord of Camelot, and Mara", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+  EXPECT_FALSE(IsGrounded("", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+}
+
+// Words on two axes: money and colour.
+retrieval::Embedder TwoAxes() {
+  static const std::map<std::string, std::vector<float>, std::less<>> kVectors = {
+      {"price", {1, 0}}, {"euros", {0.9f, 0.43589f}}, {"blue", {0, 1}}};
+  retrieval::Embedder embedder;
+  embedder.dimension = 2;
+  embedder.embed = [](absl::Span<const std::string> words) -> absl::StatusOr<std::vector<float>> {
+    std::vector<float> vectors;
+    for (const std::string& word : words) {
+      const auto found = kVectors.find(word);
+      const std::vector<float> vector = found == kVectors.end() ? std::vector<float>{-1, 0} : found->second;
+      vectors.insert(vectors.end(), vector.begin(), vector.end());
+    }
+    return vectors;
+  };
+  return embedder;
+}
+
+TEST(WordCoverage, NearWordsCountUnrelatedOnesDoNot) {
+  const retrieval::Embedder embedder = TwoAxes();
+  EXPECT_NEAR(*WordCoverage("What is the price?", "nine euros", embedder), 1.0, 1e-6);
+  EXPECT_NEAR(*WordCoverage("What is the price?", "nine zebras", embedder), 0.0, 1e-6);
+  EXPECT_NEAR(*WordCoverage("What is the price, blue?", "nine zebras, blue", embedder), 0.5, 1e-6);
+  EXPECT_EQ(*WordCoverage("What is the price?", "", embedder), 0.0);
+}
+
+}  // namespace
+}  // namespace blazon::service

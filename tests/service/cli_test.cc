@@ -1,0 +1,316 @@
+// Each command of build/blazon on real weights: its JSON parses and holds what it should, text is what JSON says, and wrong
+// use ends with the right status and a message that names what is wrong.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <regex>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "retrieval/collection.h"
+#include "tests/service/child_process.h"
+
+namespace blazon::service {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+const std::string kSource = BLAZON_SOURCE_DIR;
+
+class CliTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = fs::path(testing::TempDir()) / absl::StrCat("cli_test.", getpid());
+    fs::create_directories(folder_ / "documents");
+    Write("documents/garden.md", "# Garden\n\nThe blue gate is locked at nine in the evening.\n\nTomatoes are watered every second day.\n");
+    Write("documents/boat.txt", "The boat weighs 120 kilograms. Its sail was sewn by Mara Lindt in 1988.\n");
+    Write("documents/picture.xyz", "not a document");
+    const Finished added = RunBlazon({"index", "add", "--collection", Path("notes"), Path("documents")});
+    ASSERT_EQ(added.status, 0) << added.errors;
+  }
+  static void TearDownTestSuite() { fs::remove_all(folder_); }
+
+  static std::string Path(const std::string& name) { return (folder_ / name).string(); }
+  static std::string Write(const std::string& name, const std::string& contents) {
+    std::ofstream(folder_ / name, std::ios::binary) << contents;
+    return Path(name);
+  }
+  // The only line of a run that must succeed.
+  static Json Line(const Finished& run, int status = 0) {
+    EXPECT_EQ(run.status, status) << run.errors;
+    EXPECT_EQ(std::count(run.output.begin(), run.output.end(), '\n'), 1) << run.output;
+    Json json = Json::parse(run.output, nullptr, false);
+    EXPECT_FALSE(json.is_discarded()) << run.output;
+    return json;
+  }
+  static std::string Photo() {
+    for (const fs::directory_entry& entry : fs::directory_iterator(fs::path(kSource) / "assets/photos")) {
+      if (entry.path().extension() == ".jpg") return entry.path().string();
+    }
+    return "";
+  }
+
+  static fs::path folder_;
+};
+fs::path CliTest::folder_;
+
+TEST_F(CliTest, Generate) {
+  const std::vector<std::string> command = {"generate", "--json", "--temperature", "0", "--max-new-tokens", "8", "The capital of France is"};
+  const Json json = Line(RunBlazon(command));
+  EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
+  EXPECT_EQ(json["finish_reason"], "FINISH_REASON_LENGTH");
+  EXPECT_EQ(json["usage"]["output_tokens"], 8);
+  EXPECT_GT(json["usage"]["prompt_tokens"], 0);
+  EXPECT_LT(json["mean_logprob"], 0);
+  EXPECT_FALSE(json["model"]["digest"].get<std::string>().empty());
+  EXPECT_TRUE(json.contains("seed") && json["timings"].contains("prefill_ms"));
+  const Finished text = RunBlazon({"generate", "--temperature", "0", "--max-new-tokens", "8", "-"}, "The capital of France is\n");
+  EXPECT_EQ(text.output, json["text"].get<std::string>() + "\n") << text.errors;
+}
+
+TEST_F(CliTest, GenerateSameSeedSameText) {
+  const auto run = [](const char* seed) {
+    return Line(RunBlazon({"generate", "--json", "--seed", seed, "--temperature", "1", "--max-new-tokens", "12", "Dear diary,"}))["text"].get<std::string>();
+  };
+  const std::string first = run("7");
+  EXPECT_EQ(first, run("7"));
+  EXPECT_NE(first, run("8"));
+}
+
+TEST_F(CliTest, GenerateChat) {
+  const Json json = Line(RunBlazon({"generate", "--json", "--chat", "--max-new-tokens", "32", "What is the capital of France?"}));
+  EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
+}
+
+TEST_F(CliTest, TokenizeAndBack) {
+  const Json json = Line(RunBlazon({"tokenize", "--json", "Hello, <|im_end|> world 42"}));
+  std::string joined;
+  std::vector<std::string> decode = {"tokenize", "--decode"};
+  for (const Json& token : json["tokens"]) {
+    joined += token["text"].get<std::string>();
+    decode.push_back(std::to_string(token["id"].get<int>()));
+  }
+  EXPECT_EQ(joined, "Hello, <|im_end|> world 42");
+  EXPECT_EQ(RunBlazon(decode).output, "Hello, <|im_end|> world 42\n");
+}
+
+TEST_F(CliTest, Score) {
+  const auto score = [](const char* completion) {
+    return Line(RunBlazon({"score", "--json", "--prompt", "The capital of France is", "--completion", completion}));
+  };
+  const Json paris = score(" Paris"), potato = score(" potato");
+  EXPECT_GT(paris["logprob"], potato["logprob"]);
+  double total = 0;
+  for (const Json& token : paris["tokens"]) total += token["logprob"].get<double>();
+  EXPECT_NEAR(paris["logprob"].get<double>(), total, 1e-6);
+  EXPECT_FALSE(paris["tokens"].empty());
+}
+
+TEST_F(CliTest, Embed) {
+  const Json json = Line(RunBlazon({"embed", "--json", "a cat on a mat", "-"}, "a kitten lies on the rug\nstock prices fell\n"));
+  EXPECT_EQ(json["dimension"], 384);
+  ASSERT_EQ(json["embeddings"].size(), 3u);
+  const auto cosine = [&](int a, int b) {
+    double sum = 0;
+    for (int i = 0; i < 384; ++i) sum += json["embeddings"][a]["values"][i].get<double>() * json["embeddings"][b]["values"][i].get<double>();
+    return sum;
+  };
+  EXPECT_NEAR(cosine(0, 0), 1, 1e-4);
+  EXPECT_GT(cosine(0, 1), cosine(0, 2) + 0.2);
+}
+
+TEST_F(CliTest, Models) {
+  const Json json = Line(RunBlazon({"models", "--json"}));
+  ASSERT_EQ(json["models"].size(), 3u);
+  EXPECT_EQ(json["models"][0]["kind"], "MODEL_KIND_LANGUAGE");
+  EXPECT_EQ(json["models"][0]["state"], "MODEL_STATE_AVAILABLE");
+}
+
+TEST_F(CliTest, Caption) {
+  const std::string text = Write("not a picture.jpg", "hello");
+  const Finished run = RunBlazon({"caption", "--json", Photo(), text, Path("missing.jpg")});
+  EXPECT_EQ(run.status, 1);
+  const Json json = Line({0, run.output, run.errors});
+  EXPECT_EQ(json["file"], Photo());
+  EXPECT_FALSE(json["text"].get<std::string>().empty());
+  EXPECT_FALSE(json["labels"].empty());
+  EXPECT_GT(json["usage"]["image_tokens"], 0);
+  EXPECT_GT(json["timings"]["encode_ms"], 0);
+  EXPECT_TRUE(absl::StrContains(run.errors, text)) << run.errors;
+  EXPECT_TRUE(absl::StrContains(run.errors, "missing.jpg")) << run.errors;
+}
+
+TEST_F(CliTest, Ask) {
+  const Json json = Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "How much does the boat weigh?"}));
+  EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "120")) << json;
+  EXPECT_EQ(json["outcome"], "ANSWER_OUTCOME_ANSWERED");
+  EXPECT_EQ(json["sources"][0]["path"], "boat.txt");
+  EXPECT_EQ(json["sentences"][0]["text"], "The boat weighs 120 kilograms.");
+  EXPECT_TRUE(json.contains("dropped") && json.contains("confidence") && json["timings"].contains("retrieve_ms"));
+
+  const Finished text = RunBlazon({"ask", "--extractive", "--collection", Path("notes"), "Who sewed the sail of the boat?"});
+  EXPECT_EQ(text.status, 0) << text.errors;
+  EXPECT_TRUE(absl::StrContains(text.output, "boat.txt:1")) << text.output;
+  EXPECT_TRUE(absl::StrContains(text.output, "Its sail was sewn by Mara Lindt in 1988.")) << text.output;
+
+  const Json refused = Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "Which vaccine protects against measles?"}), 3);
+  EXPECT_EQ(refused["outcome"], "ANSWER_OUTCOME_NO_ANSWER");
+  EXPECT_TRUE(refused["sources"].empty() && !refused["text"].get<std::string>().empty());
+}
+
+TEST_F(CliTest, Index) {
+  const Finished listed = RunBlazon({"index", "list", "--collection", Path("notes")});
+  EXPECT_TRUE(absl::StrContains(listed.output, "documents/boat.txt")) << listed.output;
+  const Json again = Line(RunBlazon({"index", "add", "--json", "--collection", Path("notes"), Path("documents")}));
+  ASSERT_EQ(again["results"].size(), 2u);
+  EXPECT_EQ(again["results"][0]["state"], "PUT_STATE_UNCHANGED");
+  const Finished found = RunBlazon({"index", "search", "--collection", Path("notes"), "when is the gate locked", "--count", "1"});
+  EXPECT_TRUE(std::regex_search(found.output, std::regex("^garden\\.md:[0-9]+: .*blue gate"))) << found.output;
+  EXPECT_EQ(RunBlazon({"index", "search", "--collection", Path("notes"), "--mode", "words", "xylophone"}).status, 3);
+  EXPECT_EQ(RunBlazon({"index", "verify", "--collection", Path("notes")}).status, 0);
+  EXPECT_EQ(Line(RunBlazon({"index", "stats", "--json", "--collection", Path("notes")}))["collection"]["documents"], 2);
+
+  const std::string other = Path("other notes");
+  ASSERT_EQ(RunBlazon({"index", "add", "--collection", other, "--files-from", "-"}, Path("documents/boat.txt") + "\n").status, 0);
+  EXPECT_EQ(Line(RunBlazon({"index", "delete", "--json", "--collection", other, "boat.txt"}))["deleted"], 1);
+  EXPECT_EQ(RunBlazon({"index", "delete", "--collection", other, "boat.txt"}).status, 3);
+  EXPECT_EQ(RunBlazon({"index", "list", "--collection", other}).status, 3);
+}
+
+TEST_F(CliTest, OptionsFromFileAndEnvironment) {
+  const std::string config = Write("blazon.toml", "json = true\n[generate]\nmax-new-tokens = 3\n");
+  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 3);
+  setenv("BLAZON_MAX_NEW_TOKENS", "2", 1);
+  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 2);
+  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "--max-new-tokens", "1", "One two three"}))["usage"]["output_tokens"], 1);
+  unsetenv("BLAZON_MAX_NEW_TOKENS");
+}
+
+TEST_F(CliTest, InterruptEndsCleanly) {
+  const Finished run = InterruptBlazon({"generate", "--ignore-eos", "--max-new-tokens", "4000", "Once upon a time"}, SIGINT, 4000);
+  EXPECT_EQ(run.status, 130) << run.errors;
+  EXPECT_EQ(run.output.back(), '\n');
+}
+
+TEST_F(CliTest, TwoWritersAreRefused) {
+  retrieval::CollectionOptions options{.mode = retrieval::OpenMode::kWrite, .create = true};
+  options.embedder.dimension = 2;
+  options.embedder.max_tokens = 8;
+  options.embedder.fingerprint = "none";
+  options.embedder.count_tokens = [](std::string_view) { return int64_t{1}; };
+  options.embedder.embed = [](absl::Span<const std::string> texts) { return std::vector<float>(2 * texts.size(), 0.70710678f); };
+  auto writer = retrieval::Collection::Open(Path("busy"), options);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  const Finished run = RunBlazon({"index", "add", "--collection", Path("busy"), Path("documents")});
+  EXPECT_EQ(run.status, 1);
+  EXPECT_TRUE(absl::StrContains(run.errors, std::to_string(getpid()))) << run.errors;
+}
+
+TEST_F(CliTest, HelpIsForNewcomers) {
+  for (const char* command : {"caption", "ask", "generate", "index", "embed", "score", "tokenize", "train", "models", "serve", "health"}) {
+    const Finished help = RunBlazon({command, "--help"});
+    EXPECT_EQ(help.status, 0) << command;
+    if (std::string(command) != "train") {
+      EXPECT_TRUE(absl::StrContains(help.output, "Example")) << command;
+    }
+  }
+  EXPECT_TRUE(absl::StrContains(RunBlazon({"--help"}).output, "Exit status"));
+}
+
+// A PNG whose header says 32768 x 32768.
+std::string HugePicture() {
+  const unsigned char header[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R',
+                                  0, 0, 0x80, 0, 0, 0, 0x80, 0, 8, 2, 0, 0, 0, 0, 0, 0, 0};
+  return std::string(reinterpret_cast<const char*>(header), sizeof header) + std::string(1000, '\0');
+}
+
+TEST_F(CliTest, WrongUseSaysWhat) {
+  const std::string empty = Write("empty.png", ""), huge = Write("huge.png", HugePicture()), text = Write("text.png", "just text");
+  const std::string broken = Write("broken.gguf", "GGUF\x03" + std::string(3, '\0') + std::string(16, '\xff'));
+  const std::string prompt(5 << 20, 'a');
+  struct Case {
+    std::vector<std::string> arguments;
+    int status;
+    std::string says;  // a regular expression, in standard error
+    std::string input;
+  };
+  const std::vector<Case> cases = {
+      {{}, 2, "subcommand", ""},
+      {{"fly"}, 2, "fly|subcommand", ""},
+      {{"generate"}, 2, "prompt", ""},
+      {{"generate", "--no-such-option", "x"}, 2, "no-such-option", ""},
+      {{"generate", ""}, 1, "empty", ""},
+      {{"generate", "-"}, 1, "limit", prompt},
+      {{"generate", "--max-new-tokens", "0", "x"}, 2, "max_new_tokens", ""},
+      {{"generate", "--temperature", "11", "x"}, 2, "temperature", ""},
+      {{"generate", "--temperature", "0.001", "x"}, 2, "temperature", ""},
+      {{"generate", "--top-k", "-1", "x"}, 2, "top_k", ""},
+      {{"generate", "--top-p", "0", "x"}, 2, "top_p", ""},
+      {{"generate", "--top-p", "1.5", "x"}, 2, "top_p", ""},
+      {{"generate", "--min-p", "1", "x"}, 2, "min_p", ""},
+      {{"generate", "--repetition-penalty", "0", "x"}, 2, "repetition_penalty", ""},
+      {{"generate", "--presence-penalty", "3", "x"}, 2, "presence_penalty", ""},
+      {{"generate", "--frequency-penalty", "-3", "x"}, 2, "frequency_penalty", ""},
+      {{"generate", "--no-repeat-ngram-size", "65", "x"}, 2, "no_repeat_ngram_size", ""},
+      {{"generate", "--top-logprobs", "21", "x"}, 2, "top_logprobs", ""},
+      {{"generate", "--stop", "", "x"}, 2, "stop", ""},
+      {{"generate", "--top-k", "60000", "x"}, 1, "top_k", ""},
+      {{"generate", "--stop-token-ids", "60000", "--", "x"}, 1, "stop_token_ids", ""},
+      {{"generate", "--temperature", "warm", "x"}, 2, "temperature", ""},
+      {{"generate", "--dtype", "int3", "x"}, 2, "dtype", ""},
+      {{"generate", "--device", "cuda", "x"}, 1, "CPU", ""},
+      {{"generate", "--device", "abacus", "x"}, 1, "abacus", ""},
+      {{"generate", "--models", Path("nowhere"), "x"}, 1, "nowhere.*make setup", ""},
+      {{"generate", "--model", Path("nowhere.gguf"), "x"}, 1, "nowhere.gguf", ""},
+      {{"generate", "--model", broken, "x"}, 1, "broken.gguf", ""},
+      {{"generate", "--server", "127.0.0.1:1", "x"}, 1, "127.0.0.1:1", ""},
+      {{"generate", "--server", "127.0.0.1:1", "--threads", "1", "x"}, 2, "--threads", ""},
+      {{"caption"}, 2, "give pictures", ""},
+      {{"caption", Path("missing.png")}, 1, "missing.png", ""},
+      {{"caption", kSource}, 1, "folder", ""},
+      {{"caption", empty}, 1, "empty", ""},
+      {{"caption", text}, 1, "text.png", ""},
+      {{"caption", huge}, 1, "32768|32767|pixel", ""},
+      {{"caption", "-"}, 1, "standard input", "not a picture"},
+      {{"caption", "-r", Path("documents")}, 3, "no pictures", ""},
+      {{"ask", "Why?"}, 2, "collection", ""},
+      {{"ask", "--collection", Path("nothing here"), "Why?"}, 1, "nothing here", ""},
+      {{"ask", "--collection", Path("notes"), " "}, 1, "question", ""},
+      {{"ask", "--collection", Path("notes"), "--count", "51", "Why?"}, 1, "count", ""},
+      {{"ask", "--collection", Path("notes"), "--context-tokens", "3", "Why?"}, 1, "context_tokens", ""},
+      {{"index", "add", "--collection", Path("notes"), Path("missing.md")}, 1, "missing.md", ""},
+      {{"index", "add", "--collection", Path("notes")}, 2, "files or folders", ""},
+      {{"index", "list", "--collection", Path("nothing here")}, 1, "nothing here", ""},
+      {{"index", "search", "--collection", Path("notes"), "--count", "0", "x"}, 1, "count", ""},
+      {{"embed", ""}, 1, "empty", ""},
+      {{"embed", std::string(5000, 'x') + " " + std::string(5000, 'y')}, 1, "256", ""},
+      {{"score", "--completion", ""}, 1, "completion", ""},
+      {{"tokenize", "--decode", "one"}, 2, "one", ""},
+      {{"tokenize", "--decode", "60000"}, 1, "60000", ""},
+      {{"serve"}, 2, "data", ""},
+      {{"health"}, 2, "--server", ""},
+      {{"train", "captioner", "--output", Path("c.safetensors"), "--library", "stamps"}, 2, "NAME=DIR", ""},
+      {{"generate", "--config", Path("nowhere.toml"), "x"}, 2, "nowhere.toml", ""},
+  };
+  const std::regex leak("0x[0-9a-f]{6,}|std::|c10::|absl::|terminate|what\\(\\)|/torch/");
+  for (const Case& c : cases) {
+    std::string line = "blazon";
+    for (const std::string& argument : c.arguments) line += " '" + argument.substr(0, 60) + "'";
+    const Finished run = RunBlazon(c.arguments, c.input);
+    EXPECT_EQ(run.status, c.status) << line << "\n" << run.errors;
+    EXPECT_TRUE(std::regex_search(run.errors, std::regex(c.says))) << line << "\n" << run.errors;
+    EXPECT_FALSE(std::regex_search(run.errors, leak)) << line << "\n" << run.errors;
+    EXPECT_LT(run.errors.size(), 2000u) << line;
+  }
+}
+
+}  // namespace
+}  // namespace blazon::service
