@@ -28,7 +28,7 @@ constexpr const char* kSchema[] = {
     "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT ROWID",
     "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, path TEXT NOT NULL, "
     "title TEXT NOT NULL, parser TEXT NOT NULL, encoding TEXT NOT NULL, digest TEXT NOT NULL, chunker TEXT NOT NULL, "
-    "chunks INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
+    "chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
     "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (document, name)) WITHOUT ROWID",
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT NULL, "
     "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL)",
@@ -304,8 +304,8 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
       if (absl::Status status = RemoveDocument(next.old_key, change); !status.ok()) return status;
     }
     absl::Status status = writer_->Run(
-        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest, chunker, next.chunks.size(), document.text);
+        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest, chunker, next.chunks.size(), document.text.size(), document.text);
     if (!status.ok()) return status;
     const int64_t key = writer_->LastRowId();
     for (const auto& [name, value] : document.metadata) {

@@ -104,7 +104,8 @@ class Collection {
  public:
   // kNotFound: no collection there, and not `create`.
   // kFailedPrecondition: built with another embedder; the message holds the command that re-embeds it.
-  // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed.
+  // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed. For reading, vectors are read and checked
+  // by the first search that needs them, so that a damaged collection can still be listed and searched by words.
   // kUnavailable: another writer has it; returned at once, the message names the holder.
   static absl::StatusOr<std::unique_ptr<Collection>> Open(const std::filesystem::path& folder, CollectionOptions options);
   ~Collection();
@@ -133,7 +134,7 @@ class Collection {
   absl::StatusOr<CollectionStats> Stats() const;
 
   // Reads everything: SQLite's integrity check, every segment's checksum, and that both tell of the same chunks.
-  // OK, or kDataLoss that names the first file or row found wrong and the remedy.
+  // OK, or kDataLoss that names the first file or row found wrong and the remedy. kUnavailable: a writer came between; try again.
   absl::Status Verify() const;
 
   const std::filesystem::path& folder() const;

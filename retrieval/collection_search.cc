@@ -331,7 +331,7 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
   std::vector<int64_t> keys;
   {
     Rows rows = database.Query(
-        "SELECT d.key, d.id, d.source, d.path, d.title, d.parser, d.encoding, d.digest, length(CAST(d.text AS BLOB)), d.chunks FROM documents AS d "
+        "SELECT d.key, d.id, d.source, d.path, d.title, d.parser, d.encoding, d.digest, d.bytes, d.chunks FROM documents AS d "
         "WHERE (d.source, d.path) > (?5, ?6) AND " BLAZON_FILTER " ORDER BY d.source, d.path LIMIT ?7",
         values.source, values.path_prefix, values.ids, values.metadata, after.first, after.second, page_size + 1);
     while (rows.Next()) {
@@ -373,7 +373,7 @@ absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
     Rows rows = database.Query(
         "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks), (SELECT count(*) FROM segments), "
         "(SELECT coalesce(sum(vectors), 0) FROM segments), (SELECT count(*) FROM tombstones), "
-        "(SELECT coalesce(sum(length(CAST(text AS BLOB))), 0) FROM documents)");
+        "(SELECT coalesce(sum(bytes), 0) FROM documents)");
     if (!rows.Next()) return rows.status();
     stats.documents = rows.Int(0);
     stats.chunks = rows.Int(1);

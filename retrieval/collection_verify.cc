@@ -31,6 +31,7 @@ absl::Status Collection::Impl::Verify() const {
   const std::pair<const char*, const char*> disagreements[] = {
       {"SELECT count(*) FROM chunks AS c LEFT JOIN documents AS d ON d.key = c.document WHERE d.key IS NULL", "chunks without a document"},
       {"SELECT count(*) FROM documents AS d WHERE d.chunks <> (SELECT count(*) FROM chunks AS c WHERE c.document = d.key)", "documents that lack chunks"},
+      {"SELECT count(*) FROM documents WHERE bytes <> length(CAST(text AS BLOB))", "documents of another length than was written"},
       {"SELECT count(*) FROM chunks AS c LEFT JOIN chunk_words AS w ON w.rowid = c.id WHERE w.rowid IS NULL", "chunks without words"},
       {"SELECT (SELECT count(*) FROM chunk_words) - (SELECT count(*) FROM chunks)", "words without a chunk"},
       {"SELECT count(*) FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id "

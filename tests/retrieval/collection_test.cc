@@ -172,7 +172,7 @@ TEST(CollectionTest, ReaderSeesWholeGenerationsWhileAWriterWorks) {
 }
 
 TEST(CollectionTest, DeletedDocumentsAreGoneAndEverySurvivorFindsItself) {
-  constexpr int kDocuments = 400;
+  constexpr int kDocuments = 200;
   for (const int percent : {5, 50, 95}) {
     TemporaryFolder folder;
     auto collection = MustOpen(folder, WriteOptions());

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/words.h"
@@ -114,10 +114,10 @@ TEST(DocumentLoaderTest, HtmlBecomesWhatAReaderSees) {
 
 TEST(DocumentLoaderTest, HostileHtmlIsReadOrRefusedInTime) {
   const auto load = [](const std::string& bytes) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: other work on the machine does not count
     const auto document = LoadDocument(DocumentFormat::kHtml, bytes, "hostile.html");
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    EXPECT_LT(seconds, 30) << bytes.substr(0, 40);
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 5) << bytes.substr(0, 40);
     if (document.ok()) return std::string(StripWhitespace(document->text));
     EXPECT_EQ(document.status().code(), absl::StatusCode::kInvalidArgument) << document.status();
     EXPECT_THAT(std::string(document.status().message()), HasSubstr("hostile.html"));
@@ -152,10 +152,10 @@ TEST(DocumentLoaderTest, HostileHtmlIsReadOrRefusedInTime) {
 
 TEST(DocumentLoaderTest, HostileMarkdownIsReadOrRefusedInTime) {
   const auto load = [](const std::string& bytes) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: other work on the machine does not count
     const auto document = LoadDocument(DocumentFormat::kMarkdown, bytes, "hostile.md");
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    EXPECT_LT(seconds, 30) << bytes.substr(0, 40);
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 5) << bytes.substr(0, 40);
     if (document.ok()) return true;
     EXPECT_EQ(document.status().code(), absl::StatusCode::kInvalidArgument) << document.status();
     return false;
