@@ -167,8 +167,8 @@ cv::Mat RandomCrop(const cv::Mat& photo, int side, RandomSource& random) {
   return crop;
 }
 
-SceneComposer::SceneComposer(const PictureLibrary& library, const std::vector<cv::Mat>& photos, SceneOptions options)
-    : library_(library), photos_(photos), options_(std::move(options)) {
+SceneComposer::SceneComposer(const PictureLibrary& library, std::vector<cv::Mat> photos, SceneOptions options)
+    : library_(library), photos_(std::move(photos)), options_(std::move(options)) {
   // Many pictures of one name (35 houses) are each drawn less often.
   std::map<std::string, int> of_name;
   std::map<std::string, double> of_library;

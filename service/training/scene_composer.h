@@ -37,8 +37,8 @@ class SceneComposer {
  public:
   static constexpr int kSide = 224;
 
-  // photos: BGR pictures whose blurred parts serve as backgrounds; may be empty. library and photos must outlive the composer.
-  SceneComposer(const PictureLibrary& library, const std::vector<cv::Mat>& photos, SceneOptions options);
+  // photos: BGR pictures whose blurred parts serve as backgrounds; may be empty. library must outlive the composer.
+  SceneComposer(const PictureLibrary& library, std::vector<cv::Mat> photos, SceneOptions options);
 
   // kSide x kSide. When `only` is 0 or more, the one object is that cut-out.
   Scene Compose(RandomSource& random, int64_t only = -1) const;
@@ -48,7 +48,7 @@ class SceneComposer {
   cv::Mat Background(RandomSource& random, std::string& words) const;
 
   const PictureLibrary& library_;
-  const std::vector<cv::Mat>& photos_;
+  std::vector<cv::Mat> photos_;
   SceneOptions options_;
   std::vector<double> cumulative_;  // of the cut-outs' weights
 };

@@ -163,8 +163,8 @@ TEST(Tagger, ReadsRegionsInWords) {
   EXPECT_EQ(tagger->Describe(one), "likely heron or egret, surely bird");
   at::Tensor two = one.clone();
   two[1].copy_(at::tensor(std::vector<float>{0.0F, 0.0F, 0.9F, 0.1F}));
-  two[2].copy_(at::tensor(std::vector<float>{0.25F, 0.25F, 0.1F, 0.4F}));
-  EXPECT_EQ(tagger->Describe(two), "likely heron or egret, surely bird; left surely pig, right likely guitar");
+  two[2].copy_(at::tensor(std::vector<float>{0.25F, 0.25F, 0.2F, 0.3F}));
+  EXPECT_EQ(tagger->Describe(two), "likely heron or egret, surely bird; left surely pig, right likely bird");
   // One that is sure in either half: the whole is both, whatever it looked like at first.
   two[2].copy_(at::tensor(std::vector<float>{0.0F, 0.0F, 0.1F, 0.9F}));
   EXPECT_EQ(tagger->Describe(two), "likely pig or guitar, likely animal; left surely pig, right surely guitar");
