@@ -115,6 +115,9 @@ Collection& Filled(int64_t chunks) {
   CollectionOptions options;
   options.embedder = SampleEmbedder(kWidth);
   entry->collection = *Collection::Open(entry->folder, options);
+  Query first;  // reads the vectors
+  first.text = "word1";
+  if (!entry->collection->Search(first).ok()) std::abort();
   return *entry->collection;
 }
 
