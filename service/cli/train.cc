@@ -57,12 +57,13 @@ void AddTrain(CLI::App& app, Context& context) {
   train->require_subcommand(1);
   CLI::App* command = train->add_subcommand("captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();
-  command->add_option("--pictures", options.pictures, "The table of cut-out pictures that scenes are composed of")->type_name("FILE");
+  command->add_option("--pictures", options.pictures, "The table of cut-out pictures that scenes are composed of")->type_name("FILE")->capture_default_str();
   command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")->type_name("NAME=DIR");
   command->add_option("--held-out", options.held_out, "A table whose first field names cut-outs never to be used")->type_name("FILE");
   command->add_option("--photos", options.photos, "Pictures for backgrounds")->type_name("DIR");
   command->add_option("--captioned", options.captioned, "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")->type_name("DIR");
   command->add_option("--scenes", options.scenes, "Scenes to compose")->capture_default_str();
+  command->add_option("--tagger-scenes", options.tagger_scenes, "More scenes, mildly varied, for the tagger that is kept")->capture_default_str();
   command->add_option("--crops", options.crops, "Crops of the photos")->capture_default_str();
   command->add_option("--edited", options.edited, "Features moved to a class of the encoder's")->capture_default_str();
   command->add_option("--cache", options.cache, "Keep the scenes' features here for another run")->type_name("PATH");
@@ -76,7 +77,7 @@ void AddTrain(CLI::App& app, Context& context) {
   command->add_option("--hidden", options.hidden, "Width within the connector")->capture_default_str();
   command->add_option("--rank", options.rank, "Rank of the adapter")->capture_default_str();
   command->add_option("--evaluate-every", options.evaluate_every, "Steps between evaluations; each saves")->capture_default_str();
-  command->add_option("--start-from", options.start_from, "Go on from these weights")->type_name("FILE");
+  command->add_option("--start-from", options.start_from, "Go on from these weights; with --steps 0 only the tagger is trained anew")->type_name("FILE");
   command->footer(R"(Ctrl-C ends training and keeps what there is. --seed decides what is drawn and told. The command is noted in the weights.
 
 Example:
