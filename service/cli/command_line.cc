@@ -33,7 +33,7 @@ constexpr std::string_view kExamples = R"(Examples:
 
 'blazon COMMAND --help' tells more. The options above may also stand after the command. Every option can be set in a TOML
 file (--config FILE: 'threads = 2' at the top, '[generate]' before a command's own) and in the environment (BLAZON_THREADS=2,
-BLAZON_COLLECTION=./notes); the command line wins, then the environment, then the file.
+BLAZON_COLLECTION=./notes); the command line wins, then the file, then the environment.
 
 Results go to standard output, progress and errors to standard error.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing found or no answer in the documents, 130 interrupted.)";

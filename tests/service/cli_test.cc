@@ -189,7 +189,8 @@ TEST_F(CliTest, OptionsFromFileAndEnvironment) {
   const std::string config = Write("blazon.toml", "json = true\n[generate]\nmax-new-tokens = 3\n");
   EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 3);
   setenv("BLAZON_MAX_NEW_TOKENS", "2", 1);
-  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 2);
+  EXPECT_EQ(Line(RunBlazon({"--json", "generate", "One two three"}))["usage"]["output_tokens"], 2);
+  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 3);
   EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "--max-new-tokens", "1", "One two three"}))["usage"]["output_tokens"], 1);
   unsetenv("BLAZON_MAX_NEW_TOKENS");
 }
@@ -236,6 +237,8 @@ TEST_F(CliTest, WrongUseSaysWhat) {
   const std::string empty = Write("empty.png", ""), huge = Write("huge.png", HugePicture()), text = Write("text.png", "just text");
   const std::string broken = Write("broken.gguf", "GGUF\x03" + std::string(3, '\0') + std::string(16, '\xff'));
   const std::string prompt(5 << 20, 'a');
+  std::string many_words;
+  for (int i = 0; i < 300; ++i) many_words += "word ";
   struct Case {
     std::vector<std::string> arguments;
     int status;
@@ -261,7 +264,7 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"generate", "--frequency-penalty", "-3", "x"}, 2, "frequency_penalty", ""},
       {{"generate", "--no-repeat-ngram-size", "65", "x"}, 2, "no_repeat_ngram_size", ""},
       {{"generate", "--top-logprobs", "21", "x"}, 2, "top_logprobs", ""},
-      {{"generate", "--stop", "", "x"}, 2, "stop", ""},
+      {{"generate", "--stop", std::string(257, 's'), "x"}, 2, "stop", ""},
       {{"generate", "--top-k", "60000", "x"}, 1, "top_k", ""},
       {{"generate", "--stop-token-ids", "60000", "--", "x"}, 1, "stop_token_ids", ""},
       {{"generate", "--temperature", "warm", "x"}, 2, "temperature", ""},
@@ -291,7 +294,7 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"index", "list", "--collection", Path("nothing here")}, 1, "nothing here", ""},
       {{"index", "search", "--collection", Path("notes"), "--count", "0", "x"}, 1, "count", ""},
       {{"embed", ""}, 1, "empty", ""},
-      {{"embed", std::string(5000, 'x') + " " + std::string(5000, 'y')}, 1, "256", ""},
+      {{"embed", many_words}, 1, "256", ""},
       {{"score", "--completion", ""}, 1, "completion", ""},
       {{"tokenize", "--decode", "one"}, 2, "one", ""},
       {{"tokenize", "--decode", "60000"}, 1, "60000", ""},
