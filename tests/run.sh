@@ -5,25 +5,35 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${1:?usage: tests/run.sh BUILD_FOLDER}
 
-status=0
-# One after another: most of them use all cores, and some measure time.
-ctest --test-dir "$build" --output-on-failure --no-tests=error || status=1
+log=$build/tests.log
+# One after another: most of them use all cores, and some measure time. All output goes to the log, the progress is shown.
+set +e
+ctest --test-dir "$build" --verbose --no-tests=error 2>&1 | tee "$log" | grep --line-buffered -aE '^ *[0-9]+/[0-9]+ Test '
+status=${PIPESTATUS[0]}
+set -e
 
-# The cases that GoogleTest or unittest reports in each program; a program that reports none counts as one case.
+# Then what failed tests said, ctest's closing lines, what the measuring tests found, and the number of cases: those that
+# GoogleTest or unittest reports, and one for a program that reports none. A test's output lines begin with "NUMBER: ".
+printf '\n'
+awk '/^[0-9]+: / { text[$1 + 0] = text[$1 + 0] $0 "\n" }
+  /^ *[0-9]+\/[0-9]+ Test / && !/ Passed +[0-9.]+ sec/ { match($0, /#[0-9]+/); printf "%s\n", text[substr($0, RSTART + 1, RLENGTH - 1) + 0] }
+  /tests passed, / { closing = 1 }
+  closing { print }' "$log"
 read -r passed failed < <(awk '
-  /^\[  PASSED  \] [0-9]+ test/ { p += $4 }
-  /^\[  FAILED  \] [0-9]+ test/ { f += $4 }
-  /^Ran [0-9]+ test/ { ran = $2 }
-  /^Test (Passed|Failed)\./ {
-    if ($2 != "Passed." && f == 0) f = 1
-    if (p + f == 0) p = ran > 0 ? ran : 1
-    passed += p; failed += f; p = f = ran = 0
+  /^[0-9]+: / { id = $1 + 0; sub(/^[0-9]+: /, "") }
+  /^\[  PASSED  \] [0-9]+ test/ { p[id] += $4 }
+  /^\[  FAILED  \] [0-9]+ test/ { f[id] += $4 }
+  /^Ran [0-9]+ test/ { ran[id] = $2 }
+  /^ *[0-9]+\/[0-9]+ Test / {
+    good = / Passed +[0-9.]+ sec/
+    match($0, /#[0-9]+/); id = substr($0, RSTART + 1, RLENGTH - 1) + 0
+    if (!good && f[id] == 0) f[id] = 1
+    if (p[id] + f[id] == 0) p[id] = ran[id] > 0 ? ran[id] : 1
+    passed += p[id]; failed += f[id]
   }
-  END { print passed + 0, failed + 0 }' "$build/Testing/Temporary/LastTest.log")
-
-# What the measuring tests found, which ctest shows only when they fail.
+  END { print passed + 0, failed + 0 }' "$log")
 printf '\nMeasured\n'
-awk '/^Of [0-9]+ questions/ { on = 1 } on || / [0-9]+ of +[0-9]+ .*%\)$/ { print } /\.$/ { on = 0 }' "$build/Testing/Temporary/LastTest.log"
+awk '{ sub(/^[0-9]+: /, "") } /^Of [0-9]+ questions/ { on = 1 } on || / [0-9]+ of +[0-9]+ .*%\)$/ { print } /\.$/ { on = 0 }' "$log"
 
 printf '\nPython client\n'
 client_log=$build/client.log
