@@ -20,7 +20,7 @@
 namespace blazon::service {
 namespace {
 
-constexpr int64_t kBatch = 16;
+constexpr int64_t kBatch = 64;  // decoding reads all weights once a step, however many captions it makes
 
 bool HasWords(const std::string& text, const std::string& words) {
   for (size_t at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) {

@@ -25,6 +25,7 @@ constexpr int64_t kScenesOfEachStamp = 3;
 class CaptionerQuality : public testing::Test {
  protected:
   static void SetUpTestSuite() {
+    std::setvbuf(stdout, nullptr, _IOLBF, 0);
     auto language = LoadLanguageModel(kRoot / "models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
     ASSERT_TRUE(language.ok()) << language.status();
     language_ = new LoadedLanguageModel(*std::move(language));
