@@ -15,8 +15,10 @@ void AddGenerationOptions(CLI::App& command, GenerationFlags& flags) {
   group.add_option("--presence-penalty", flags.presence_penalty, "Subtract from the score of tokens already generated, -2 to 2 (default 0)");
   group.add_option("--frequency-penalty", flags.frequency_penalty, "The same, for each time, -2 to 2 (default 0)");
   group.add_option("--no-repeat-ngram-size", flags.no_repeat_ngram_size, "Never generate a run of so many tokens twice; 0: off (default 0)");
-  group.add_option("--stop", flags.stop, "Stop before this string; may be given up to 16 times")->type_name("TEXT");
-  group.add_option("--stop-token-ids", flags.stop_token_ids, "Stop at these tokens");
+  group.add_option("--stop", flags.stop, "Stop before this string; may be given up to 16 times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);  // what follows its value is the prompt
+  group.add_option("--stop-token-ids", flags.stop_token_ids, "Stop at this token; may be given up to 64 times")->allow_extra_args(false);
   group.add_flag("--ignore-eos", flags.ignore_eos, "Go on past the end-of-text token");
   group.add_option("--top-logprobs", flags.top_logprobs, "With --json, report each token's log-probability and the n best, 0 to 20");
 }

@@ -58,7 +58,7 @@ void AddTrain(CLI::App& app, Context& context) {
   CLI::App* command = train->add_subcommand("captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();
   command->add_option("--pictures", options.pictures, "The table of cut-out pictures that scenes are composed of")->type_name("FILE")->capture_default_str();
-  command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")->type_name("NAME=DIR");
+  command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")->type_name("NAME=DIR")->allow_extra_args(false);
   command->add_option("--held-out", options.held_out, "A table whose first field names cut-outs never to be used")->type_name("FILE");
   command->add_option("--photos", options.photos, "Pictures for backgrounds")->type_name("DIR");
   command->add_option("--captioned", options.captioned, "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")->type_name("DIR");

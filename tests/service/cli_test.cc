@@ -266,7 +266,7 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"generate", "--top-logprobs", "21", "x"}, 2, "top_logprobs", ""},
       {{"generate", "--stop", std::string(257, 's'), "x"}, 2, "stop", ""},
       {{"generate", "--top-k", "60000", "x"}, 1, "top_k", ""},
-      {{"generate", "--stop-token-ids", "60000", "--", "x"}, 1, "stop_token_ids", ""},
+      {{"generate", "--stop-token-ids", "60000", "x"}, 1, "stop_token_ids", ""},
       {{"generate", "--temperature", "warm", "x"}, 2, "temperature", ""},
       {{"generate", "--dtype", "int3", "x"}, 2, "dtype", ""},
       {{"generate", "--device", "cuda", "x"}, 1, "CPU", ""},
