@@ -78,7 +78,7 @@ void Ask(benchmark::State& state, bool extractive) {
     if (!collection.ok() || !retrieval::Indexer(**collection, {}).Add({&documents, 1}).ok()) return state.SkipWithError("the sample documents were not indexed");
     Answerer answerer(Models());
     AskRequest request;
-    request.question = "Who warned the people of Ashmere on the night of the flood?";
+    request.question = "What is the elevation of Mount Larkspur?";
     request.extractive = extractive;
     request.options.seed = 1;
     if (const auto warm = answerer.Ask(request, **collection); !warm.ok()) return state.SkipWithError(std::string(warm.status().message()).c_str());
