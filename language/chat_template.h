@@ -27,7 +27,8 @@ class ChatTemplate {
 
   // The prompt for `messages`; with `add_generation_prompt`, followed by the opening of the assistant's turn.
   // Control tokens come from the template alone: roles and contents are encoded as plain data.
-  // kInvalidArgument: no messages, or an unknown role. kFailedPrecondition: `tokenizer` lacks a control token of the template.
+  // kInvalidArgument: no messages, or an unknown role. kFailedPrecondition: `tokenizer` lacks a control token of the
+  // template.
   absl::StatusOr<std::vector<TokenId>> Render(absl::Span<const ChatMessage> messages, bool add_generation_prompt,
                                               const Tokenizer& tokenizer) const;
 

@@ -21,11 +21,11 @@ struct TokenLogprob {
 
 struct GenerationResult {
   FinishReason finish_reason = FinishReason::kEndOfText;
-  std::vector<TokenId> tokens;       // generated, without the end-of-text token
+  std::vector<TokenId> tokens;         // generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // as asked for
   double mean_logprob = 0;
-  uint64_t seed = 0;                 // the one used
-  int64_t prompt_tokens = 0;         // text tokens and image tokens of the prompt
+  uint64_t seed = 0;          // the one used
+  int64_t prompt_tokens = 0;  // text tokens and image tokens of the prompt
   int64_t image_tokens = 0;
   double queue_ms = 0, prefill_ms = 0, generate_ms = 0;
 };

@@ -44,14 +44,16 @@ struct Adapter {
 struct ModelInput {
   at::Tensor tokens = {};      // int64 [T]; or undefined when `embeddings` is given
   at::Tensor embeddings = {};  // [T, D], used as they are (after the model's own scaling); or undefined
-  ModelState* state = nullptr;       // read and extended by T tokens; null: the whole sequence is in this input (training, scoring)
+  ModelState* state =
+      nullptr;  // read and extended by T tokens; null: the whole sequence is in this input (training, scoring)
   const Adapter* adapter = nullptr;  // applied to these rows only
 };
 
 // How a model keeps its weights, and so what it computes with.
 //   kAuto: quantised weights stay quantised, with fp32 activations; dense ones become fp32. The choice for serving.
 //   kFp32: every weight dense fp32. The parity reference, and what training uses.
-//   kBf16: every weight, activation and KV cache bf16. Only where the processor multiplies bf16 itself (AVX512-BF16, AMX);
+//   kBf16: every weight, activation and KV cache bf16. Only where the processor multiplies bf16 itself (AVX512-BF16,
+//   AMX);
 //          elsewhere LibTorch emulates it about 100 times slower, so kAuto never chooses it.
 enum class Dtype { kAuto, kFp32, kBf16 };
 

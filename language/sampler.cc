@@ -24,9 +24,8 @@ TokenId Best(const std::vector<float>& scores) {
 std::vector<TokenId> BestIds(const float* scores, int64_t count, int64_t n) {
   std::vector<TokenId> ids(count);
   std::iota(ids.begin(), ids.end(), 0);
-  std::partial_sort(ids.begin(), ids.begin() + n, ids.end(), [&](TokenId a, TokenId b) {
-    return scores[a] != scores[b] ? scores[a] > scores[b] : a < b;
-  });
+  std::partial_sort(ids.begin(), ids.begin() + n, ids.end(),
+                    [&](TokenId a, TokenId b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
   ids.resize(n);
   return ids;
 }
@@ -40,14 +39,16 @@ absl::StatusOr<TokenLogprob> Sampler::Sample(const at::Tensor& logits) {
   const float* values = logits.const_data_ptr<float>();
   const int64_t size = logits.numel();
   const double normaliser = at::logsumexp(logits, 0).item<double>();
-  if (!std::isfinite(normaliser)) return absl::InternalError("the model gave logits that are not finite; its weights may be damaged");
+  if (!std::isfinite(normaliser))
+    return absl::InternalError("the model gave logits that are not finite; its weights may be damaged");
 
   TokenLogprob choice;
   const std::vector<float> scores = Scores(logits);
   choice.id = options_.temperature == 0 ? Best(scores) : Draw(Filter(scores));
   choice.logprob = values[choice.id] - normaliser;
   if (options_.top_logprobs > 0) {
-    for (const TokenId id : BestIds(values, size, options_.top_logprobs)) choice.top.emplace_back(id, values[id] - normaliser);
+    for (const TokenId id : BestIds(values, size, options_.top_logprobs))
+      choice.top.emplace_back(id, values[id] - normaliser);
   }
   history_.push_back(choice.id);
   ++output_count_[choice.id];
@@ -74,7 +75,8 @@ void Sampler::Penalise(std::vector<float>& scores) const {
   }
   if (options_.presence_penalty != 0 || options_.frequency_penalty != 0) {
     for (const auto& [id, count] : output_count_) {
-      scores[id] -= static_cast<float>(options_.presence_penalty + options_.frequency_penalty * static_cast<double>(count));
+      scores[id] -=
+          static_cast<float>(options_.presence_penalty + options_.frequency_penalty * static_cast<double>(count));
     }
   }
 }
@@ -90,7 +92,8 @@ void Sampler::BanRepeatedNgrams(std::vector<float>& scores) const {
   }
   for (const TokenId id : banned) scores[id] = kNever;
   const bool all = std::all_of(scores.begin(), scores.end(), [](float score) { return score == kNever; });
-  if (all) std::fill(scores.begin(), scores.end(), 0.0f);  // a tiny vocabulary can be banned whole: then any token may follow
+  if (all)
+    std::fill(scores.begin(), scores.end(), 0.0f);  // a tiny vocabulary can be banned whole: then any token may follow
 }
 
 std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores) const {
@@ -103,7 +106,9 @@ std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores
     if (scores[id] == kNever) continue;
     candidates.push_back({std::exp((scores[id] - best) / temperature), static_cast<TokenId>(id)});
   }
-  const auto better = [](const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; };
+  const auto better = [](const Candidate& a, const Candidate& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+  };
 
   if (options_.top_k > 0 && options_.top_k < static_cast<int64_t>(candidates.size())) {
     std::nth_element(candidates.begin(), candidates.begin() + options_.top_k - 1, candidates.end(), better);
@@ -126,7 +131,8 @@ std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores
     candidates.resize(kept);
   }
   if (options_.min_p > 0) {
-    std::erase_if(candidates, [&](const Candidate& candidate) { return candidate.weight < options_.min_p; });  // the best has 1
+    std::erase_if(candidates,
+                  [&](const Candidate& candidate) { return candidate.weight < options_.min_p; });  // the best has 1
   }
 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });

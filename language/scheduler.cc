@@ -33,21 +33,24 @@ absl::Status CheckPrompt(const Prompt& prompt, const LanguageModelConfig& config
     if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) {
       for (const TokenId id : *tokens) {
         if (id < 0 || id >= config.vocabulary_size) {
-          return absl::InvalidArgumentError(absl::StrCat("prompt has token ", id, "; ids are 0 to ", config.vocabulary_size - 1));
+          return absl::InvalidArgumentError(
+              absl::StrCat("prompt has token ", id, "; ids are 0 to ", config.vocabulary_size - 1));
         }
       }
       length += static_cast<int64_t>(tokens->size());
     } else {
       const at::Tensor& image = std::get<at::Tensor>(part);
       if (!image.defined() || image.dim() != 2 || image.size(1) != config.width || !image.is_floating_point()) {
-        return absl::InvalidArgumentError(absl::StrCat("prompt has image tokens of a wrong shape; they must be [tokens, ", config.width, "]"));
+        return absl::InvalidArgumentError(
+            absl::StrCat("prompt has image tokens of a wrong shape; they must be [tokens, ", config.width, "]"));
       }
       length += image.size(0);
     }
   }
   if (length == 0) return absl::InvalidArgumentError("prompt is empty; give at least one token");
   if (length >= config.context_length) {
-    return absl::InvalidArgumentError(absl::StrCat("prompt has ", length, " tokens; the model's context has ", config.context_length,
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", length, " tokens; the model's context has ",
+                                                   config.context_length,
                                                    " and one must be left for the answer. Give a shorter prompt."));
   }
   return absl::OkStatus();
@@ -90,7 +93,9 @@ class CollectingSink : public TextSink {
 class Scheduler::Impl {
  public:
   Impl(const LanguageModel& model, const Tokenizer& tokenizer, SchedulerOptions options)
-      : model_(model), tokenizer_(tokenizer), options_(std::move(options)), last_step_(Clock::now()), thread_([this] { Run(); }) {}
+      : model_(model), tokenizer_(tokenizer), options_(std::move(options)), last_step_(Clock::now()), thread_([this] {
+          Run();
+        }) {}
 
   ~Impl() {
     {
@@ -112,7 +117,8 @@ class Scheduler::Impl {
     {
       std::lock_guard lock(mutex_);
       if (static_cast<int64_t>(queue_.size()) >= options_.max_queued) {
-        return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", queue_.size(), " generations wait; try again later"));
+        return absl::ResourceExhaustedError(
+            absl::StrCat("the queue is full: ", queue_.size(), " generations wait; try again later"));
       }
       queue_.push_back(sequence);
       idle_ = false;
@@ -160,14 +166,16 @@ class Scheduler::Impl {
       wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
       last_step_ = Clock::now();
     }
-    const auto room = stopping_ ? static_cast<int64_t>(queue_.size()) : options_.max_sequences - static_cast<int64_t>(running_.size());
+    const auto room = stopping_ ? static_cast<int64_t>(queue_.size())
+                                : options_.max_sequences - static_cast<int64_t>(running_.size());
     for (int64_t i = 0; i < room && !queue_.empty(); ++i) {
       running_.push_back(std::move(queue_.front()));
       queue_.pop_front();
     }
     // Those that were cancelled or timed out while they waited need no place in the batch: EndInterrupted ends them.
     const Clock::time_point now = Clock::now();
-    const auto waiting = std::stable_partition(queue_.begin(), queue_.end(), [&](const auto& sequence) { return !sequence->Interrupted(now); });
+    const auto waiting = std::stable_partition(queue_.begin(), queue_.end(),
+                                               [&](const auto& sequence) { return !sequence->Interrupted(now); });
     running_.insert(running_.end(), waiting, queue_.end());
     queue_.erase(waiting, queue_.end());
     running_count_ = static_cast<int64_t>(running_.size());
@@ -200,8 +208,10 @@ class Scheduler::Impl {
     for (size_t i = 0; i < stepped.size(); ++i) {
       if (!logits[i].defined()) continue;
       const auto finished = stepped[i]->Accept(logits[i]);
-      if (!finished.ok()) Leave(stepped[i], finished.status());
-      else if (finished->has_value()) Leave(stepped[i], **finished);
+      if (!finished.ok())
+        Leave(stepped[i], finished.status());
+      else if (finished->has_value())
+        Leave(stepped[i], **finished);
     }
   }
 
@@ -244,8 +254,10 @@ class Scheduler::Impl {
       std::lock_guard lock(mutex_);
       running_count_ = static_cast<int64_t>(running_.size());
     }
-    if (end.ok()) sequence->Finish(*end);
-    else sequence->Fail(end.status());
+    if (end.ok())
+      sequence->Finish(*end);
+    else
+      sequence->Fail(end.status());
   }
 
   const LanguageModel& model_;
@@ -269,7 +281,9 @@ Scheduler::Scheduler(const LanguageModel& model, const Tokenizer& tokenizer, Sch
     : impl_(std::make_unique<Impl>(model, tokenizer, std::move(options))) {}
 Scheduler::~Scheduler() = default;
 
-absl::StatusOr<Scheduler::CancelFunction> Scheduler::Submit(GenerationRequest request) { return impl_->Submit(std::move(request)); }
+absl::StatusOr<Scheduler::CancelFunction> Scheduler::Submit(GenerationRequest request) {
+  return impl_->Submit(std::move(request));
+}
 
 absl::StatusOr<std::pair<std::string, GenerationResult>> Scheduler::Generate(GenerationRequest request) {
   auto sink = std::make_shared<CollectingSink>(std::move(request.sink));

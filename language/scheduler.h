@@ -1,7 +1,7 @@
 // Continuous batching (Yu et al., Orca, OSDI 2022): one thread steps the model; sequences join and leave between steps.
 //
-// Thread safety: all public methods may be called from any thread; TextSink callbacks come from the scheduler's thread and
-// must not block.
+// Thread safety: all public methods may be called from any thread; TextSink callbacks come from the scheduler's thread
+// and must not block.
 #pragma once
 
 #include <chrono>
@@ -26,16 +26,16 @@ using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens
 using Prompt = std::vector<PromptPart>;
 
 struct SchedulerOptions {
-  int64_t max_sequences = 16;       // in the running batch
-  int64_t max_queued = 256;         // beyond it Submit refuses
-  int64_t prefill_chunk = 256;      // prompt tokens read in one step, over all sequences; bounds how long a step takes
+  int64_t max_sequences = 16;   // in the running batch
+  int64_t max_queued = 256;     // beyond it Submit refuses
+  int64_t prefill_chunk = 256;  // prompt tokens read in one step, over all sequences; bounds how long a step takes
   std::vector<TokenId> end_tokens = {};  // end of text
 };
 
 struct GenerationRequest {
   Prompt prompt;
   GenerationOptions options;
-  std::shared_ptr<const Adapter> adapter;                 // null: none
+  std::shared_ptr<const Adapter> adapter;  // null: none
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::shared_ptr<TextSink> sink;
 };
@@ -49,8 +49,8 @@ class Scheduler {
   // Cancels one request; returned by Submit. Cheap, idempotent, may outlive the scheduler.
   using CancelFunction = std::function<void()>;
 
-  // Never blocks. kInvalidArgument: options or prompt out of range (empty, or longer than the context; the message names
-  // both lengths). kResourceExhausted: the queue is full. On an error the sink is not called.
+  // Never blocks. kInvalidArgument: options or prompt out of range (empty, or longer than the context; the message
+  // names both lengths). kResourceExhausted: the queue is full. On an error the sink is not called.
   absl::StatusOr<CancelFunction> Submit(GenerationRequest request);
 
   // Submits and waits. For the command line and tests.

@@ -13,7 +13,9 @@
 namespace blazon::language {
 namespace {
 
-double Milliseconds(Sequence::Clock::duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+double Milliseconds(Sequence::Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
 
 int64_t Length(const PromptPart& part) {
   if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) return static_cast<int64_t>(tokens->size());
@@ -30,13 +32,17 @@ at::Tensor Ids(absl::Span<const TokenId> tokens) {
 std::vector<TokenId> Words(const Prompt& prompt) {
   std::vector<TokenId> words;
   for (const PromptPart& part : prompt) {
-    if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) words.insert(words.end(), tokens->begin(), tokens->end());
-    else words.insert(words.end(), Length(part), -1);
+    if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part))
+      words.insert(words.end(), tokens->begin(), tokens->end());
+    else
+      words.insert(words.end(), Length(part), -1);
   }
   return words;
 }
 
-bool Contains(const std::vector<TokenId>& ids, TokenId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool Contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 }  // namespace
 
@@ -111,7 +117,8 @@ absl::StatusOr<std::optional<FinishReason>> Sequence::Accept(const at::Tensor& l
   result_.tokens.push_back(last_token_);
   logprob_sum_ += choice->logprob;
   if (request_.options.top_logprobs >= 0) result_.logprobs.push_back(*std::move(choice));
-  const std::string text = tokenizer_.IsSpecial(last_token_) ? std::string() : text_.Push(tokenizer_.TokenBytes(last_token_));
+  const std::string text =
+      tokenizer_.IsSpecial(last_token_) ? std::string() : text_.Push(tokenizer_.TokenBytes(last_token_));
   if (!Send(text)) return FinishReason::kCancelled;
   if (text_.stopped()) return FinishReason::kStop;
   const int64_t generated = static_cast<int64_t>(result_.tokens.size());

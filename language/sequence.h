@@ -1,4 +1,5 @@
-// Everything of one generation that changes: how far the prompt is read, the model's state, sampler, held-back text, result.
+// Everything of one generation that changes: how far the prompt is read, the model's state, sampler, held-back text,
+// result.
 //
 // Thread safety: only the scheduler's thread may use it, but for `cancelled`, which any thread may set.
 // After an error or a finish a sequence is spent.
@@ -38,8 +39,8 @@ class Sequence {
   // The model has read `count` rows of Next.
   void Read(int64_t count) { read_ += count; }
 
-  // Chooses a token from the logits [V] of the last row read, and sends what text is certain. Returns why the sequence is
-  // finished, or nothing when it goes on. An error: the sequence failed.
+  // Chooses a token from the logits [V] of the last row read, and sends what text is certain. Returns why the sequence
+  // is finished, or nothing when it goes on. An error: the sequence failed.
   absl::StatusOr<std::optional<FinishReason>> Accept(const at::Tensor& logits);
 
   // Sends what text is left and the result, or the error. Exactly one of the two, once.

@@ -1,4 +1,5 @@
-// Turns the bytes of generated tokens into text that may be shown: whole UTF-8 characters, and nothing of a stop string.
+// Turns the bytes of generated tokens into text that may be shown: whole UTF-8 characters, and nothing of a stop
+// string.
 //
 // All returned pieces, joined, are the bytes before the first stop string, with U+FFFD in place of what is not UTF-8.
 #pragma once
@@ -13,8 +14,8 @@ class TextStream {
  public:
   explicit TextStream(std::vector<std::string> stop);
 
-  // Adds bytes and returns the text that is now certain. What may still become a stop string or a character is held back.
-  // After a stop string nothing more is returned.
+  // Adds bytes and returns the text that is now certain. What may still become a stop string or a character is held
+  // back. After a stop string nothing more is returned.
   std::string Push(std::string_view bytes);
 
   // The end of the bytes: returns what was held back.

@@ -10,7 +10,8 @@
 namespace blazon::retrieval {
 namespace {
 
-constexpr size_t kBytesPerToken = 16;  // a piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word
+constexpr size_t kBytesPerToken =
+    16;  // a piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word
 
 enum Boundary { kInside, kSentence, kLine, kParagraph };
 
@@ -32,8 +33,12 @@ Span Trim(std::string_view text, Span span) {
 class Cutter {
  public:
   Cutter(const Document& document, const Embedder& embedder, const ChunkerOptions& options)
-      : text_(document.text), document_(document), embedder_(embedder), options_(options),
-        limit_(std::min(options.target_tokens, embedder.max_tokens)), controls_(embedder.count_tokens("")) {}
+      : text_(document.text),
+        document_(document),
+        embedder_(embedder),
+        options_(options),
+        limit_(std::min(options.target_tokens, embedder.max_tokens)),
+        controls_(embedder.count_tokens("")) {}
 
   absl::StatusOr<std::vector<Chunk>> Cut() {
     std::vector<Span> spans;
@@ -74,7 +79,8 @@ class Cutter {
     if (!document_.title.empty()) lines.push_back(document_.title);
     if (!heading_path.empty() && heading_path != document_.title) lines.push_back(heading_path);
     std::string prefix = absl::StrJoin(lines, "\n");
-    while (!prefix.empty() && (embedder_.count_tokens(prefix) > limit_ / 2 || prefix.size() > static_cast<size_t>(limit_) * kBytesPerToken / 2)) {
+    while (!prefix.empty() && (embedder_.count_tokens(prefix) > limit_ / 2 ||
+                               prefix.size() > static_cast<size_t>(limit_) * kBytesPerToken / 2)) {
       size_t end = prefix.size() / 2;
       while (end > 0 && IsContinuation(prefix[end])) --end;
       prefix.resize(end);
@@ -118,9 +124,15 @@ class Cutter {
     std::vector<Atom> atoms;
     const std::string_view body = text_.substr(section.begin, section.size());
     for (const Span& sentence : SplitSentences(body)) {
-      const std::string_view gap = atoms.empty() ? "" : text_.substr(atoms.back().span.end, section.begin + sentence.begin - atoms.back().span.end);
+      const std::string_view gap =
+          atoms.empty() ? ""
+                        : text_.substr(atoms.back().span.end, section.begin + sentence.begin - atoms.back().span.end);
       const auto breaks = std::count(gap.begin(), gap.end(), '\n');
-      AddAtoms({section.begin + sentence.begin, section.begin + sentence.end}, breaks > 1 ? kParagraph : breaks == 1 ? kLine : kSentence, budget, atoms);
+      AddAtoms({section.begin + sentence.begin, section.begin + sentence.end},
+               breaks > 1    ? kParagraph
+               : breaks == 1 ? kLine
+                             : kSentence,
+               budget, atoms);
     }
 
     size_t first = 0;    // of the chunk being made
@@ -142,7 +154,9 @@ class Cutter {
         } else {
           std::vector<Atom> halves;
           AddAtoms(atoms[first].span, atoms[first].before, atoms[first].cost / 2, halves);
-          if (halves.size() < 2) return absl::InvalidArgumentError(absl::StrCat(document_.path, ": one character takes more tokens than a chunk may have; raise target_tokens"));
+          if (halves.size() < 2)
+            return absl::InvalidArgumentError(absl::StrCat(
+                document_.path, ": one character takes more tokens than a chunk may have; raise target_tokens"));
           atoms.erase(atoms.begin() + static_cast<ptrdiff_t>(first));
           atoms.insert(atoms.begin() + static_cast<ptrdiff_t>(first), halves.begin(), halves.end());
           end = first + 1;
@@ -192,9 +206,11 @@ class Cutter {
 
 }  // namespace
 
-absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder, const ChunkerOptions& options) {
+absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder,
+                                                 const ChunkerOptions& options) {
   if (options.target_tokens < 16 || options.target_tokens > embedder.max_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat("target_tokens is ", options.target_tokens, "; it must be 16 to ", embedder.max_tokens, ", what the embedder reads"));
+    return absl::InvalidArgumentError(absl::StrCat("target_tokens is ", options.target_tokens, "; it must be 16 to ",
+                                                   embedder.max_tokens, ", what the embedder reads"));
   }
   if (!(options.overlap >= 0 && options.overlap <= 0.5)) return absl::InvalidArgumentError("overlap must be 0 to 0.5");
   return Cutter(document, embedder, options).Cut();

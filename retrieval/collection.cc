@@ -21,33 +21,44 @@ namespace {
 constexpr int kFormat = 1;
 constexpr double kRebuildDeadShare = 0.3;
 
-// A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are never used again.
+// A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are
+// never used again.
 constexpr const char* kSchema[] = {
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL)",
-    "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT ROWID",
-    "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, path TEXT NOT NULL, "
+    "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT "
+    "ROWID",
+    "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, "
+    "path TEXT NOT NULL, "
     "title TEXT NOT NULL, parser TEXT NOT NULL, encoding TEXT NOT NULL, digest TEXT NOT NULL, chunker TEXT NOT NULL, "
     "chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
-    "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (document, name)) WITHOUT ROWID",
-    "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT NULL, "
+    "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY "
+    "(document, name)) WITHOUT ROWID",
+    "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
+    "NULL, "
     "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL)",
     "CREATE INDEX chunks_by_document ON chunks (document)",
     "CREATE INDEX chunks_by_segment ON chunks (segment)",
-    "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics 2')",
+    "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics "
+    "2')",
 };
 
 absl::Status SetManifest(Database& database, std::string_view key, std::string_view value) {
-  return database.Run("INSERT INTO manifest (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value);
+  return database.Run(
+      "INSERT INTO manifest (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key,
+      value);
 }
 
-absl::Status ReadOnly() { return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it"); }
+absl::Status ReadOnly() {
+  return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it");
+}
 
 absl::Status CheckDocument(const Document& document) {
   if (document.path.empty()) return absl::InvalidArgumentError("a document has no path");
   for (const std::string* part : {&document.source, &document.path, &document.title, &document.text}) {
     if (!IsValidUtf8(*part) || part->find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("document ", absl::CHexEscape(document.path), ": source, path, title and text must be UTF-8 without NUL"));
+      return absl::InvalidArgumentError(absl::StrCat("document ", absl::CHexEscape(document.path),
+                                                     ": source, path, title and text must be UTF-8 without NUL"));
     }
   }
   return absl::OkStatus();
@@ -57,7 +68,8 @@ absl::Status CheckDocument(const Document& document) {
 
 absl::Status MissingIsLost(const absl::Status& status) {
   if (!absl::IsNotFound(status)) return status;
-  return absl::DataLossError(absl::StrCat(status.message(), "; restore the collection from a copy, or index its documents again into a new folder"));
+  return absl::DataLossError(absl::StrCat(
+      status.message(), "; restore the collection from a copy, or index its documents again into a new folder"));
 }
 
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key) {
@@ -78,7 +90,8 @@ std::optional<LockHolder> FindWriter(const std::filesystem::path& folder) { retu
 absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create) const {
   absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(database_file(), create, options_.sqlite_vfs);
   if (!database.ok()) return database.status();
-  for (const char* setting : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA cell_size_check = ON", "PRAGMA trusted_schema = OFF"}) {
+  for (const char* setting : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA cell_size_check = ON",
+                              "PRAGMA trusted_schema = OFF"}) {
     if (absl::Status status = (*database)->Run(setting); !status.ok()) return status;
   }
   if (absl::Status status = RegisterWordCoverage(**database); !status.ok()) return status;
@@ -89,7 +102,8 @@ absl::Status Collection::Impl::CheckManifest(Database& database) const {
   absl::StatusOr<std::string> format = ManifestValue(database, "format");
   if (!format.ok()) return format.status();
   if (*format != absl::StrCat(kFormat)) {
-    return absl::FailedPreconditionError(absl::StrCat(folder_.string(), " has collection format '", *format, "'; this program reads format ", kFormat));
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder_.string(), " has collection format '", *format, "'; this program reads format ", kFormat));
   }
   absl::StatusOr<std::string> fingerprint = ManifestValue(database, "embedder");
   if (!fingerprint.ok()) return fingerprint.status();
@@ -106,7 +120,9 @@ absl::Status Collection::Impl::OpenDatabase() {
   const bool exists = std::filesystem::exists(database_file(), error);
   const bool writing = options_.mode == OpenMode::kWrite;
   if (!exists && !(writing && options_.create)) {
-    return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string(), "; blazon index add --collection ", folder_.string(), " PATH... makes one"));
+    return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string(),
+                                            "; blazon index add --collection ", folder_.string(),
+                                            " PATH... makes one"));
   }
   if (!exists) {
     std::filesystem::create_directories(folder_, error);
@@ -144,7 +160,8 @@ absl::Status Collection::Impl::OpenDatabase() {
     writer_ = std::move(*connection);
     if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
     Transaction transaction(*writer_, Transaction::Kind::kRead);
-    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok()) return MissingIsLost(view.status());
+    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok())
+      return MissingIsLost(view.status());
     // The log exists by now; its name must be as durable as what is written to it.
     return files_->SyncFolder(folder_);
   }
@@ -155,7 +172,8 @@ absl::Status Collection::Impl::OpenDatabase() {
 absl::Status Collection::Impl::RemoveOrphans() {
   absl::StatusOr<std::string> next = ManifestValue(*writer_, "next_segment");
   if (!next.ok()) return next.status();
-  if (!next->empty() && !absl::SimpleAtoi(*next, &next_segment_)) return absl::DataLossError(absl::StrCat(database_file().string(), " has no segment number in its manifest"));
+  if (!next->empty() && !absl::SimpleAtoi(*next, &next_segment_))
+    return absl::DataLossError(absl::StrCat(database_file().string(), " has no segment number in its manifest"));
   std::set<std::string> named;
   Rows rows = writer_->Query("SELECT number FROM segments");
   while (rows.Next()) named.insert(Segment::FileName(rows.Int(0)));
@@ -164,7 +182,8 @@ absl::Status Collection::Impl::RemoveOrphans() {
   std::vector<std::filesystem::path> orphans;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    if (absl::StartsWith(name, "segment-") && (absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp")) && !named.contains(name)) {
+    if (absl::StartsWith(name, "segment-") && (absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp")) &&
+        !named.contains(name)) {
       orphans.push_back(entry.path());
     }
   }
@@ -175,8 +194,10 @@ absl::Status Collection::Impl::RemoveOrphans() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Collection::Impl>> Collection::Impl::Open(const std::filesystem::path& folder, CollectionOptions options) {
-  if (options.embedder.embed && (options.embedder.dimension <= 0 || options.embedder.fingerprint.empty() || !options.embedder.count_tokens)) {
+absl::StatusOr<std::unique_ptr<Collection::Impl>> Collection::Impl::Open(const std::filesystem::path& folder,
+                                                                         CollectionOptions options) {
+  if (options.embedder.embed &&
+      (options.embedder.dimension <= 0 || options.embedder.fingerprint.empty() || !options.embedder.count_tokens)) {
     return absl::InvalidArgumentError("the embedder lacks its dimension, fingerprint or token counter");
   }
   if (options.embed_batch < 1) return absl::InvalidArgumentError("embed_batch must be at least 1");
@@ -193,21 +214,25 @@ absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
   // Texts of like length together, so that a batch is padded little.
-  std::sort(order.begin(), order.end(), [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
+  std::sort(order.begin(), order.end(),
+            [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
   std::vector<float> vectors(texts.size() * dimension);
   std::vector<std::string> batch;
   for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
     batch.clear();
-    for (size_t i = begin; i < order.size() && batch.size() < static_cast<size_t>(options_.embed_batch); ++i) batch.push_back(texts[order[i]]);
+    for (size_t i = begin; i < order.size() && batch.size() < static_cast<size_t>(options_.embed_batch); ++i)
+      batch.push_back(texts[order[i]]);
     absl::StatusOr<std::vector<float>> rows = options_.embedder.embed(batch);
     if (!rows.ok()) return rows.status();
     if (rows->size() != batch.size() * dimension) {
-      return absl::InternalError(absl::StrCat("the embedder returned ", rows->size(), " numbers for ", batch.size(), " texts of dimension ", dimension));
+      return absl::InternalError(absl::StrCat("the embedder returned ", rows->size(), " numbers for ", batch.size(),
+                                              " texts of dimension ", dimension));
     }
     for (size_t i = 0; i < batch.size(); ++i) {
       const float* row = rows->data() + i * dimension;
       const double norm = std::inner_product(row, row + dimension, row, 0.0);
-      if (!(std::abs(norm - 1) < 1e-2)) return absl::InternalError("the embedder returned a vector that is not of unit length");
+      if (!(std::abs(norm - 1) < 1e-2))
+        return absl::InternalError("the embedder returned a vector that is not of unit length");
       std::copy(row, row + dimension, vectors.begin() + static_cast<ptrdiff_t>(order[begin + i] * dimension));
     }
   }
@@ -231,11 +256,15 @@ absl::Status Collection::Impl::RemoveDocument(int64_t key, Change& change) {
     if (!rows.status().ok()) return rows.status();
   }
   for (const auto& [id, segment] : chunks) {
-    if (absl::Status status = writer_->Run("INSERT INTO tombstones (segment, chunk) VALUES (?, ?)", segment, id); !status.ok()) return status;
+    if (absl::Status status = writer_->Run("INSERT INTO tombstones (segment, chunk) VALUES (?, ?)", segment, id);
+        !status.ok())
+      return status;
     if (absl::Status status = writer_->Run("DELETE FROM chunk_words WHERE rowid = ?", id); !status.ok()) return status;
     ++change.newly_dead[segment];
   }
-  for (const char* statement : {"DELETE FROM chunks WHERE document = ?", "DELETE FROM document_metadata WHERE document = ?", "DELETE FROM documents WHERE key = ?"}) {
+  for (const char* statement :
+       {"DELETE FROM chunks WHERE document = ?", "DELETE FROM document_metadata WHERE document = ?",
+        "DELETE FROM documents WHERE key = ?"}) {
     if (absl::Status status = writer_->Run(statement, key); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -243,7 +272,8 @@ absl::Status Collection::Impl::RemoveDocument(int64_t key, Change& change) {
 
 absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const Document> documents) {
   if (options_.mode != OpenMode::kWrite) return ReadOnly();
-  if (!options_.embedder.embed) return absl::FailedPreconditionError("the collection was opened without an embedder; nothing can be added");
+  if (!options_.embedder.embed)
+    return absl::FailedPreconditionError("the collection was opened without an embedder; nothing can be added");
   const std::lock_guard<std::mutex> lock(write_mutex_);
   const std::string chunker = ChunkerVersion(options_.chunker);
 
@@ -261,13 +291,15 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
     if (absl::Status status = CheckDocument(document); !status.ok()) return status;
     Pending next{&document, DocumentId(document.source, document.path), document.content_digest};
     if (next.digest.empty()) next.digest = ContentDigest(document.text);
-    if (!ids.insert(next.id).second) return absl::InvalidArgumentError(absl::StrCat("document ", document.path, " is given twice"));
+    if (!ids.insert(next.id).second)
+      return absl::InvalidArgumentError(absl::StrCat("document ", document.path, " is given twice"));
     bool unchanged = false;
     {
       Rows rows = writer_->Query("SELECT key, title, digest, parser, chunker FROM documents WHERE id = ?", next.id);
       if (rows.Next()) {
         next.old_key = rows.Int(0);
-        unchanged = rows.Text(1) == document.title && rows.Text(2) == next.digest && rows.Text(3) == document.parser && rows.Text(4) == chunker;
+        unchanged = rows.Text(1) == document.title && rows.Text(2) == next.digest && rows.Text(3) == document.parser &&
+                    rows.Text(4) == chunker;
       }
       if (!rows.status().ok()) return rows.status();
     }
@@ -278,7 +310,9 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
       if (!rows.status().ok()) return rows.status();
       unchanged = metadata == document.metadata;
     }
-    outcomes.push_back(unchanged ? PutOutcome::kUnchanged : next.old_key >= 0 ? PutOutcome::kReplaced : PutOutcome::kAdded);
+    outcomes.push_back(unchanged           ? PutOutcome::kUnchanged
+                       : next.old_key >= 0 ? PutOutcome::kReplaced
+                                           : PutOutcome::kAdded);
     if (unchanged) continue;
     absl::StatusOr<std::vector<Chunk>> chunks = ChunkDocument(document, options_.embedder, options_.chunker);
     if (!chunks.ok()) return chunks.status();
@@ -304,8 +338,10 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
       if (absl::Status status = RemoveDocument(next.old_key, change); !status.ok()) return status;
     }
     absl::Status status = writer_->Run(
-        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest, chunker, next.chunks.size(), document.text.size(), document.text);
+        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest,
+        chunker, next.chunks.size(), document.text.size(), document.text);
     if (!status.ok()) return status;
     const int64_t key = writer_->LastRowId();
     for (const auto& [name, value] : document.metadata) {
@@ -313,11 +349,13 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
       if (!status.ok()) return status;
     }
     for (const Chunk& chunk : next.chunks) {
-      status = writer_->Run("INSERT INTO chunks (document, span_begin, span_end, line, segment) VALUES (?, ?, ?, ?, ?)", key, chunk.span.begin,
-                            chunk.span.end, document.Line(chunk.span.begin), change.segment_number);
+      status =
+          writer_->Run("INSERT INTO chunks (document, span_begin, span_end, line, segment) VALUES (?, ?, ?, ?, ?)", key,
+                       chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number);
       if (!status.ok()) return status;
       const int64_t chunk_id = writer_->LastRowId();
-      status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id, document.title, chunk.heading_path,
+      status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id,
+                            document.title, chunk.heading_path,
                             std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
       if (!status.ok()) return status;
       change.added.emplace_back(chunk_id, vector);
@@ -353,9 +391,9 @@ absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> d
   return removed;
 }
 
-// New vectors go into one new segment, together with the live ones of segments that are mostly small or dead: each change takes in the
-// segments that are no larger than what it has gathered so far, so their number stays logarithmic and a vector is rewritten
-// O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980).
+// New vectors go into one new segment, together with the live ones of segments that are mostly small or dead: each
+// change takes in the segments that are no larger than what it has gathered so far, so their number stays logarithmic
+// and a vector is rewritten O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980).
 absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Change& change) {
   const View& view = *change.view;
   struct Old {
@@ -375,7 +413,8 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
       kept.push_back({number, live, total});
     }
   }
-  std::sort(kept.begin(), kept.end(), [](const Old& a, const Old& b) { return std::pair(a.live, a.number) < std::pair(b.live, b.number); });
+  std::sort(kept.begin(), kept.end(),
+            [](const Old& a, const Old& b) { return std::pair(a.live, a.number) < std::pair(b.live, b.number); });
   for (const Old& old : kept) {
     if (old.live > gathered) break;
     absorbed.insert(old.number);
@@ -389,22 +428,30 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
     Rows moving = writer_->Query("SELECT id FROM chunks WHERE segment = ?", number);
     while (moving.Next()) {
       const int64_t row = segment.Find(moving.Int(0));
-      if (row < 0) return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ", moving.Int(0), "; index the documents again into a new folder"));
+      if (row < 0)
+        return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ",
+                                                moving.Int(0), "; index the documents again into a new folder"));
       rows.emplace_back(moving.Int(0), segment.vector(row));
     }
     if (!moving.status().ok()) return moving.status();
   }
   for (const int64_t number : absorbed) {
-    if (absl::Status status = writer_->Run("UPDATE chunks SET segment = ? WHERE segment = ?", change.segment_number, number); !status.ok()) return status;
-    if (absl::Status status = writer_->Run("DELETE FROM tombstones WHERE segment = ?", number); !status.ok()) return status;
-    if (absl::Status status = writer_->Run("DELETE FROM segments WHERE number = ?", number); !status.ok()) return status;
+    if (absl::Status status =
+            writer_->Run("UPDATE chunks SET segment = ? WHERE segment = ?", change.segment_number, number);
+        !status.ok())
+      return status;
+    if (absl::Status status = writer_->Run("DELETE FROM tombstones WHERE segment = ?", number); !status.ok())
+      return status;
+    if (absl::Status status = writer_->Run("DELETE FROM segments WHERE number = ?", number); !status.ok())
+      return status;
   }
   std::sort(rows.begin(), rows.end());
   rows.insert(rows.end(), change.added.begin(), change.added.end());
 
   std::shared_ptr<const Segment> fresh;
   if (!rows.empty()) {
-    const size_t dimension = static_cast<size_t>(options_.embedder.embed ? options_.embedder.dimension : view.segments.begin()->second.segment->dimension());
+    const size_t dimension = static_cast<size_t>(
+        options_.embedder.embed ? options_.embedder.dimension : view.segments.begin()->second.segment->dimension());
     std::vector<int64_t> ids;
     std::vector<float> vectors;
     vectors.reserve(rows.size() * dimension);
@@ -415,17 +462,21 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
     fresh = std::make_shared<Segment>(change.segment_number, static_cast<int64_t>(dimension), std::move(ids), vectors);
     absl::StatusOr<std::string> checksum = fresh->Write(folder_, *files_);
     if (!checksum.ok()) return checksum.status();
-    absl::Status status = writer_->Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)", change.segment_number, fresh->size(), Blob{*checksum});
-    if (status.ok() && options_.embedder.embed) status = SetManifest(*writer_, "embedder", options_.embedder.fingerprint);
+    absl::Status status = writer_->Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)",
+                                       change.segment_number, fresh->size(), Blob{*checksum});
+    if (status.ok() && options_.embedder.embed)
+      status = SetManifest(*writer_, "embedder", options_.embedder.fingerprint);
     if (status.ok()) status = SetManifest(*writer_, "dimension", absl::StrCat(dimension));
     if (!status.ok()) return status;
   }
   absl::Status status = SetManifest(*writer_, "next_segment", absl::StrCat(next_segment_));
   if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(view.generation + 1));
   if (status.ok()) status = transaction.Commit();
-  if (!status.ok()) return status;  // the new file stays for the next opening to judge: a failed commit may yet be found in the log
+  if (!status.ok())
+    return status;  // the new file stays for the next opening to judge: a failed commit may yet be found in the log
 
-  for (const int64_t number : absorbed) files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();  // else an orphan
+  for (const int64_t number : absorbed)
+    files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();  // else an orphan
   Transaction reading(*writer_, Transaction::Kind::kRead);
   ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
   return absl::OkStatus();
@@ -436,20 +487,26 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
 Collection::Collection(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Collection::~Collection() = default;
 
-absl::StatusOr<std::unique_ptr<Collection>> Collection::Open(const std::filesystem::path& folder, CollectionOptions options) {
+absl::StatusOr<std::unique_ptr<Collection>> Collection::Open(const std::filesystem::path& folder,
+                                                             CollectionOptions options) {
   absl::StatusOr<std::unique_ptr<Impl>> impl = Impl::Open(folder, std::move(options));
   if (!impl.ok()) return impl.status();
   return std::unique_ptr<Collection>(new Collection(std::move(*impl)));
 }
-absl::StatusOr<std::vector<PutOutcome>> Collection::Put(absl::Span<const Document> documents) { return impl_->Put(documents); }
-absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) { return impl_->Delete(document_ids); }
+absl::StatusOr<std::vector<PutOutcome>> Collection::Put(absl::Span<const Document> documents) {
+  return impl_->Put(documents);
+}
+absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) {
+  return impl_->Delete(document_ids);
+}
 absl::StatusOr<std::vector<ScoredChunk>> Collection::Search(const Query& query) const { return impl_->Search(query); }
 absl::StatusOr<Document> Collection::Get(const std::string& document_id) const { return impl_->Get(document_id); }
-absl::StatusOr<DocumentPage> Collection::List(int64_t page_size, const std::string& page_token, const Filter& filter) const {
+absl::StatusOr<DocumentPage> Collection::List(int64_t page_size, const std::string& page_token,
+                                              const Filter& filter) const {
   return impl_->List(page_size, page_token, filter);
 }
-absl::StatusOr<bool> Collection::IsCurrent(const std::string& source, const std::string& path, const std::string& content_digest,
-                                           const std::string& parser) const {
+absl::StatusOr<bool> Collection::IsCurrent(const std::string& source, const std::string& path,
+                                           const std::string& content_digest, const std::string& parser) const {
   return impl_->IsCurrent(source, path, content_digest, parser);
 }
 absl::StatusOr<CollectionStats> Collection::Stats() const { return impl_->Stats(); }

@@ -1,13 +1,14 @@
 // A set of documents that can be searched by words and by meaning, durable on disk.
 //
-// A collection is a folder: collection.db (SQLite: documents, chunks, word index, manifest; the store of record), immutable checksummed
-// vector segments (segment-N.vec) and a lock file. A change writes its segment (temporary name, fsync, rename, fsync of the folder) and then
-// makes one SQLite COMMIT, the only commit point. Segments that no manifest row names are left-overs of a crash; the next writer deletes them.
+// A collection is a folder: collection.db (SQLite: documents, chunks, word index, manifest; the store of record),
+// immutable checksummed vector segments (segment-N.vec) and a lock file. A change writes its segment (temporary name,
+// fsync, rename, fsync of the folder) and then makes one SQLite COMMIT, the only commit point. Segments that no
+// manifest row names are left-overs of a crash; the next writer deletes them.
 //
-// Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections, in any process,
-// may have the same folder open for reading beside one that has it open for writing; each search sees one generation, never a mix.
-// Crash safety: a document whose Put returned OK survives a crash of the process or the machine; one whose Put did not return is there
-// whole, or as it was before.
+// Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections,
+// in any process, may have the same folder open for reading beside one that has it open for writing; each search sees
+// one generation, never a mix. Crash safety: a document whose Put returned OK survives a crash of the process or the
+// machine; one whose Put did not return is there whole, or as it was before.
 #pragma once
 
 #include <cstdint>
@@ -33,21 +34,21 @@ enum class OpenMode { kRead, kWrite };
 
 struct CollectionOptions {
   OpenMode mode = OpenMode::kRead;
-  bool create = false;      // with kWrite: make the folder and an empty collection when there is none
-  Embedder embedder;        // may be left empty for kRead: List, Get, Verify, Stats and search by words then work
-  ChunkerOptions chunker;   // of documents put from now on
-  std::string holder;       // with kWrite: written into the lock file beside the process id, e.g. a server's address
-  int embed_batch = 32;     // chunks embedded together
-  Files* files = nullptr;   // how segments are written; null for the real file system. A seam for tests
-  std::string sqlite_vfs;   // SQLite's VFS by name; empty for the default. A seam for tests
+  bool create = false;     // with kWrite: make the folder and an empty collection when there is none
+  Embedder embedder;       // may be left empty for kRead: List, Get, Verify, Stats and search by words then work
+  ChunkerOptions chunker;  // of documents put from now on
+  std::string holder;      // with kWrite: written into the lock file beside the process id, e.g. a server's address
+  int embed_batch = 32;    // chunks embedded together
+  Files* files = nullptr;  // how segments are written; null for the real file system. A seam for tests
+  std::string sqlite_vfs;  // SQLite's VFS by name; empty for the default. A seam for tests
 };
 
 enum class SearchMode { kBoth, kWords, kMeaning };
 enum class Fusion { kWeightedSum, kReciprocalRank };
 
 struct Filter {
-  std::string source;       // of exactly this source; empty: any
-  std::string path_prefix;  // whose path starts so; empty: any
+  std::string source;                           // of exactly this source; empty: any
+  std::string path_prefix;                      // whose path starts so; empty: any
   std::vector<std::string> document_ids;        // one of these; empty: any
   std::map<std::string, std::string> metadata;  // that carry all of these
   bool empty() const { return source.empty() && path_prefix.empty() && document_ids.empty() && metadata.empty(); }
@@ -59,29 +60,30 @@ struct Query {
   int64_t count = 8;          // [1, 1000]
   SearchMode mode = SearchMode::kBoth;
   Fusion fusion = Fusion::kWeightedSum;
-  double word_weight = 0.5;   // of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With MiniLM, 0.4 to 0.7 find
-                              // more than either alone, and 0.5 most, at every chunk size tried
+  double word_weight = 0.5;  // of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With
+                             // MiniLM, 0.4 to 0.7 find more than either alone, and 0.5 most, at every chunk size tried
   Filter filter;
 };
 inline constexpr size_t kMaxQueryBytes = 2u << 20;
 inline constexpr size_t kMaxQueryTerms = 512;  // distinct words; more is kInvalidArgument
 
 struct ScoredChunk {
-  int64_t chunk_id = 0;     // never used again for another chunk
+  int64_t chunk_id = 0;  // never used again for another chunk
   std::string document_id;
   std::string source, path, title, heading_path;
-  Span span;                // in the document's text
-  int64_t line = 0;         // of the source, 1-based, where the chunk starts
-  std::string text;         // the bytes of the span
-  double word_score = 0;    // BM25, 0 when no word matches; larger is better
-  double coverage = 0;      // [0, 1]: share of the question's content words, weighted by rarity, that the chunk (title and headings too) contains
-  double cosine = 0;        // of question and chunk; 0 in a search by words, unless the query has a vector
-  double score = 0;         // fused; comparable within one result only
+  Span span;              // in the document's text
+  int64_t line = 0;       // of the source, 1-based, where the chunk starts
+  std::string text;       // the bytes of the span
+  double word_score = 0;  // BM25, 0 when no word matches; larger is better
+  double coverage = 0;  // [0, 1]: share of the question's content words, weighted by rarity, that the chunk (title and
+                        // headings too) contains
+  double cosine = 0;    // of question and chunk; 0 in a search by words, unless the query has a vector
+  double score = 0;     // fused; comparable within one result only
 };
 
 struct DocumentInfo {
   std::string id, source, path, title, parser, encoding, content_digest;
-  int64_t bytes = 0;        // of text
+  int64_t bytes = 0;  // of text
   int64_t chunks = 0;
   std::map<std::string, std::string> metadata;
 };
@@ -104,28 +106,32 @@ class Collection {
  public:
   // kNotFound: no collection there, and not `create`.
   // kFailedPrecondition: built with another embedder; the message holds the command that re-embeds it.
-  // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed. For reading, vectors are read and checked
-  // by the first search that needs them, so that a damaged collection can still be listed and searched by words.
-  // kUnavailable: another writer has it; returned at once, the message names the holder.
-  static absl::StatusOr<std::unique_ptr<Collection>> Open(const std::filesystem::path& folder, CollectionOptions options);
+  // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed. For reading,
+  // vectors are read and checked by the first search that needs them, so that a damaged collection can still be listed
+  // and searched by words. kUnavailable: another writer has it; returned at once, the message names the holder.
+  static absl::StatusOr<std::unique_ptr<Collection>> Open(const std::filesystem::path& folder,
+                                                          CollectionOptions options);
   ~Collection();
   Collection(const Collection&) = delete;
   Collection& operator=(const Collection&) = delete;
 
-  // Adds or replaces documents, all of them in one commit; durable when it returns. Outcome i belongs to documents[i]: a document with
-  // unchanged content, title, metadata, parser, chunker and embedder costs no embedding. Twice the same (source, path): kInvalidArgument.
-  // kResourceExhausted: the disk is full; kFailedPrecondition: open for reading. After an error the collection is as it was.
+  // Adds or replaces documents, all of them in one commit; durable when it returns. Outcome i belongs to documents[i]:
+  // a document with unchanged content, title, metadata, parser, chunker and embedder costs no embedding. Twice the same
+  // (source, path): kInvalidArgument. kResourceExhausted: the disk is full; kFailedPrecondition: open for reading.
+  // After an error the collection is as it was.
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
 
   // Removes documents by id in one commit; returns how many there were. Unknown ids are not an error.
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
 
-  // The query.count best live chunks, best first; fewer only when fewer live chunks match the filter (or, with kWords, the words).
+  // The query.count best live chunks, best first; fewer only when fewer live chunks match the filter (or, with kWords,
+  // the words).
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
 
   // The document with its text; sections and maps to the source are not kept. kNotFound.
   absl::StatusOr<Document> Get(const std::string& document_id) const;
-  absl::StatusOr<DocumentPage> List(int64_t page_size = 100, const std::string& page_token = "", const Filter& filter = {}) const;
+  absl::StatusOr<DocumentPage> List(int64_t page_size = 100, const std::string& page_token = "",
+                                    const Filter& filter = {}) const;
 
   // True when Put of a document with these traits would find it unchanged; lets an indexer skip reading it.
   absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& content_digest,
@@ -134,7 +140,8 @@ class Collection {
   absl::StatusOr<CollectionStats> Stats() const;
 
   // Reads everything: SQLite's integrity check, every segment's checksum, and that both tell of the same chunks.
-  // OK, or kDataLoss that names the first file or row found wrong and the remedy. kUnavailable: a writer came between; try again.
+  // OK, or kDataLoss that names the first file or row found wrong and the remedy. kUnavailable: a writer came between;
+  // try again.
   absl::Status Verify() const;
 
   const std::filesystem::path& folder() const;

@@ -1,5 +1,5 @@
-// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc (read),
-// collection_verify.cc.
+// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc
+// (read), collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -25,7 +25,8 @@ class Collection::Impl {
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
   absl::StatusOr<Document> Get(const std::string& document_id) const;
   absl::StatusOr<DocumentPage> List(int64_t page_size, const std::string& page_token, const Filter& filter) const;
-  absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& digest, const std::string& parser) const;
+  absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& digest,
+                                 const std::string& parser) const;
   absl::StatusOr<CollectionStats> Stats() const;
   absl::Status Verify() const;
   const std::filesystem::path& folder() const { return folder_; }
@@ -52,7 +53,8 @@ class Collection::Impl {
   // A read connection with an open read transaction, and the view of its generation when vectors are wanted.
   class Reading;
 
-  Impl(std::filesystem::path folder, CollectionOptions options) : folder_(std::move(folder)), options_(std::move(options)) {}
+  Impl(std::filesystem::path folder, CollectionOptions options)
+      : folder_(std::move(folder)), options_(std::move(options)) {}
 
   absl::Status OpenDatabase();
   absl::Status CheckManifest(Database& database) const;
@@ -67,7 +69,8 @@ class Collection::Impl {
   absl::Status CommitChange(Transaction& transaction, const Change& change);
 
   // The view of the generation that `database`'s transaction sees.
-  absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database, std::shared_ptr<const Segment> fresh = nullptr) const;
+  absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
+                                                     std::shared_ptr<const Segment> fresh = nullptr) const;
 
   const std::filesystem::path folder_;
   const CollectionOptions options_;
@@ -75,9 +78,10 @@ class Collection::Impl {
   Files* files_ = nullptr;
   std::unique_ptr<LockFile> lock_;
 
-  std::mutex write_mutex_;                 // guards the next two
+  std::mutex write_mutex_;  // guards the next two
   std::unique_ptr<Database> writer_;
-  int64_t next_segment_ = 1;               // never given twice, not even after a failed commit: its pages may still come back from the log
+  int64_t next_segment_ =
+      1;  // never given twice, not even after a failed commit: its pages may still come back from the log
 
   mutable std::mutex view_mutex_;
   mutable std::shared_ptr<const View> view_;

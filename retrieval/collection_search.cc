@@ -24,17 +24,20 @@ constexpr int64_t kMaxCount = 1000;
 #define BLAZON_BM25 "bm25(chunk_words, 2.0, 1.5, 1.0)"
 
 // Which documents pass a filter; ?1 to ?4 are FilterValues in order.
-#define BLAZON_FILTER                                                                                                                    \
-  "(?1 = '' OR d.source = ?1) AND substr(d.path, 1, length(?2)) = ?2 AND "                                                               \
-  "(?3 = '' OR d.id IN (SELECT value FROM json_each(?3))) AND NOT EXISTS (SELECT 1 FROM json_each(?4) AS wanted WHERE NOT EXISTS ("       \
-  "SELECT 1 FROM document_metadata AS m WHERE m.document = d.key AND m.name = json_extract(wanted.value, '$[0]') "                        \
+#define BLAZON_FILTER                                                                                              \
+  "(?1 = '' OR d.source = ?1) AND substr(d.path, 1, length(?2)) = ?2 AND "                                         \
+  "(?3 = '' OR d.id IN (SELECT value FROM json_each(?3))) AND NOT EXISTS (SELECT 1 FROM json_each(?4) AS wanted "  \
+  "WHERE NOT EXISTS ("                                                                                             \
+  "SELECT 1 FROM document_metadata AS m WHERE m.document = d.key AND m.name = json_extract(wanted.value, '$[0]') " \
   "AND m.value = json_extract(wanted.value, '$[1]')))"
 
 struct FilterValues {
   std::string source, path_prefix, ids, metadata;
 };
 
-std::string Json(const nlohmann::json& value) { return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+std::string Json(const nlohmann::json& value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 FilterValues ValuesOf(const Filter& filter) {
   FilterValues values{filter.source, filter.path_prefix, "", "[]"};
@@ -50,18 +53,22 @@ std::string MatchExpression(const std::vector<std::string>& words) {
   return absl::StrCat("\"", absl::StrJoin(words, "\" OR \""), "\"");
 }
 
-void SetBit(std::vector<uint8_t>& bits, int64_t row) { bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8)); }
+void SetBit(std::vector<uint8_t>& bits, int64_t row) {
+  bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));
+}
 bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
 
 }  // namespace
 
 // --- views ---
 
-absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::ViewOf(Database& database, std::shared_ptr<const Segment> fresh) const {
+absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::ViewOf(
+    Database& database, std::shared_ptr<const Segment> fresh) const {
   absl::StatusOr<std::string> generation_text = ManifestValue(database, "generation");
   if (!generation_text.ok()) return generation_text.status();
   int64_t generation = 0;
-  if (!absl::SimpleAtoi(*generation_text, &generation)) return absl::DataLossError(absl::StrCat(database_file().string(), " has no generation in its manifest"));
+  if (!absl::SimpleAtoi(*generation_text, &generation))
+    return absl::DataLossError(absl::StrCat(database_file().string(), " has no generation in its manifest"));
   std::shared_ptr<const View> known;
   {
     const std::lock_guard<std::mutex> lock(view_mutex_);
@@ -99,7 +106,10 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
   while (dead.Next()) {
     const auto found = view->segments.find(dead.Int(0));
     const int64_t row = found == view->segments.end() ? -1 : found->second.segment->Find(dead.Int(1));
-    if (row < 0) return absl::DataLossError(absl::StrCat(database_file().string(), " has a tombstone for a vector that does not exist; index the documents again into a new folder"));
+    if (row < 0)
+      return absl::DataLossError(absl::StrCat(
+          database_file().string(),
+          " has a tombstone for a vector that does not exist; index the documents again into a new folder"));
     found->second.live[static_cast<size_t>(row / 8)] &= static_cast<uint8_t>(~(1 << (row % 8)));
     --found->second.live_count;
   }
@@ -110,8 +120,10 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
   return std::shared_ptr<const View>(view);
 }
 
-absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Reading::Start(const Impl& impl, bool vectors) {
-  // A writer may remove a merged segment between our look at the manifest and the opening of the file: then there is a new generation to see.
+absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Reading::Start(const Impl& impl,
+                                                                                            bool vectors) {
+  // A writer may remove a merged segment between our look at the manifest and the opening of the file: then there is a
+  // new generation to see.
   absl::Status status;
   for (int attempt = 0; attempt < 20; ++attempt) {
     std::unique_ptr<Reading> reading(new Reading(impl));
@@ -151,24 +163,33 @@ Collection::Impl::Reading::~Reading() {
 // --- search ---
 
 absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& query) const {
-  if (query.count < 1 || query.count > kMaxCount) return absl::InvalidArgumentError(absl::StrCat("count is ", query.count, "; it must be 1 to ", kMaxCount));
-  if (!(query.word_weight >= 0 && query.word_weight <= 1)) return absl::InvalidArgumentError("word_weight must be 0 to 1");
-  if (query.text.size() > kMaxQueryBytes) return absl::InvalidArgumentError(absl::StrCat("the question has ", query.text.size(), " bytes; at most ", kMaxQueryBytes, " are allowed"));
+  if (query.count < 1 || query.count > kMaxCount)
+    return absl::InvalidArgumentError(absl::StrCat("count is ", query.count, "; it must be 1 to ", kMaxCount));
+  if (!(query.word_weight >= 0 && query.word_weight <= 1))
+    return absl::InvalidArgumentError("word_weight must be 0 to 1");
+  if (query.text.size() > kMaxQueryBytes)
+    return absl::InvalidArgumentError(
+        absl::StrCat("the question has ", query.text.size(), " bytes; at most ", kMaxQueryBytes, " are allowed"));
   if (!IsValidUtf8(query.text)) return absl::InvalidArgumentError("the question is not valid UTF-8");
   const bool by_words = query.mode != SearchMode::kMeaning;
   const bool by_meaning = query.mode != SearchMode::kWords;
-  if (query.text.empty() && (by_words || query.vector.empty())) return absl::InvalidArgumentError("the question is empty");
+  if (query.text.empty() && (by_words || query.vector.empty()))
+    return absl::InvalidArgumentError("the question is empty");
   const std::vector<std::string> words = ContentWords(query.text);
   if (by_words && words.size() > kMaxQueryTerms) {
-    return absl::InvalidArgumentError(absl::StrCat("the question has ", words.size(), " different words; at most ", kMaxQueryTerms, " are allowed"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the question has ", words.size(), " different words; at most ", kMaxQueryTerms, " are allowed"));
   }
 
   std::vector<float> vector = query.vector;
   if (by_meaning && vector.empty()) {
     const Embedder& embedder = options_.embedder;
-    if (!embedder.embed) return absl::FailedPreconditionError("search by meaning needs an embedder or the question's vector; without one, search by words");
+    if (!embedder.embed)
+      return absl::FailedPreconditionError(
+          "search by meaning needs an embedder or the question's vector; without one, search by words");
     if (const int64_t tokens = embedder.count_tokens(query.text); tokens > embedder.max_tokens) {
-      return absl::InvalidArgumentError(absl::StrCat("the question has ", tokens, " tokens; the embedder reads at most ", embedder.max_tokens));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the question has ", tokens, " tokens; the embedder reads at most ", embedder.max_tokens));
     }
     absl::StatusOr<std::vector<float>> embedded = embedder.embed({query.text});
     if (!embedded.ok()) return embedded.status();
@@ -185,13 +206,17 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
 
   const std::string match = words.empty() ? "" : MatchExpression(words);
   if (by_words && !match.empty()) {
-    Rows rows = filtered ? database.Query("SELECT f.rowid, -" BLAZON_BM25 " AS score, word_coverage(chunk_words) FROM chunk_words AS f "
-                                          "JOIN chunks AS c ON c.id = f.rowid JOIN documents AS d ON d.key = c.document "
-                                          "WHERE chunk_words MATCH ?5 AND " BLAZON_FILTER " ORDER BY score DESC, f.rowid LIMIT ?6",
-                                          filter.source, filter.path_prefix, filter.ids, filter.metadata, match, depth)
-                         : database.Query("SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? "
-                                          "AND rank MATCH 'bm25(2.0, 1.5, 1.0)' ORDER BY rank LIMIT ?",
-                                          match, depth);
+    Rows rows =
+        filtered
+            ? database.Query("SELECT f.rowid, -" BLAZON_BM25
+                             " AS score, word_coverage(chunk_words) FROM chunk_words AS f "
+                             "JOIN chunks AS c ON c.id = f.rowid JOIN documents AS d ON d.key = c.document "
+                             "WHERE chunk_words MATCH ?5 AND " BLAZON_FILTER " ORDER BY score DESC, f.rowid LIMIT ?6",
+                             filter.source, filter.path_prefix, filter.ids, filter.metadata, match, depth)
+            : database.Query(
+                  "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? "
+                  "AND rank MATCH 'bm25(2.0, 1.5, 1.0)' ORDER BY rank LIMIT ?",
+                  match, depth);
     while (rows.Next()) found[rows.Int(0)] = Candidate{rows.Int(0), rows.Real(1), rows.Real(2), 0, 0};
     if (!rows.status().ok()) return rows.status();
   }
@@ -201,14 +226,16 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     const View& view = (*reading)->view();
     for (const auto& [number, entry] : view.segments) {
       if (static_cast<size_t>(entry.segment->dimension()) != vector.size()) {
-        return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", vector.size(), " numbers, the collection's have ", entry.segment->dimension()));
+        return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", vector.size(),
+                                                       " numbers, the collection's have ", entry.segment->dimension()));
       }
     }
     absl::flat_hash_map<int64_t, std::vector<uint8_t>> allowed;  // by segment, when there is a filter
     if (filtered) {
       for (const auto& [number, entry] : view.segments) allowed[number].resize(entry.live.size());
-      Rows rows = database.Query("SELECT c.id, c.segment FROM documents AS d JOIN chunks AS c ON c.document = d.key WHERE " BLAZON_FILTER,
-                                 filter.source, filter.path_prefix, filter.ids, filter.metadata);
+      Rows rows = database.Query(
+          "SELECT c.id, c.segment FROM documents AS d JOIN chunks AS c ON c.document = d.key WHERE " BLAZON_FILTER,
+          filter.source, filter.path_prefix, filter.ids, filter.metadata);
       while (rows.Next()) {
         const auto entry = view.segments.find(rows.Int(1));
         const int64_t row = entry == view.segments.end() ? -1 : entry->second.segment->Find(rows.Int(0));
@@ -219,9 +246,11 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     if (by_meaning) {
       std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
       for (const auto& [number, entry] : view.segments) {
-        absl::StatusOr<std::vector<Segment::Hit>> hits = entry.segment->Search(vector.data(), depth, filtered ? allowed[number] : entry.live);
+        absl::StatusOr<std::vector<Segment::Hit>> hits =
+            entry.segment->Search(vector.data(), depth, filtered ? allowed[number] : entry.live);
         if (!hits.ok()) return hits.status();
-        for (const Segment::Hit& hit : *hits) best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
+        for (const Segment::Hit& hit : *hits)
+          best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
       }
       std::sort(best.begin(), best.end());
       if (best.size() > static_cast<size_t>(depth)) best.resize(static_cast<size_t>(depth));
@@ -241,15 +270,22 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   if (query.mode == SearchMode::kBoth && query.fusion == Fusion::kReciprocalRank) {
     FuseReciprocalRank(candidates);
   } else {
-    FuseWeightedSum(query.mode == SearchMode::kWords ? 1 : query.mode == SearchMode::kMeaning ? 0 : query.word_weight, candidates);
+    FuseWeightedSum(query.mode == SearchMode::kWords     ? 1
+                    : query.mode == SearchMode::kMeaning ? 0
+                                                         : query.word_weight,
+                    candidates);
   }
   if (candidates.size() > static_cast<size_t>(query.count)) candidates.resize(static_cast<size_t>(query.count));
 
-  // A chunk found by meaning alone may hold words too: below the depth of the search by words, where they hardly count for the order.
+  // A chunk found by meaning alone may hold words too: below the depth of the search by words, where they hardly count
+  // for the order.
   if (!match.empty() && (!by_words || found_by_words == depth)) {
     for (Candidate& candidate : candidates) {
       if (candidate.word_score > 0) continue;
-      Rows rows = database.Query("SELECT -" BLAZON_BM25 ", word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? AND rowid = ?", match, candidate.chunk_id);
+      Rows rows =
+          database.Query("SELECT -" BLAZON_BM25
+                         ", word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? AND rowid = ?",
+                         match, candidate.chunk_id);
       if (rows.Next()) {
         candidate.word_score = rows.Real(0);
         candidate.coverage = rows.Real(1);
@@ -262,10 +298,12 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   for (const Candidate& candidate : candidates) {
     Rows rows = database.Query(
         "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text FROM chunks AS c "
-        "JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id WHERE c.id = ?", candidate.chunk_id);
+        "JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id WHERE c.id = ?",
+        candidate.chunk_id);
     if (!rows.Next()) {
       if (!rows.status().ok()) return rows.status();
-      return absl::DataLossError(absl::StrCat(database_file().string(), " lacks chunk ", candidate.chunk_id, "; index the documents again into a new folder"));
+      return absl::DataLossError(absl::StrCat(database_file().string(), " lacks chunk ", candidate.chunk_id,
+                                              "; index the documents again into a new folder"));
     }
     ScoredChunk& result = results.emplace_back();
     result.chunk_id = candidate.chunk_id;
@@ -294,9 +332,12 @@ absl::StatusOr<Document> Collection::Impl::Get(const std::string& document_id) c
   Document document;
   int64_t key = 0;
   {
-    Rows rows = database.Query("SELECT key, source, path, title, parser, encoding, digest, text FROM documents WHERE id = ?", document_id);
+    Rows rows = database.Query(
+        "SELECT key, source, path, title, parser, encoding, digest, text FROM documents WHERE id = ?", document_id);
     if (!rows.Next()) {
-      return rows.status().ok() ? absl::NotFoundError(absl::StrCat("there is no document ", absl::CHexEscape(document_id))) : rows.status();
+      return rows.status().ok()
+                 ? absl::NotFoundError(absl::StrCat("there is no document ", absl::CHexEscape(document_id)))
+                 : rows.status();
     }
     key = rows.Int(0);
     document.source = rows.Text(1);
@@ -313,8 +354,10 @@ absl::StatusOr<Document> Collection::Impl::Get(const std::string& document_id) c
   return document;
 }
 
-absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std::string& page_token, const Filter& filter) const {
-  if (page_size < 1 || page_size > 10000) return absl::InvalidArgumentError(absl::StrCat("page_size is ", page_size, "; it must be 1 to 10000"));
+absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std::string& page_token,
+                                                    const Filter& filter) const {
+  if (page_size < 1 || page_size > 10000)
+    return absl::InvalidArgumentError(absl::StrCat("page_size is ", page_size, "; it must be 1 to 10000"));
   std::pair<std::string, std::string> after;  // source, path of the last document seen
   if (!page_token.empty()) {
     std::string token;
@@ -331,7 +374,8 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
   std::vector<int64_t> keys;
   {
     Rows rows = database.Query(
-        "SELECT d.key, d.id, d.source, d.path, d.title, d.parser, d.encoding, d.digest, d.bytes, d.chunks FROM documents AS d "
+        "SELECT d.key, d.id, d.source, d.path, d.title, d.parser, d.encoding, d.digest, d.bytes, d.chunks FROM "
+        "documents AS d "
         "WHERE (d.source, d.path) > (?5, ?6) AND " BLAZON_FILTER " ORDER BY d.source, d.path LIMIT ?7",
         values.source, values.path_prefix, values.ids, values.metadata, after.first, after.second, page_size + 1);
     while (rows.Next()) {
@@ -341,7 +385,16 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
         break;
       }
       keys.push_back(rows.Int(0));
-      page.documents.push_back({rows.Text(1), rows.Text(2), rows.Text(3), rows.Text(4), rows.Text(5), rows.Text(6), rows.Text(7), rows.Int(8), rows.Int(9), {}});
+      page.documents.push_back({rows.Text(1),
+                                rows.Text(2),
+                                rows.Text(3),
+                                rows.Text(4),
+                                rows.Text(5),
+                                rows.Text(6),
+                                rows.Text(7),
+                                rows.Int(8),
+                                rows.Int(9),
+                                {}});
     }
     if (!rows.status().ok()) return rows.status();
   }
@@ -353,12 +406,13 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
   return page;
 }
 
-absl::StatusOr<bool> Collection::Impl::IsCurrent(const std::string& source, const std::string& path, const std::string& digest,
-                                                 const std::string& parser) const {
+absl::StatusOr<bool> Collection::Impl::IsCurrent(const std::string& source, const std::string& path,
+                                                 const std::string& digest, const std::string& parser) const {
   absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, false);
   if (!reading.ok()) return reading.status();
-  Rows rows = (*reading)->database().Query("SELECT 1 FROM documents WHERE id = ? AND digest = ? AND parser = ? AND chunker = ?",
-                                           DocumentId(source, path), digest, parser, ChunkerVersion(options_.chunker));
+  Rows rows =
+      (*reading)->database().Query("SELECT 1 FROM documents WHERE id = ? AND digest = ? AND parser = ? AND chunker = ?",
+                                   DocumentId(source, path), digest, parser, ChunkerVersion(options_.chunker));
   const bool current = rows.Next();
   if (!rows.status().ok()) return rows.status();
   return current;
@@ -382,7 +436,8 @@ absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
     stats.dead_vectors = rows.Int(4);
     stats.text_bytes = rows.Int(5);
   }
-  for (const auto& [key, place] : {std::pair("generation", &stats.generation), std::pair("dimension", &stats.dimension)}) {
+  for (const auto& [key, place] :
+       {std::pair("generation", &stats.generation), std::pair("dimension", &stats.dimension)}) {
     absl::StatusOr<std::string> value = ManifestValue(database, key);
     if (!value.ok()) return value.status();
     (void)absl::SimpleAtoi(*value, place);

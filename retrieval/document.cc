@@ -15,7 +15,8 @@ size_t Document::SourceOffset(size_t offset) const {
 int64_t Document::Line(size_t offset) const {
   if (line_starts.empty()) return 1;
   const size_t source_offset = SourceOffset(offset);
-  return std::max<int64_t>(1, std::upper_bound(line_starts.begin(), line_starts.end(), source_offset) - line_starts.begin());
+  return std::max<int64_t>(
+      1, std::upper_bound(line_starts.begin(), line_starts.end(), source_offset) - line_starts.begin());
 }
 
 const std::vector<std::string>& Document::HeadingsAt(size_t offset) const {

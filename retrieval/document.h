@@ -17,9 +17,10 @@ struct Span {
   friend bool operator==(const Span&, const Span&) = default;
 };
 
-// Text bytes [text_begin, text_begin + length) were read from source bytes starting at source_begin. The source is the file's content in
-// UTF-8, without byte-order mark and with '\n' at line ends; of a file that is so already, the offsets are the file's.
-// Text between two runs (a line break put between paragraphs, a decoded entity) has no bytes of its own in the source.
+// Text bytes [text_begin, text_begin + length) were read from source bytes starting at source_begin. The source is the
+// file's content in UTF-8, without byte-order mark and with '\n' at line ends; of a file that is so already, the
+// offsets are the file's. Text between two runs (a line break put between paragraphs, a decoded entity) has no bytes of
+// its own in the source.
 struct SourceRun {
   size_t text_begin = 0;
   size_t source_begin = 0;
@@ -34,15 +35,17 @@ struct Section {
 
 struct Document {
   std::string source;  // name of the root that `path` is relative to; may be empty
-  std::string path;    // relative to the source, '/' between parts; (source, path) identifies the document in a collection
-  std::string title;   // from the document itself, else from the file name
-  std::string text;    // valid UTF-8, no NUL, lines end with '\n'
+  std::string
+      path;  // relative to the source, '/' between parts; (source, path) identifies the document in a collection
+  std::string title;                  // from the document itself, else from the file name
+  std::string text;                   // valid UTF-8, no NUL, lines end with '\n'
   std::vector<Section> sections;      // by begin; empty when the document has no headings
   std::vector<SourceRun> source_map;  // by text_begin
   std::vector<size_t> line_starts;    // source offset of each line, the first is 0
   std::string parser;                 // name and version of what read it, e.g. "markdown/1"
-  std::string encoding;               // of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares, or "windows-1252" (assumed)
-  std::string content_digest;         // SHA-256 of the file's bytes, lower-case hex
+  std::string encoding;        // of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares, or
+                               // "windows-1252" (assumed)
+  std::string content_digest;  // SHA-256 of the file's bytes, lower-case hex
   std::map<std::string, std::string> metadata;  // free; searchable by equality
 
   // The source byte that text byte `offset` came from: exact inside a run, the end of the run before it elsewhere.

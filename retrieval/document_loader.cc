@@ -34,7 +34,8 @@ bool Convert(std::string_view bytes, const char* encoding, std::string& text) {
   const absl::Cleanup close_converter = [converter] { ucnv_close(converter); };
   ucnv_setToUCallBack(converter, UCNV_TO_U_CALLBACK_STOP, nullptr, nullptr, nullptr, &error);
   std::u16string wide(bytes.size() + 16, u'\0');
-  int32_t length = ucnv_toUChars(converter, wide.data(), static_cast<int32_t>(wide.size()), bytes.data(), static_cast<int32_t>(bytes.size()), &error);
+  int32_t length = ucnv_toUChars(converter, wide.data(), static_cast<int32_t>(wide.size()), bytes.data(),
+                                 static_cast<int32_t>(bytes.size()), &error);
   if (U_FAILURE(error)) return false;
   text.resize(static_cast<size_t>(length) * 3 + 1);
   int32_t size = 0;
@@ -52,11 +53,15 @@ std::string DeclaredCharset(std::string_view bytes) {
   size_t begin = found + 8;
   while (begin < start.size() && (start[begin] == '"' || start[begin] == '\'' || start[begin] == ' ')) ++begin;
   size_t end = begin;
-  while (end < start.size() && (absl::ascii_isalnum(static_cast<unsigned char>(start[end])) || start[end] == '-' || start[end] == '_')) ++end;
+  while (end < start.size() &&
+         (absl::ascii_isalnum(static_cast<unsigned char>(start[end])) || start[end] == '-' || start[end] == '_'))
+    ++end;
   return start.substr(begin, end - begin);
 }
 
-bool IsControl(unsigned char c) { return c < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\v' && c != 0x1b; }
+bool IsControl(unsigned char c) {
+  return c < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\v' && c != 0x1b;
+}
 
 absl::StatusOr<Decoded> Decode(DocumentFormat format, std::string_view bytes) {
   Decoded decoded;
@@ -67,7 +72,8 @@ absl::StatusOr<Decoded> Decode(DocumentFormat format, std::string_view bytes) {
   } else if (bytes.starts_with("\xff\xfe") || bytes.starts_with("\xfe\xff")) {
     decoded.encoding = bytes.starts_with("\xff\xfe") ? "UTF-16LE" : "UTF-16BE";
     if (bytes.size() % 2 != 0 || !Convert(bytes.substr(2), decoded.encoding.c_str(), decoded.text)) {
-      return absl::InvalidArgumentError(absl::StrCat("it has the byte-order mark of ", decoded.encoding, " and is not ", decoded.encoding));
+      return absl::InvalidArgumentError(
+          absl::StrCat("it has the byte-order mark of ", decoded.encoding, " and is not ", decoded.encoding));
     }
   } else if (IsValidUtf8(bytes)) {
     decoded = {std::string(bytes), "UTF-8"};
@@ -76,16 +82,21 @@ absl::StatusOr<Decoded> Decode(DocumentFormat format, std::string_view bytes) {
       return absl::InvalidArgumentError("it is binary, not text");
     }
     const std::string declared = format == DocumentFormat::kHtml ? DeclaredCharset(bytes) : "";
-    const bool assumed = declared.empty() || declared == "utf-8" || declared == "iso-8859-1";  // the Web reads ISO-8859-1 so too
+    const bool assumed =
+        declared.empty() || declared == "utf-8" || declared == "iso-8859-1";  // the Web reads ISO-8859-1 so too
     decoded.encoding = assumed ? "windows-1252" : declared;
     if (!Convert(bytes, decoded.encoding.c_str(), decoded.text)) {
-      return absl::InvalidArgumentError(absl::StrCat("it is neither UTF-8 nor ", decoded.encoding, "; convert it to UTF-8"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("it is neither UTF-8 nor ", decoded.encoding, "; convert it to UTF-8"));
     }
   }
   const size_t nul = decoded.text.find('\0');
-  if (nul != std::string::npos) return absl::InvalidArgumentError(absl::StrCat("it is binary, not text (a zero byte at ", nul, ")"));
-  const auto controls = std::count_if(decoded.text.begin(), decoded.text.end(), [](char c) { return IsControl(static_cast<unsigned char>(c)); });
-  if (static_cast<size_t>(controls) * 100 > decoded.text.size()) return absl::InvalidArgumentError("it is binary, not text (full of control characters)");
+  if (nul != std::string::npos)
+    return absl::InvalidArgumentError(absl::StrCat("it is binary, not text (a zero byte at ", nul, ")"));
+  const auto controls = std::count_if(decoded.text.begin(), decoded.text.end(),
+                                      [](char c) { return IsControl(static_cast<unsigned char>(c)); });
+  if (static_cast<size_t>(controls) * 100 > decoded.text.size())
+    return absl::InvalidArgumentError("it is binary, not text (full of control characters)");
   return decoded;
 }
 
@@ -134,14 +145,19 @@ absl::StatusOr<DocumentFormat> FormatFromPath(const std::filesystem::path& path)
   }
   if (ending == ".md" || ending == ".markdown") return DocumentFormat::kMarkdown;
   if (ending == ".html" || ending == ".htm" || ending == ".xhtml") return DocumentFormat::kHtml;
-  return absl::UnimplementedError(absl::StrCat(path.string(), ": files of this kind cannot be read; the kinds are .txt .text .log .rst .org .adoc .csv .tsv, .md .markdown, .html .htm .xhtml"));
+  return absl::UnimplementedError(absl::StrCat(path.string(),
+                                               ": files of this kind cannot be read; the kinds are .txt .text .log "
+                                               ".rst .org .adoc .csv .tsv, .md .markdown, .html .htm .xhtml"));
 }
 
 std::string_view ParserVersion(DocumentFormat format) {
   switch (format) {
-    case DocumentFormat::kText: return "text/1";
-    case DocumentFormat::kMarkdown: return "markdown/1";
-    case DocumentFormat::kHtml: return "html/1";
+    case DocumentFormat::kText:
+      return "text/1";
+    case DocumentFormat::kMarkdown:
+      return "markdown/1";
+    case DocumentFormat::kHtml:
+      return "html/1";
   }
   return "";
 }
@@ -153,9 +169,13 @@ std::string ContentDigest(std::string_view bytes) {
   return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
 }
 
-absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view bytes, std::string_view path, const LoaderLimits& limits) {
-  const auto refuse = [path](absl::string_view why) { return absl::InvalidArgumentError(absl::StrCat(std::string(path), " cannot be read: ", why)); };
-  if (bytes.size() > limits.max_bytes) return refuse(absl::StrCat("it has ", bytes.size(), " bytes; at most ", limits.max_bytes, " are allowed"));
+absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view bytes, std::string_view path,
+                                      const LoaderLimits& limits) {
+  const auto refuse = [path](absl::string_view why) {
+    return absl::InvalidArgumentError(absl::StrCat(std::string(path), " cannot be read: ", why));
+  };
+  if (bytes.size() > limits.max_bytes)
+    return refuse(absl::StrCat("it has ", bytes.size(), " bytes; at most ", limits.max_bytes, " are allowed"));
   absl::StatusOr<Decoded> decoded = Decode(format, bytes);
   if (!decoded.ok()) return refuse(decoded.status().message());
   UnifyLineEnds(decoded->text);
@@ -191,12 +211,14 @@ absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view by
 }
 
 absl::StatusOr<std::string> ReadDocumentFile(const std::filesystem::path& file, const LoaderLimits& limits) {
-  const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer must not hold us
+  const int descriptor =
+      open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer must not hold us
   if (descriptor < 0) return FileError("open", file, errno);
   const absl::Cleanup close_file = [descriptor] { close(descriptor); };
   struct stat information {};
   if (fstat(descriptor, &information) != 0) return FileError("examine", file, errno);
-  if (!S_ISREG(information.st_mode)) return absl::InvalidArgumentError(absl::StrCat(file.string(), " is not a regular file"));
+  if (!S_ISREG(information.st_mode))
+    return absl::InvalidArgumentError(absl::StrCat(file.string(), " is not a regular file"));
   std::string bytes;
   char buffer[1 << 16];
   while (true) {
@@ -206,7 +228,8 @@ absl::StatusOr<std::string> ReadDocumentFile(const std::filesystem::path& file, 
     if (count == 0) return bytes;
     bytes.append(buffer, static_cast<size_t>(count));
     if (bytes.size() > limits.max_bytes) {
-      return absl::InvalidArgumentError(absl::StrCat(file.string(), " is larger than the ", limits.max_bytes, " bytes that a document may have"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(file.string(), " is larger than the ", limits.max_bytes, " bytes that a document may have"));
     }
   }
 }

@@ -1,4 +1,5 @@
-// What retrieval knows of an embedding model: a function from texts to unit vectors. The service fills it from a language::TextEmbedder.
+// What retrieval knows of an embedding model: a function from texts to unit vectors. The service fills it from a
+// language::TextEmbedder.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ namespace blazon::retrieval {
 // Thread safety: both functions must be callable from several threads.
 struct Embedder {
   int64_t dimension = 0;
-  int64_t max_tokens = 0;   // of one text, control tokens included
-  std::string fingerprint;  // vectors are comparable exactly when fingerprints are equal
+  int64_t max_tokens = 0;                                 // of one text, control tokens included
+  std::string fingerprint;                                // vectors are comparable exactly when fingerprints are equal
   std::function<int64_t(std::string_view)> count_tokens;  // control tokens included
   // Row i is the vector of texts[i], L2 norm 1. Result: texts.size() * dimension floats, row-major.
   std::function<absl::StatusOr<std::vector<float>>(absl::Span<const std::string>)> embed;

@@ -22,17 +22,20 @@ bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\t'; }
 // After these a full stop does not end a sentence although a capital or a figure follows.
 bool EndsWithAbbreviation(std::string_view text) {
   static const auto* abbreviations = new absl::flat_hash_set<std::string_view>{
-      "mr", "mrs", "ms",   "dr",  "prof", "st",  "sr",  "jr",  "vs",  "no",  "nos", "fig", "figs", "eq",  "sec", "ch",  "vol", "pp", "p",
-      "ca", "cf",  "e.g",  "i.e", "al",   "ed",  "eds", "gen", "col", "lt",  "sgt", "rev", "hon",  "gov", "sen", "rep", "approx", "min", "max",
-      "dept", "est", "inc", "ltd", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec", "resp", "tel"};
+      "mr",  "mrs", "ms",  "dr",  "prof", "st",  "sr",  "jr",     "vs",   "no",  "nos",  "fig", "figs", "eq",
+      "sec", "ch",  "vol", "pp",  "p",    "ca",  "cf",  "e.g",    "i.e",  "al",  "ed",   "eds", "gen",  "col",
+      "lt",  "sgt", "rev", "hon", "gov",  "sen", "rep", "approx", "min",  "max", "dept", "est", "inc",  "ltd",
+      "jan", "feb", "mar", "apr", "jun",  "jul", "aug", "sep",    "sept", "oct", "nov",  "dec", "resp", "tel"};
   if (text.empty() || text.back() != '.') return false;
   text.remove_suffix(1);
   const size_t start = text.find_last_of(" \n\t([{\"'");
   const std::string_view word = start == std::string_view::npos ? text : text.substr(start + 1);
   if (word.empty()) return false;
-  if (word.size() == 1 && absl::ascii_isalpha(static_cast<unsigned char>(word[0]))) return absl::ascii_isupper(static_cast<unsigned char>(word[0]));
+  if (word.size() == 1 && absl::ascii_isalpha(static_cast<unsigned char>(word[0])))
+    return absl::ascii_isupper(static_cast<unsigned char>(word[0]));
   // The figure of a list item: "1." at the start.
-  if (start == std::string_view::npos && word.size() <= 3 && std::all_of(word.begin(), word.end(), absl::ascii_isdigit)) return true;
+  if (start == std::string_view::npos && word.size() <= 3 && std::all_of(word.begin(), word.end(), absl::ascii_isdigit))
+    return true;
   return abbreviations->contains(absl::AsciiStrToLower(std::string(word)));
 }
 
@@ -43,14 +46,16 @@ bool StartsListItem(std::string_view line) {
   if (line.size() > 1 && (line[0] == '-' || line[0] == '*' || line[0] == '+') && line[1] == ' ') return true;
   if (line.starts_with("\xe2\x80\xa2")) return true;  // bullet
   const size_t figures = line.find_first_not_of("0123456789");
-  return figures != std::string_view::npos && figures >= 1 && figures <= 3 && (line[figures] == '.' || line[figures] == ')') &&
-         figures + 1 < line.size() && line[figures + 1] == ' ';
+  return figures != std::string_view::npos && figures >= 1 && figures <= 3 &&
+         (line[figures] == '.' || line[figures] == ')') && figures + 1 < line.size() && line[figures + 1] == ' ';
 }
 
 // Whether the break between two lines of a paragraph ends a sentence.
 bool LineEndsSentence(std::string_view line, std::string_view next) {
-  constexpr size_t kShortLine = 50;  // a short line before a capital or a figure is a heading, a verse or an entry, not wrapped text
-  if (StartsListItem(next) || line.find('|') != std::string_view::npos || line.find('\t') != std::string_view::npos) return true;
+  constexpr size_t kShortLine =
+      50;  // a short line before a capital or a figure is a heading, a verse or an entry, not wrapped text
+  if (StartsListItem(next) || line.find('|') != std::string_view::npos || line.find('\t') != std::string_view::npos)
+    return true;
   const size_t start = next.find_first_not_of(" \t");
   if (start == std::string_view::npos) return true;
   const unsigned char first = static_cast<unsigned char>(next[start]);
@@ -75,7 +80,8 @@ void SplitBlock(std::string_view text, Span block, icu::BreakIterator& iterator,
   if (U_SUCCESS(error)) {
     iterator.first();
     for (int32_t end = iterator.next(); end != icu::BreakIterator::DONE; end = iterator.next()) {
-      const std::string_view sentence = StripWhitespace(std::string_view(flat).substr(begin, static_cast<size_t>(end) - begin));
+      const std::string_view sentence =
+          StripWhitespace(std::string_view(flat).substr(begin, static_cast<size_t>(end) - begin));
       if (static_cast<size_t>(end) < flat.size() && EndsWithAbbreviation(sentence)) continue;
       add(static_cast<size_t>(end));
     }
@@ -100,7 +106,8 @@ std::string Stem(std::string word) {
 
 std::vector<Span> SplitSentences(std::string_view text) {
   UErrorCode error = U_ZERO_ERROR;
-  const std::unique_ptr<icu::BreakIterator> iterator(icu::BreakIterator::createSentenceInstance(icu::Locale::getRoot(), error));
+  const std::unique_ptr<icu::BreakIterator> iterator(
+      icu::BreakIterator::createSentenceInstance(icu::Locale::getRoot(), error));
   std::vector<Span> sentences;
   if (U_FAILURE(error)) {  // ICU's data is missing: a broken installation; the whole text is one sentence
     if (!text.empty()) sentences.push_back({0, text.size()});
@@ -112,9 +119,11 @@ std::vector<Span> SplitSentences(std::string_view text) {
     const size_t line_end = std::min(text.find('\n', line_begin), text.size());
     const size_t next_begin = std::min(line_end + 1, text.size());
     const std::string_view line = text.substr(line_begin, line_end - line_begin);
-    const std::string_view next = text.substr(next_begin, std::min(text.find('\n', next_begin), text.size()) - next_begin);
+    const std::string_view next =
+        text.substr(next_begin, std::min(text.find('\n', next_begin), text.size()) - next_begin);
     block.end = line_end;
-    if (next_begin == text.size() || StripWhitespace(line).empty() || StripWhitespace(next).empty() || LineEndsSentence(line, next)) {
+    if (next_begin == text.size() || StripWhitespace(line).empty() || StripWhitespace(next).empty() ||
+        LineEndsSentence(line, next)) {
       SplitBlock(text, block, *iterator, sentences);
       block = {next_begin, next_begin};
     }
@@ -123,9 +132,12 @@ std::vector<Span> SplitSentences(std::string_view text) {
   return sentences;
 }
 
-absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view question, absl::Span<const ScoredChunk> chunks, const Embedder& embedder,
-                                                          const RankOptions& options, absl::Span<const float> question_vector) {
-  if (!(options.cosine_weight >= 0 && options.cosine_weight <= 1)) return absl::InvalidArgumentError("cosine_weight must be 0 to 1");
+absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view question,
+                                                          absl::Span<const ScoredChunk> chunks,
+                                                          const Embedder& embedder, const RankOptions& options,
+                                                          absl::Span<const float> question_vector) {
+  if (!(options.cosine_weight >= 0 && options.cosine_weight <= 1))
+    return absl::InvalidArgumentError("cosine_weight must be 0 to 1");
   const size_t dimension = static_cast<size_t>(embedder.dimension);
   std::vector<float> own_vector;
   if (question_vector.empty()) {
@@ -135,7 +147,8 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view quest
     question_vector = own_vector;
   }
   if (question_vector.size() != dimension) {
-    return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", question_vector.size(), " numbers; the embedder's have ", dimension));
+    return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", question_vector.size(),
+                                                   " numbers; the embedder's have ", dimension));
   }
 
   std::vector<ScoredSentence> sentences;
@@ -151,7 +164,8 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view quest
       if (!seen.emplace(chunk.document_id, place.begin, place.end).second) continue;
       ScoredSentence sentence{i, chunk.document_id, place, chunk.text.substr(span.begin, span.size())};
       absl::flat_hash_set<std::string> present;
-      for (const std::string_view part : {std::string_view(chunk.title), std::string_view(chunk.heading_path), std::string_view(sentence.text)}) {
+      for (const std::string_view part :
+           {std::string_view(chunk.title), std::string_view(chunk.heading_path), std::string_view(sentence.text)}) {
         for (std::string& word : Words(part)) present.insert(Stem(std::move(word)));
       }
       for (const std::string& word : wanted) sentence.overlap += present.contains(word);
@@ -167,7 +181,8 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view quest
 
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
+  std::sort(order.begin(), order.end(),
+            [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
   constexpr size_t kBatch = 32;
   std::vector<std::string> batch;
   for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
@@ -175,14 +190,17 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view quest
     for (size_t i = begin; i < std::min(begin + kBatch, order.size()); ++i) batch.push_back(texts[order[i]]);
     absl::StatusOr<std::vector<float>> rows = embedder.embed(batch);
     if (!rows.ok()) return rows.status();
-    if (rows->size() != batch.size() * dimension) return absl::InternalError("the embedder returned a wrong number of vectors");
+    if (rows->size() != batch.size() * dimension)
+      return absl::InternalError("the embedder returned a wrong number of vectors");
     for (size_t i = 0; i < batch.size(); ++i) {
       ScoredSentence& sentence = sentences[order[begin + i]];
-      sentence.cosine = std::inner_product(question_vector.begin(), question_vector.end(), rows->begin() + static_cast<ptrdiff_t>(i * dimension), 0.0);
+      sentence.cosine = std::inner_product(question_vector.begin(), question_vector.end(),
+                                           rows->begin() + static_cast<ptrdiff_t>(i * dimension), 0.0);
       sentence.score = options.cosine_weight * sentence.cosine + (1 - options.cosine_weight) * sentence.overlap;
     }
   }
-  std::stable_sort(sentences.begin(), sentences.end(), [](const ScoredSentence& a, const ScoredSentence& b) { return a.score > b.score; });
+  std::stable_sort(sentences.begin(), sentences.end(),
+                   [](const ScoredSentence& a, const ScoredSentence& b) { return a.score > b.score; });
   if (sentences.size() > options.count) sentences.resize(options.count);
   return sentences;
 }

@@ -15,7 +15,8 @@ namespace blazon::retrieval {
 class Files {
  public:
   virtual ~Files() = default;
-  // Creates `file` (kAlreadyExists if there is one) with the concatenation of `parts` and fsyncs it. On error a part of it may be left.
+  // Creates `file` (kAlreadyExists if there is one) with the concatenation of `parts` and fsyncs it. On error a part of
+  // it may be left.
   virtual absl::Status WriteAndSync(const std::filesystem::path& file, absl::Span<const std::string_view> parts);
   virtual absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to);
   virtual absl::Status SyncFolder(const std::filesystem::path& folder);
@@ -23,7 +24,8 @@ class Files {
   virtual absl::Status Remove(const std::filesystem::path& file);
 };
 
-// kResourceExhausted for a full disk or quota, kPermissionDenied, kNotFound, else kInternal; the message names action, file and cause.
+// kResourceExhausted for a full disk or quota, kPermissionDenied, kNotFound, else kInternal; the message names action,
+// file and cause.
 absl::Status FileError(const std::string& action, const std::filesystem::path& file, int error_number);
 
 }  // namespace blazon::retrieval

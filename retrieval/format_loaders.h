@@ -1,5 +1,5 @@
-// The loaders of the single formats. `source` is valid UTF-8 without NUL; each fills text, sections, source_map and, when the document
-// has one, title. On a limit they return kInvalidArgument with a message without the path.
+// The loaders of the single formats. `source` is valid UTF-8 without NUL; each fills text, sections, source_map and,
+// when the document has one, title. On a limit they return kInvalidArgument with a message without the path.
 #pragma once
 
 #include <string>

@@ -24,7 +24,8 @@ void FuseWeightedSum(double word_weight, std::vector<Candidate>& candidates) {
   }
   for (Candidate& candidate : candidates) {
     const double words = most_words > 0 ? candidate.word_score / most_words : 0;
-    const double cosine = most_cosine > least_cosine ? (candidate.cosine - least_cosine) / (most_cosine - least_cosine) : 1;
+    const double cosine =
+        most_cosine > least_cosine ? (candidate.cosine - least_cosine) / (most_cosine - least_cosine) : 1;
     candidate.score = word_weight * words + (1 - word_weight) * cosine;
   }
   SortByScore(candidates);

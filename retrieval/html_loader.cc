@@ -17,8 +17,9 @@
 namespace blazon::retrieval {
 namespace {
 
-// Memory and time for one parse. gumbo takes as much as a page makes it take (its work is quadratic in depth and in attributes), frees by
-// recursion, and cannot stop; so it gets its memory here, and a page that asks for too much is left by a jump over gumbo's own frames.
+// Memory and time for one parse. gumbo takes as much as a page makes it take (its work is quadratic in depth and in
+// attributes), frees by recursion, and cannot stop; so it gets its memory here, and a page that asks for too much is
+// left by a jump over gumbo's own frames.
 class ParseBudget {
  public:
   explicit ParseBudget(size_t source_bytes)
@@ -79,8 +80,16 @@ class ParseBudget {
 
 bool IsHidden(GumboTag tag) {
   switch (tag) {
-    case GUMBO_TAG_SCRIPT: case GUMBO_TAG_STYLE: case GUMBO_TAG_TEMPLATE: case GUMBO_TAG_NOSCRIPT: case GUMBO_TAG_IFRAME:
-    case GUMBO_TAG_OBJECT: case GUMBO_TAG_SVG: case GUMBO_TAG_HEAD: case GUMBO_TAG_SELECT: case GUMBO_TAG_TEXTAREA:
+    case GUMBO_TAG_SCRIPT:
+    case GUMBO_TAG_STYLE:
+    case GUMBO_TAG_TEMPLATE:
+    case GUMBO_TAG_NOSCRIPT:
+    case GUMBO_TAG_IFRAME:
+    case GUMBO_TAG_OBJECT:
+    case GUMBO_TAG_SVG:
+    case GUMBO_TAG_HEAD:
+    case GUMBO_TAG_SELECT:
+    case GUMBO_TAG_TEXTAREA:
       return true;
     default:
       return false;
@@ -89,10 +98,30 @@ bool IsHidden(GumboTag tag) {
 
 bool IsParagraph(GumboTag tag) {
   switch (tag) {
-    case GUMBO_TAG_P: case GUMBO_TAG_DIV: case GUMBO_TAG_SECTION: case GUMBO_TAG_ARTICLE: case GUMBO_TAG_MAIN: case GUMBO_TAG_HEADER:
-    case GUMBO_TAG_FOOTER: case GUMBO_TAG_NAV: case GUMBO_TAG_ASIDE: case GUMBO_TAG_BLOCKQUOTE: case GUMBO_TAG_PRE: case GUMBO_TAG_UL:
-    case GUMBO_TAG_OL: case GUMBO_TAG_DL: case GUMBO_TAG_TABLE: case GUMBO_TAG_FIGURE: case GUMBO_TAG_FIGCAPTION: case GUMBO_TAG_HR:
-    case GUMBO_TAG_FORM: case GUMBO_TAG_FIELDSET: case GUMBO_TAG_DETAILS: case GUMBO_TAG_SUMMARY: case GUMBO_TAG_ADDRESS: case GUMBO_TAG_CAPTION:
+    case GUMBO_TAG_P:
+    case GUMBO_TAG_DIV:
+    case GUMBO_TAG_SECTION:
+    case GUMBO_TAG_ARTICLE:
+    case GUMBO_TAG_MAIN:
+    case GUMBO_TAG_HEADER:
+    case GUMBO_TAG_FOOTER:
+    case GUMBO_TAG_NAV:
+    case GUMBO_TAG_ASIDE:
+    case GUMBO_TAG_BLOCKQUOTE:
+    case GUMBO_TAG_PRE:
+    case GUMBO_TAG_UL:
+    case GUMBO_TAG_OL:
+    case GUMBO_TAG_DL:
+    case GUMBO_TAG_TABLE:
+    case GUMBO_TAG_FIGURE:
+    case GUMBO_TAG_FIGCAPTION:
+    case GUMBO_TAG_HR:
+    case GUMBO_TAG_FORM:
+    case GUMBO_TAG_FIELDSET:
+    case GUMBO_TAG_DETAILS:
+    case GUMBO_TAG_SUMMARY:
+    case GUMBO_TAG_ADDRESS:
+    case GUMBO_TAG_CAPTION:
     case GUMBO_TAG_BODY:
       return true;
     default:
@@ -101,7 +130,8 @@ bool IsParagraph(GumboTag tag) {
 }
 
 bool IsLine(GumboTag tag) {
-  return tag == GUMBO_TAG_LI || tag == GUMBO_TAG_TR || tag == GUMBO_TAG_DT || tag == GUMBO_TAG_DD || tag == GUMBO_TAG_BR || tag == GUMBO_TAG_OPTION;
+  return tag == GUMBO_TAG_LI || tag == GUMBO_TAG_TR || tag == GUMBO_TAG_DT || tag == GUMBO_TAG_DD ||
+         tag == GUMBO_TAG_BR || tag == GUMBO_TAG_OPTION;
 }
 
 bool IsCell(GumboTag tag) { return tag == GUMBO_TAG_TD || tag == GUMBO_TAG_TH; }
@@ -132,7 +162,8 @@ class Reader {
       const auto* child = static_cast<const GumboNode*>(children.data[level.next_child++]);
       switch (child->type) {
         case GUMBO_NODE_ELEMENT:
-          if (open.size() >= static_cast<size_t>(max_nesting_)) return absl::InvalidArgumentError(absl::StrCat("elements are nested deeper than ", max_nesting_));
+          if (open.size() >= static_cast<size_t>(max_nesting_))
+            return absl::InvalidArgumentError(absl::StrCat("elements are nested deeper than ", max_nesting_));
           if (Enter(child)) open.push_back({child, 0});
           break;
         case GUMBO_NODE_TEXT:
@@ -159,9 +190,11 @@ class Reader {
       return false;
     }
     if (tag == GUMBO_TAG_HEAD) in_head_ = true;
-    if ((IsHidden(tag) && tag != GUMBO_TAG_HEAD) || gumbo_get_attribute(&node->v.element.attributes, "hidden")) return false;
+    if ((IsHidden(tag) && tag != GUMBO_TAG_HEAD) || gumbo_get_attribute(&node->v.element.attributes, "hidden"))
+      return false;
     if (in_head_ && tag != GUMBO_TAG_HEAD) return false;
-    if ((IsParagraph(tag) || HeadingLevel(tag)) && !after_marker_) builder_.Break(item_depth_ > 0 && tag != GUMBO_TAG_PRE ? 1 : 2);
+    if ((IsParagraph(tag) || HeadingLevel(tag)) && !after_marker_)
+      builder_.Break(item_depth_ > 0 && tag != GUMBO_TAG_PRE ? 1 : 2);
     if (IsLine(tag)) builder_.Break(1);
     if (tag == GUMBO_TAG_LI) {
       builder_.Add("- ");
@@ -176,7 +209,8 @@ class Reader {
     if (tag == GUMBO_TAG_PRE) ++pre_depth_;
     if (HeadingLevel(tag)) heading_begin_ = builder_.text().size();
     if (tag == GUMBO_TAG_IMG) {
-      if (const GumboAttribute* alt = gumbo_get_attribute(&node->v.element.attributes, "alt"); alt && *alt->value) builder_.Add(absl::StrCat(alt->value, " "));
+      if (const GumboAttribute* alt = gumbo_get_attribute(&node->v.element.attributes, "alt"); alt && *alt->value)
+        builder_.Add(absl::StrCat(alt->value, " "));
     }
     return true;
   }
@@ -213,8 +247,12 @@ class Reader {
     const std::string_view text(node.text);
     const std::string_view original(node.original_text.data, node.original_text.length);
     // As far as text and source agree, the text has a place there; past an entity it has none.
-    const bool inside = original.data() >= source_.data() && original.data() + original.size() <= source_.data() + source_.size();
-    const size_t agreeing = inside ? static_cast<size_t>(std::mismatch(text.begin(), text.end(), original.begin(), original.end()).first - text.begin()) : 0;
+    const bool inside =
+        original.data() >= source_.data() && original.data() + original.size() <= source_.data() + source_.size();
+    const size_t agreeing =
+        inside ? static_cast<size_t>(std::mismatch(text.begin(), text.end(), original.begin(), original.end()).first -
+                                     text.begin())
+               : 0;
     const size_t place = inside ? static_cast<size_t>(original.data() - source_.data()) : 0;
     for (size_t i = 0; i < text.size();) {
       size_t end = i;
@@ -259,7 +297,8 @@ class Reader {
 absl::Status LoadHtml(std::string_view source, const LoaderLimits& limits, Document& document) {
   ParseBudget budget(source.size());
   const GumboOutput* output = budget.Parse(source);
-  if (!output) return absl::InvalidArgumentError("its elements are nested too deep or its attributes are too many to be read");
+  if (!output)
+    return absl::InvalidArgumentError("its elements are nested too deep or its attributes are too many to be read");
   return Reader(source, limits.max_nesting).Read(output->root, document);
 }
 
@@ -270,7 +309,9 @@ std::string DecodeEntity(std::string_view entity) {
   const GumboVector& parts = output->root->v.element.children;  // head, body
   for (unsigned i = 0; i < parts.length; ++i) {
     const auto* part = static_cast<const GumboNode*>(parts.data[i]);
-    if (part->type != GUMBO_NODE_ELEMENT || part->v.element.tag != GUMBO_TAG_BODY || part->v.element.children.length == 0) continue;
+    if (part->type != GUMBO_NODE_ELEMENT || part->v.element.tag != GUMBO_TAG_BODY ||
+        part->v.element.children.length == 0)
+      continue;
     const auto* text = static_cast<const GumboNode*>(part->v.element.children.data[0]);
     if (text->type == GUMBO_NODE_TEXT) return text->v.text.text;
   }

@@ -81,7 +81,8 @@ LoadedFile Load(const FoundFile& found, const LoaderLimits& limits, const Collec
     return loaded;
   }
   loaded.bytes = bytes->size();
-  const absl::StatusOr<bool> current = collection.IsCurrent(found.source, found.path, ContentDigest(*bytes), std::string(ParserVersion(*format)));
+  const absl::StatusOr<bool> current =
+      collection.IsCurrent(found.source, found.path, ContentDigest(*bytes), std::string(ParserVersion(*format)));
   if (current.ok() && *current) {
     loaded.current = true;
     return loaded;
@@ -93,10 +94,12 @@ LoadedFile Load(const FoundFile& found, const LoaderLimits& limits, const Collec
 
 }  // namespace
 
-Indexer::Indexer(Collection& collection, IndexerOptions options) : collection_(collection), options_(std::move(options)) {}
+Indexer::Indexer(Collection& collection, IndexerOptions options)
+    : collection_(collection), options_(std::move(options)) {}
 
 absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
-  if (options_.loader_threads < 1 || options_.loader_threads > 64) return absl::InvalidArgumentError("loader_threads must be 1 to 64");
+  if (options_.loader_threads < 1 || options_.loader_threads > 64)
+    return absl::InvalidArgumentError("loader_threads must be 1 to 64");
   if (options_.queue_documents < 1) return absl::InvalidArgumentError("queue_documents must be at least 1");
   IndexReport report;
   std::vector<FoundFile> files;
@@ -107,7 +110,9 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     const fs::path root = fs::canonical(given, error);
     if (error) return FileError("open", given, error.value());
     const bool folder = fs::is_directory(root, error);
-    const std::string source = !options_.source.empty() ? options_.source : folder ? root.filename().string() : root.parent_path().filename().string();
+    const std::string source = !options_.source.empty() ? options_.source
+                               : folder                 ? root.filename().string()
+                                                        : root.parent_path().filename().string();
     const auto add = [&](const fs::path& file, std::string path) {
       if (present.emplace(source, path).second) files.push_back({file, source, std::move(path)});
     };
@@ -139,7 +144,9 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     }
     if (error && report.skipped.empty()) return FileError("list", root, error.value());
   }
-  std::sort(files.begin(), files.end(), [](const FoundFile& a, const FoundFile& b) { return std::tie(a.source, a.path) < std::tie(b.source, b.path); });
+  std::sort(files.begin(), files.end(), [](const FoundFile& a, const FoundFile& b) {
+    return std::tie(a.source, a.path) < std::tie(b.source, b.path);
+  });
 
   Queue queue(static_cast<size_t>(options_.queue_documents));
   std::mutex next_mutex;
@@ -172,7 +179,9 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     const absl::StatusOr<std::vector<PutOutcome>> outcomes = collection_.Put(group);
     if (!outcomes.ok()) return outcomes.status();
     for (size_t i = 0; i < group.size(); ++i) {
-      ++((*outcomes)[i] == PutOutcome::kAdded ? report.added : (*outcomes)[i] == PutOutcome::kReplaced ? report.replaced : report.unchanged);
+      ++((*outcomes)[i] == PutOutcome::kAdded      ? report.added
+         : (*outcomes)[i] == PutOutcome::kReplaced ? report.replaced
+                                                   : report.unchanged);
       if (options_.acknowledged) options_.acknowledged(group[i].path, (*outcomes)[i]);
     }
     group.clear();
@@ -203,7 +212,8 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   }
   join();
   if (absl::Status status = commit(); !status.ok()) return status;
-  std::sort(report.skipped.begin(), report.skipped.end(), [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  std::sort(report.skipped.begin(), report.skipped.end(),
+            [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
 
   if (options_.prune && !report.stopped) {
     for (const auto& [source, prefix] : roots) {

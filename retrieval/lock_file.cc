@@ -13,7 +13,8 @@
 namespace blazon::retrieval {
 namespace {
 
-// A lock of the open file description: also against a second writer in the same process, and to be asked about without being taken.
+// A lock of the open file description: also against a second writer in the same process, and to be asked about without
+// being taken.
 struct flock WholeFile(short type) {
   struct flock lock {};
   lock.l_type = type;
@@ -34,7 +35,8 @@ LockHolder ReadHolder(int descriptor) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::filesystem::path& file, const std::string& holder) {
+absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::filesystem::path& file,
+                                                            const std::string& holder) {
   const int descriptor = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (descriptor < 0) return FileError("open", file, errno);
   std::unique_ptr<LockFile> lock(new LockFile(descriptor));
@@ -42,11 +44,13 @@ absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::filesyste
   if (fcntl(descriptor, F_OFD_SETLK, &whole) != 0) {
     if (errno != EAGAIN && errno != EACCES) return FileError("lock", file, errno);
     const LockHolder other = ReadHolder(descriptor);
-    return absl::UnavailableError(absl::StrCat("process ", other.pid, other.holder.empty() ? "" : absl::StrCat(" (", other.holder, ")"),
-                                               " is writing to ", file.parent_path().string(), "; wait for it or go through it"));
+    return absl::UnavailableError(
+        absl::StrCat("process ", other.pid, other.holder.empty() ? "" : absl::StrCat(" (", other.holder, ")"),
+                     " is writing to ", file.parent_path().string(), "; wait for it or go through it"));
   }
   const std::string content = absl::StrCat(getpid(), "\n", holder, "\n");
-  if (ftruncate(descriptor, 0) != 0 || pwrite(descriptor, content.data(), content.size(), 0) != static_cast<ssize_t>(content.size())) {
+  if (ftruncate(descriptor, 0) != 0 ||
+      pwrite(descriptor, content.data(), content.size(), 0) != static_cast<ssize_t>(content.size())) {
     return FileError("write", file, errno);
   }
   return lock;

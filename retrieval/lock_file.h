@@ -16,7 +16,8 @@ namespace blazon::retrieval {
 class LockFile {
  public:
   // kUnavailable, at once, when the lock is held, by this process or another; the message names the holder.
-  static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::filesystem::path& file, const std::string& holder);
+  static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::filesystem::path& file,
+                                                           const std::string& holder);
   ~LockFile();
   LockFile(const LockFile&) = delete;
 

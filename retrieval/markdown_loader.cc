@@ -21,13 +21,13 @@ struct Reader {
   TextBuilder builder;
   HeadingStack headings;
   int depth = 0;
-  int heading_level = 0;      // of the heading being read, 0 outside
+  int heading_level = 0;  // of the heading being read, 0 outside
   size_t heading_begin = 0;
   bool in_code = false;
   bool in_html = false;
   bool too_deep = false;
   bool first_cell = false;
-  std::string title;          // first heading of level 1
+  std::string title;  // first heading of level 1
 
   struct List {
     bool numbered;
@@ -59,7 +59,8 @@ int EnterBlock(MD_BLOCKTYPE type, void* detail, void* data) {
     case MD_BLOCK_LI:
       reader.builder.Break(1);
       if (!reader.lists.empty()) {
-        reader.builder.Add(reader.lists.back().numbered ? absl::StrCat(reader.lists.back().next++, ". ") : std::string("- "));
+        reader.builder.Add(reader.lists.back().numbered ? absl::StrCat(reader.lists.back().next++, ". ")
+                                                        : std::string("- "));
       }
       break;
     case MD_BLOCK_P:
@@ -98,7 +99,8 @@ int LeaveBlock(MD_BLOCKTYPE type, void*, void* data) {
       const std::string heading(StripWhitespace(std::string_view(reader.builder.text()).substr(reader.heading_begin)));
       if (reader.heading_level == 1 && reader.title.empty()) reader.title = heading;
       // The section begins with its heading.
-      if (!heading.empty()) reader.builder.StartSectionAt(reader.heading_begin, reader.headings.Push(reader.heading_level, heading));
+      if (!heading.empty())
+        reader.builder.StartSectionAt(reader.heading_begin, reader.headings.Push(reader.heading_level, heading));
       reader.heading_level = 0;
       reader.builder.Break(2);
       break;
@@ -138,7 +140,8 @@ int Text(MD_TEXTTYPE type, const MD_CHAR* text, MD_SIZE size, void* data) {
   Reader& reader = *static_cast<Reader*>(data);
   const std::string_view piece(text, size);
   const std::less<const char*> before;
-  const bool in_source = !before(text, reader.source.data()) && !before(reader.source.data() + reader.source.size(), text + size);
+  const bool in_source =
+      !before(text, reader.source.data()) && !before(reader.source.data() + reader.source.size(), text + size);
   switch (type) {
     case MD_TEXT_HTML:
       break;
@@ -173,7 +176,8 @@ bool NestsTooDeep(std::string_view source, int limit) {
     if (c == '\n') {
       markers = 0;
       at_start = true;
-    } else if (at_start && (c == '>' || ((c == '-' || c == '*' || c == '+') && i + 1 < source.size() && source[i + 1] == ' '))) {
+    } else if (at_start &&
+               (c == '>' || ((c == '-' || c == '*' || c == '+') && i + 1 < source.size() && source[i + 1] == ' '))) {
       if (++markers > limit) return true;
     } else if (c != ' ' && c != '\t') {
       at_start = false;
@@ -197,7 +201,8 @@ size_t SkipFrontMatter(std::string_view source, std::string& title) {
     }
     if (line.starts_with("title:")) {
       line = StripWhitespace(line.substr(6));
-      if (line.size() > 1 && (line.front() == '"' || line.front() == '\'') && line.back() == line.front()) line = line.substr(1, line.size() - 2);
+      if (line.size() > 1 && (line.front() == '"' || line.front() == '\'') && line.back() == line.front())
+        line = line.substr(1, line.size() - 2);
       found = std::string(line);
     }
   }
@@ -214,9 +219,14 @@ absl::Status LoadMarkdown(std::string_view source, const LoaderLimits& limits, D
   reader.source = source;
   reader.max_nesting = limits.max_nesting;
   const size_t begin = SkipFrontMatter(source, document.title);
-  const MD_PARSER parser = {0, MD_FLAG_TABLES | MD_FLAG_STRIKETHROUGH | MD_FLAG_TASKLISTS, EnterBlock, LeaveBlock, IgnoreSpan, IgnoreSpan, Text, nullptr, nullptr};
+  const MD_PARSER parser = {0,          MD_FLAG_TABLES | MD_FLAG_STRIKETHROUGH | MD_FLAG_TASKLISTS,
+                            EnterBlock, LeaveBlock,
+                            IgnoreSpan, IgnoreSpan,
+                            Text,       nullptr,
+                            nullptr};
   const int result = md_parse(source.data() + begin, static_cast<MD_SIZE>(source.size() - begin), &parser, &reader);
-  if (reader.too_deep) return absl::InvalidArgumentError(absl::StrCat("quotes and lists are nested deeper than ", limits.max_nesting));
+  if (reader.too_deep)
+    return absl::InvalidArgumentError(absl::StrCat("quotes and lists are nested deeper than ", limits.max_nesting));
   if (result != 0) return absl::ResourceExhaustedError("there is not enough memory to read it");
   reader.builder.MoveTo(document);
   if (document.title.empty()) document.title = reader.title;

@@ -91,7 +91,8 @@ absl::StatusOr<std::string> Segment::Write(const std::filesystem::path& folder, 
   const std::filesystem::path file = folder / FileName(number_);
   std::filesystem::path temporary = file;
   temporary += ".tmp";
-  absl::Status status = files.WriteAndSync(temporary, {std::string_view(reinterpret_cast<const char*>(&header), sizeof header), parts[0], parts[1]});
+  absl::Status status = files.WriteAndSync(
+      temporary, {std::string_view(reinterpret_cast<const char*>(&header), sizeof header), parts[0], parts[1]});
   if (status.ok()) status = files.Rename(temporary, file);
   if (status.ok()) status = files.SyncFolder(folder);
   if (!status.ok()) {
@@ -101,12 +102,13 @@ absl::StatusOr<std::string> Segment::Write(const std::filesystem::path& folder, 
   return checksum;
 }
 
-absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesystem::path& folder, int64_t number, int64_t dimension,
-                                                             const std::string& checksum) {
+absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesystem::path& folder, int64_t number,
+                                                             int64_t dimension, const std::string& checksum) {
   const std::filesystem::path file = folder / FileName(number);
   const auto damaged = [&file](const std::string& what) {
-    return absl::DataLossError(absl::StrCat(file.string(), " is damaged: ", what,
-                                            "; restore the collection from a copy, or index its documents again into a new folder"));
+    return absl::DataLossError(
+        absl::StrCat(file.string(), " is damaged: ", what,
+                     "; restore the collection from a copy, or index its documents again into a new folder"));
   };
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return FileError("open", file, errno);
@@ -119,25 +121,34 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
   if (absl::Status status = ReadFully(descriptor, &header, sizeof header, file); !status.ok()) return status;
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return damaged("it does not start as a segment does");
   if (header.version != kFormatVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(file.string(), " has format version ", header.version, "; this program reads version ", kFormatVersion));
+    return absl::FailedPreconditionError(absl::StrCat(file.string(), " has format version ", header.version,
+                                                      "; this program reads version ", kFormatVersion));
   }
-  if (header.dimension != dimension) return damaged(absl::StrCat("its dimension is ", header.dimension, ", the manifest says ", dimension));
+  if (header.dimension != dimension)
+    return damaged(absl::StrCat("its dimension is ", header.dimension, ", the manifest says ", dimension));
   if (header.number != static_cast<uint64_t>(number)) return damaged("it is another segment");
   const uint64_t row_bytes = sizeof(int64_t) + static_cast<uint64_t>(dimension) * sizeof(float);
-  if ((size - sizeof header) % row_bytes != 0 || header.count != (size - sizeof header) / row_bytes) return damaged("its size does not fit its header");
+  if ((size - sizeof header) % row_bytes != 0 || header.count != (size - sizeof header) / row_bytes)
+    return damaged("its size does not fit its header");
 
   std::shared_ptr<Segment> segment(new Segment(number, dimension));
   segment->ids_.resize(header.count);
   segment->index_.codes.resize(header.count * static_cast<uint64_t>(dimension) * sizeof(float));
   segment->index_.ntotal = static_cast<faiss::Index::idx_t>(header.count);
-  if (absl::Status status = ReadFully(descriptor, segment->ids_.data(), header.count * sizeof(int64_t), file); !status.ok()) return status;
-  if (absl::Status status = ReadFully(descriptor, segment->index_.codes.data(), segment->index_.codes.size(), file); !status.ok()) return status;
+  if (absl::Status status = ReadFully(descriptor, segment->ids_.data(), header.count * sizeof(int64_t), file);
+      !status.ok())
+    return status;
+  if (absl::Status status = ReadFully(descriptor, segment->index_.codes.data(), segment->index_.codes.size(), file);
+      !status.ok())
+    return status;
   const std::string actual = Checksum(header, {Bytes(segment->ids_), Bytes(segment->index_.codes)});
-  if (actual != checksum || std::memcmp(header.checksum, actual.data(), actual.size()) != 0) return damaged("its checksum does not fit");
+  if (actual != checksum || std::memcmp(header.checksum, actual.data(), actual.size()) != 0)
+    return damaged("its checksum does not fit");
   return segment;
 }
 
-absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(const float* query, int64_t count, absl::Span<const uint8_t> allowed) const {
+absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(const float* query, int64_t count,
+                                                          absl::Span<const uint8_t> allowed) const {
   count = std::min(count, size());
   std::vector<Hit> hits;
   if (count == 0) return hits;

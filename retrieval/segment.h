@@ -1,7 +1,8 @@
 // An immutable set of vectors with the ids of their chunks: one file, checked whole before it is used.
 //
-// File, little-endian: 64 bytes of header (magic "BLZNVEC1", u32 format version, u32 dimension, u64 count, u64 segment number, 16 bytes
-// zero, 16 bytes checksum), count ids (i64, ascending), count x dimension floats. The checksum is XXH3-128 of all bytes but itself.
+// File, little-endian: 64 bytes of header (magic "BLZNVEC1", u32 format version, u32 dimension, u64 count, u64 segment
+// number, 16 bytes zero, 16 bytes checksum), count ids (i64, ascending), count x dimension floats. The checksum is
+// XXH3-128 of all bytes but itself.
 //
 // Thread safety: a segment is const.
 #pragma once
@@ -34,8 +35,8 @@ class Segment {
   absl::StatusOr<std::string> Write(const std::filesystem::path& folder, Files& files) const;
 
   // kDataLoss: the file is not, byte for byte, the one with this checksum. kNotFound: there is none.
-  static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& folder, int64_t number, int64_t dimension,
-                                                             const std::string& checksum);
+  static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& folder, int64_t number,
+                                                             int64_t dimension, const std::string& checksum);
 
   static std::string FileName(int64_t number);
 
@@ -46,7 +47,8 @@ class Segment {
   const float* vector(int64_t row) const { return index_.get_xb() + row * index_.d; }  // [dimension]
   int64_t Find(int64_t id) const;  // the row of an id, -1 when it has none
 
-  // The `count` best rows among those whose bit is set in `allowed` (one bit a row), best first; fewer only when fewer are allowed.
+  // The `count` best rows among those whose bit is set in `allowed` (one bit a row), best first; fewer only when fewer
+  // are allowed.
   absl::StatusOr<std::vector<Hit>> Search(const float* query, int64_t count, absl::Span<const uint8_t> allowed) const;
 
  private:

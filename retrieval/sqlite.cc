@@ -8,7 +8,9 @@
 namespace blazon::retrieval {
 
 Rows::Rows(Rows&& other) noexcept
-    : database_(other.database_), statement_(std::exchange(other.statement_, nullptr)), status_(std::move(other.status_)) {}
+    : database_(other.database_),
+      statement_(std::exchange(other.statement_, nullptr)),
+      status_(std::move(other.status_)) {}
 
 Rows::~Rows() {
   if (!statement_) return;
@@ -31,9 +33,11 @@ std::string Rows::Text(int column) const {
   return bytes ? std::string(bytes, static_cast<size_t>(sqlite3_column_bytes(statement_, column))) : std::string();
 }
 
-absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& file, bool create, const std::string& vfs) {
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::path& file, bool create,
+                                                         const std::string& vfs) {
   sqlite3* handle = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (create ? SQLITE_OPEN_CREATE : 0);
+  const int flags =
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (create ? SQLITE_OPEN_CREATE : 0);
   const int code = sqlite3_open_v2(file.c_str(), &handle, flags, vfs.empty() ? nullptr : vfs.c_str());
   std::unique_ptr<Database> database(new Database(file, handle));
   if (!handle) return absl::ResourceExhaustedError("no memory for a database connection");
@@ -55,7 +59,8 @@ Rows Database::Prepare(std::string_view sql) {
     return Rows(this, statement, absl::OkStatus());
   }
   sqlite3_stmt* statement = nullptr;
-  const int code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  const int code = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
+                                      &statement, nullptr);
   return Rows(this, statement, code == SQLITE_OK ? absl::OkStatus() : Error(code, "read"));
 }
 
@@ -67,7 +72,8 @@ absl::Status Database::Error(int code, const std::string& action) const {
       return absl::ResourceExhaustedError(absl::StrCat(message, "; free some space and try again"));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(absl::StrCat(message, "; restore the collection from a copy, or index its documents again into a new folder"));
+      return absl::DataLossError(absl::StrCat(
+          message, "; restore the collection from a copy, or index its documents again into a new folder"));
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError(absl::StrCat(message, "; another process holds it, try again"));
@@ -81,7 +87,9 @@ absl::Status Database::Error(int code, const std::string& action) const {
       return absl::ResourceExhaustedError(message);
     case SQLITE_IOERR:
       if (code == SQLITE_IOERR_DATA) {
-        return absl::DataLossError(absl::StrCat(message, " (a page fails its checksum); restore the collection from a copy, or index its documents again into a new folder"));
+        return absl::DataLossError(absl::StrCat(message,
+                                                " (a page fails its checksum); restore the collection from a copy, or "
+                                                "index its documents again into a new folder"));
       }
       if (cause == ENOSPC || cause == EDQUOT) return FileError(action, file_, cause);
       return absl::InternalError(absl::StrCat(message, " (code ", code, ")"));

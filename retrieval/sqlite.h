@@ -53,11 +53,13 @@ struct Blob {
 class Database {
  public:
   // Opens `file` (made when `create`) through the VFS of that name, "" for the default one.
-  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& file, bool create, const std::string& vfs);
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& file, bool create,
+                                                        const std::string& vfs);
   ~Database();
   Database(const Database&) = delete;
 
-  // `sql` must be a string literal or live as long as the connection's use of it; statements are prepared once and kept.
+  // `sql` must be a string literal or live as long as the connection's use of it; statements are prepared once and
+  // kept.
   template <typename... Arguments>
   Rows Query(std::string_view sql, const Arguments&... arguments) {
     Rows rows = Prepare(sql);
@@ -88,12 +90,14 @@ class Database {
   void Bind(Rows& rows, int index, int value) { Bind(rows, index, static_cast<int64_t>(value)); }
   void Bind(Rows& rows, int index, size_t value) { Bind(rows, index, static_cast<int64_t>(value)); }
   void Bind(Rows& rows, int index, std::string_view value) {
-    Check(rows, sqlite3_bind_text64(rows.statement_, index, value.data() ? value.data() : "", value.size(), SQLITE_TRANSIENT, SQLITE_UTF8));
+    Check(rows, sqlite3_bind_text64(rows.statement_, index, value.data() ? value.data() : "", value.size(),
+                                    SQLITE_TRANSIENT, SQLITE_UTF8));
   }
   void Bind(Rows& rows, int index, const std::string& value) { Bind(rows, index, std::string_view(value)); }
   void Bind(Rows& rows, int index, const char* value) { Bind(rows, index, std::string_view(value)); }
   void Bind(Rows& rows, int index, Blob value) {
-    Check(rows, sqlite3_bind_blob64(rows.statement_, index, value.bytes.data() ? value.bytes.data() : "", value.bytes.size(), SQLITE_TRANSIENT));
+    Check(rows, sqlite3_bind_blob64(rows.statement_, index, value.bytes.data() ? value.bytes.data() : "",
+                                    value.bytes.size(), SQLITE_TRANSIENT));
   }
   void Check(Rows& rows, int code) {
     if (code != SQLITE_OK) rows.status_ = Error(code, "bind a value in");
@@ -104,7 +108,8 @@ class Database {
   std::unordered_map<std::string, sqlite3_stmt*> idle_;  // prepared and not in use
 };
 
-// A transaction that is rolled back unless Commit succeeded. A read transaction sees one state of the database throughout.
+// A transaction that is rolled back unless Commit succeeded. A read transaction sees one state of the database
+// throughout.
 class Transaction {
  public:
   enum class Kind { kRead, kWrite };

@@ -36,7 +36,9 @@ class TextBuilder {
   }
 
   // From text byte `begin` on, which may lie in the last paragraph, the text stands under `headings`.
-  void StartSectionAt(size_t begin, std::vector<std::string> headings) { sections_.push_back({begin, std::move(headings)}); }
+  void StartSectionAt(size_t begin, std::vector<std::string> headings) {
+    sections_.push_back({begin, std::move(headings)});
+  }
 
   const std::string& text() const { return text_; }
   void MoveTo(Document& document) {

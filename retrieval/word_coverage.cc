@@ -22,7 +22,8 @@ int Weights(const Fts5ExtensionApi* api, Fts5Context* context, std::vector<doubl
   for (int phrase = 0; code == SQLITE_OK && phrase < api->xPhraseCount(context); ++phrase) {
     int64_t containing = 0;
     code = api->xQueryPhrase(context, phrase, &containing, CountRow);
-    made->push_back(std::log(1.0 + (static_cast<double>(rows - containing) + 0.5) / (static_cast<double>(containing) + 0.5)));
+    made->push_back(
+        std::log(1.0 + (static_cast<double>(rows - containing) + 0.5) / (static_cast<double>(containing) + 0.5)));
   }
   if (code != SQLITE_OK) return code;
   *weights = made.get();

@@ -10,13 +10,14 @@ namespace {
 
 const absl::flat_hash_set<std::string_view>& FunctionWords() {
   static const auto* words = new absl::flat_hash_set<std::string_view>{
-      "a",     "about", "am",    "an",    "and",   "any",   "are",   "as",    "at",    "be",    "been",  "being", "but",   "by",    "can",
-      "could", "did",   "do",    "does",  "doing", "for",   "from",  "had",   "has",   "have",  "having", "he",   "her",   "hers",  "him",
-      "his",   "how",   "i",     "if",    "in",    "into",  "is",    "it",    "its",   "me",    "my",    "of",    "on",    "or",    "our",
-      "ours",  "shall", "she",   "should", "so",   "some",  "such",  "tell",  "than",  "that",  "the",   "their", "theirs", "them", "then",
-      "there", "these", "they",  "this",  "those", "to",    "us",    "was",   "we",    "were",  "what",  "when",  "where", "which", "while",
-      "who",   "whom",  "whose", "why",   "will",  "with",  "would", "you",   "your",  "yours", "s",     "t",     "d",     "ll",    "m",
-      "re",    "ve"};
+      "a",      "about",  "am",    "an",    "and",   "any",   "are",  "as",    "at",    "be",     "been",  "being",
+      "but",    "by",     "can",   "could", "did",   "do",    "does", "doing", "for",   "from",   "had",   "has",
+      "have",   "having", "he",    "her",   "hers",  "him",   "his",  "how",   "i",     "if",     "in",    "into",
+      "is",     "it",     "its",   "me",    "my",    "of",    "on",   "or",    "our",   "ours",   "shall", "she",
+      "should", "so",     "some",  "such",  "tell",  "than",  "that", "the",   "their", "theirs", "them",  "then",
+      "there",  "these",  "they",  "this",  "those", "to",    "us",   "was",   "we",    "were",   "what",  "when",
+      "where",  "which",  "while", "who",   "whom",  "whose", "why",  "will",  "with",  "would",  "you",   "your",
+      "yours",  "s",      "t",     "d",     "ll",    "m",     "re",   "ve"};
   return *words;
 }
 

@@ -11,7 +11,8 @@ namespace blazon::retrieval {
 std::string_view StripWhitespace(std::string_view text);
 bool IsValidUtf8(std::string_view text);
 
-// Maximal runs of letters, marks and digits of UTF-8 text, case-folded, in order, repeats kept; bytes that are not UTF-8 separate words.
+// Maximal runs of letters, marks and digits of UTF-8 text, case-folded, in order, repeats kept; bytes that are not
+// UTF-8 separate words.
 std::vector<std::string> Words(std::string_view text);
 
 // Words without function words of English ("what", "is", "the") and without repeats; all words when it has no others.

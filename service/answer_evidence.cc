@@ -9,7 +9,8 @@
 namespace blazon::service {
 namespace {
 
-// Single words of all-MiniLM-L6-v2 that have nothing to do with each other have cosines of up to about 0.3, synonyms of 0.6 to 0.8.
+// Single words of all-MiniLM-L6-v2 that have nothing to do with each other have cosines of up to about 0.3, synonyms of
+// 0.6 to 0.8.
 constexpr double kUnrelated = 0.3;
 constexpr double kSame = 0.8;
 constexpr size_t kMaxWords = 64;  // of one side: bounds what a very long sentence costs
@@ -29,8 +30,9 @@ std::vector<std::string_view> Numbers(std::string_view text) {
       continue;
     }
     size_t end = begin + 1;
-    while (end < text.size() && (absl::ascii_isdigit(text[end]) || (std::string_view(".,:").find(text[end]) != std::string_view::npos &&
-                                                                    end + 1 < text.size() && absl::ascii_isdigit(text[end + 1])))) {
+    while (end < text.size() &&
+           (absl::ascii_isdigit(text[end]) || (std::string_view(".,:").find(text[end]) != std::string_view::npos &&
+                                               end + 1 < text.size() && absl::ascii_isdigit(text[end + 1])))) {
       ++end;
     }
     numbers.push_back(text.substr(begin, end - begin));
@@ -41,7 +43,8 @@ std::vector<std::string_view> Numbers(std::string_view text) {
 
 }  // namespace
 
-absl::StatusOr<double> WordCoverage(std::string_view question, std::string_view evidence, const retrieval::Embedder& embedder) {
+absl::StatusOr<double> WordCoverage(std::string_view question, std::string_view evidence,
+                                    const retrieval::Embedder& embedder) {
   const std::vector<std::string> asked = SomeContentWords(question);
   const std::vector<std::string> told = SomeContentWords(evidence);
   if (asked.empty() || told.empty()) return 0.0;
@@ -62,9 +65,13 @@ absl::StatusOr<double> WordCoverage(std::string_view question, std::string_view 
 }
 
 bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
-  const std::vector<std::string_view> stated = Numbers(answer), told_numbers = Numbers(evidence), asked_numbers = Numbers(question);
-  const std::vector<std::string> words = retrieval::ContentWords(answer), told = retrieval::Words(evidence), asked = retrieval::Words(question);
-  const auto contains = [](const auto& list, const auto& item) { return std::find(list.begin(), list.end(), item) != list.end(); };
+  const std::vector<std::string_view> stated = Numbers(answer), told_numbers = Numbers(evidence),
+                                      asked_numbers = Numbers(question);
+  const std::vector<std::string> words = retrieval::ContentWords(answer), told = retrieval::Words(evidence),
+                                 asked = retrieval::Words(question);
+  const auto contains = [](const auto& list, const auto& item) {
+    return std::find(list.begin(), list.end(), item) != list.end();
+  };
   bool adds = false;
   for (std::string_view number : stated) {
     const bool in_evidence = contains(told_numbers, number), in_question = contains(asked_numbers, number);

@@ -5,8 +5,9 @@
 
 namespace blazon::service {
 
-AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std::string>& sentences, size_t max_sentences,
-                               int64_t context_tokens, const std::function<int64_t(std::string_view)>& count_tokens) {
+AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std::string>& sentences,
+                               size_t max_sentences, int64_t context_tokens,
+                               const std::function<int64_t(std::string_view)>& count_tokens) {
   AnswerPrompt prompt;
   std::string context;
   int64_t left = context_tokens;
@@ -22,7 +23,8 @@ AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std:
     absl::StrAppend(&context, context.empty() ? "" : " ", sentence);
     prompt.used.push_back(i);
   }
-  prompt.text = absl::StrCat("Context: ", context, "\nQuestion: ", absl::StrReplaceAll(std::string(question), {{"\n", " "}}), "\nAnswer:");
+  prompt.text = absl::StrCat("Context: ", context,
+                             "\nQuestion: ", absl::StrReplaceAll(std::string(question), {{"\n", " "}}), "\nAnswer:");
   return prompt;
 }
 

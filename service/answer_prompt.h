@@ -15,10 +15,12 @@ struct AnswerPrompt {
   std::vector<size_t> dropped;  // those that did not fit the budget
 };
 
-// A completion prompt: context, question, and the beginning of the answer, which ends at the first line break. SmolLM2-135M reads
-// it better than a chat turn or worked examples (measured on tests/reference/dev_questions.tsv).
-// `sentences`: best first; the best that fit into `context_tokens` are used, at most `max_sentences`. A sentence is never cut.
-AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std::string>& sentences, size_t max_sentences,
-                               int64_t context_tokens, const std::function<int64_t(std::string_view)>& count_tokens);
+// A completion prompt: context, question, and the beginning of the answer, which ends at the first line break.
+// SmolLM2-135M reads it better than a chat turn or worked examples (measured on tests/reference/dev_questions.tsv).
+// `sentences`: best first; the best that fit into `context_tokens` are used, at most `max_sentences`. A sentence is
+// never cut.
+AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std::string>& sentences,
+                               size_t max_sentences, int64_t context_tokens,
+                               const std::function<int64_t(std::string_view)>& count_tokens);
 
 }  // namespace blazon::service

@@ -25,9 +25,9 @@ constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
 constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
 
 // Calibrated on tests/reference/dev_questions.tsv, which shares no text with the questions that measure answers.
-constexpr size_t kCandidates = 4;          // sentences looked at closely
-constexpr size_t kSentencesRead = 1;       // by the model: with two, SmolLM2-135M mixes them up
-constexpr double kSecondSentence = 0.85;   // a second sentence is shown when it scores at least this share of the first
+constexpr size_t kCandidates = 4;         // sentences looked at closely
+constexpr size_t kSentencesRead = 1;      // by the model: with two, SmolLM2-135M mixes them up
+constexpr double kSecondSentence = 0.85;  // a second sentence is shown when it scores at least this share of the first
 constexpr double kRefuseBelow = 0.60;
 constexpr double kLowConfidenceBelow = 0.65;
 
@@ -40,16 +40,19 @@ absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int
 }
 
 absl::Status CheckRequest(const AskRequest& request) {
-  if (absl::StripAsciiWhitespace(request.question).empty()) return absl::InvalidArgumentError("question is empty; ask something");
+  if (absl::StripAsciiWhitespace(request.question).empty())
+    return absl::InvalidArgumentError("question is empty; ask something");
   if (request.question.size() > kMaxQuestionBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("question has ", request.question.size(), " bytes; the limit is ", kMaxQuestionBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("question has ", request.question.size(), " bytes; the limit is ", kMaxQuestionBytes));
   }
   if (request.count < 1 || request.count > kMaxCount) return OutOfRange("count", request.count, 1, kMaxCount);
   if (request.context_tokens < kMinContextTokens || request.context_tokens > kMaxContextTokens) {
     return OutOfRange("context_tokens", request.context_tokens, kMinContextTokens, kMaxContextTokens);
   }
   if (request.options.stop.size() > kMaxStops) {
-    return absl::InvalidArgumentError(absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
+    return absl::InvalidArgumentError(
+        absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
   }
   return absl::OkStatus();
 }
@@ -66,10 +69,12 @@ struct Evidence {
   double confidence = 0;
 };
 
-absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection, const retrieval::Embedder& embedder) {
+absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection,
+                                const retrieval::Embedder& embedder) {
   const int64_t tokens = embedder.count_tokens(request.question);
   if (tokens > embedder.max_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ", embedder.max_tokens, ". Ask it shorter."));
+    return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ",
+                                                   embedder.max_tokens, ". Ask it shorter."));
   }
   absl::StatusOr<std::vector<float>> vector = embedder.embed({&request.question, 1});
   if (!vector.ok()) return vector.status();
@@ -124,11 +129,12 @@ void Attribute(Evidence evidence, AnswerResult& result) {
 }
 
 std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {
-  return absl::StrJoin(sentences, " ", [](std::string* out, const SupportingSentence& sentence) { out->append(sentence.text); });
+  return absl::StrJoin(sentences, " ",
+                       [](std::string* out, const SupportingSentence& sentence) { out->append(sentence.text); });
 }
 
-// Holds the generated answer back until it can be checked against the sentences, then passes it on in one piece. SmolLM2-135M
-// invents numbers; an answer that is not grounded is replaced by the sentence itself.
+// Holds the generated answer back until it can be checked against the sentences, then passes it on in one piece.
+// SmolLM2-135M invents numbers; an answer that is not grounded is replaced by the sentence itself.
 class CheckAnswer : public language::TextSink {
  public:
   CheckAnswer(AnswerResult so_far, std::string question, std::shared_ptr<AnswerSink> sink)
@@ -143,7 +149,8 @@ class CheckAnswer : public language::TextSink {
     if (!result.ok()) return sink_->OnDone(result.status());
     result_.result = *result;
     result_.text = std::string(absl::StripAsciiWhitespace(result_.text));
-    const bool ended = result->finish_reason != language::FinishReason::kCancelled && result->finish_reason != language::FinishReason::kDeadline;
+    const bool ended = result->finish_reason != language::FinishReason::kCancelled &&
+                       result->finish_reason != language::FinishReason::kDeadline;
     if (ended && !IsGrounded(result_.text, ExtractiveText(result_.sentences), question_)) {
       result_.text = result_.sentences.front().text;
       result_.extractive = true;
@@ -186,7 +193,9 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
     if (!loaded.ok()) return loaded.status();
     runtime = *loaded;
     const language::LanguageModelConfig& config = runtime->loaded.model->config();
-    if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length); !status.ok()) return status;
+    if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length);
+        !status.ok())
+      return status;
   }
   absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
   if (!embedder.ok()) return embedder.status();
@@ -207,18 +216,21 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
     std::vector<std::string> sentences;
     for (const SupportingSentence& sentence : result.sentences) sentences.push_back(sentence.text);
     const language::Tokenizer& tokenizer = *runtime->loaded.tokenizer;
-    prompt = BuildAnswerPrompt(request.question, sentences, kSentencesRead, request.context_tokens,
-                               [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
+    prompt =
+        BuildAnswerPrompt(request.question, sentences, kSentencesRead, request.context_tokens,
+                          [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
     if (prompt.used.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("context_tokens is ", request.context_tokens,
-                                                     "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+      return absl::InvalidArgumentError(
+          absl::StrCat("context_tokens is ", request.context_tokens,
+                       "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
     }
   }
   result.retrieve_ms = MillisecondsSince(start);
   if (!sink->OnSources(result)) return absl::CancelledError("the caller went away");
 
   if (result.outcome == AnswerOutcome::kNoAnswer || request.extractive) {
-    result.text = result.outcome == AnswerOutcome::kNoAnswer ? std::string(kNoAnswerText) : ExtractiveText(result.sentences);
+    result.text =
+        result.outcome == AnswerOutcome::kNoAnswer ? std::string(kNoAnswerText) : ExtractiveText(result.sentences);
     sink->OnText(result.text);
     sink->OnDone(std::move(result));
     return CancelFunction([] {});

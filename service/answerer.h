@@ -20,9 +20,9 @@ namespace blazon::service {
 
 struct AskRequest {
   std::string question;
-  int64_t count = 5;           // chunks to retrieve, 1 .. 50
-  retrieval::Filter filter;    // which documents to look at
-  bool extractive = false;     // answer with the supporting sentences themselves; the language model is not used
+  int64_t count = 5;             // chunks to retrieve, 1 .. 50
+  retrieval::Filter filter;      // which documents to look at
+  bool extractive = false;       // answer with the supporting sentences themselves; the language model is not used
   int64_t context_tokens = 256;  // budget of the text put before the model, 16 .. 4096
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
@@ -40,30 +40,34 @@ inline constexpr std::string_view kNoAnswerText = "No answer in these documents.
 
 // A sentence of a source, word for word.
 struct SupportingSentence {
-  int64_t source = 0;  // index into AnswerResult::sources
-  std::string text;    // verbatim
+  int64_t source = 0;                    // index into AnswerResult::sources
+  std::string text;                      // verbatim
   int64_t byte_begin = 0, byte_end = 0;  // in the document's text
   int64_t line = 0;
-  double score = 0;    // 0 .. 1
+  double score = 0;  // 0 .. 1
 };
 
 struct AnswerResult {
   AnswerOutcome outcome = AnswerOutcome::kAnswered;
   std::string text;
   std::vector<retrieval::ScoredChunk> sources;  // the chunks that hold `sentences`, best first; empty when refused
-  std::vector<retrieval::ScoredChunk> dropped;  // the other chunks that were found: they fit too badly, or there was no room
-  std::vector<SupportingSentence> sentences;    // one or two, best first; the model reads the first that fits. Empty when refused
-  double confidence = 0;          // 0 .. 1, what the thresholds are put on
-  bool extractive = false;        // the text is the documents' own: as asked, or because what the model wrote was not borne out by them
+  std::vector<retrieval::ScoredChunk>
+      dropped;  // the other chunks that were found: they fit too badly, or there was no room
+  std::vector<SupportingSentence>
+      sentences;          // one or two, best first; the model reads the first that fits. Empty when refused
+  double confidence = 0;  // 0 .. 1, what the thresholds are put on
+  bool extractive =
+      false;  // the text is the documents' own: as asked, or because what the model wrote was not borne out by them
   language::GenerationResult result;  // empty when refused or extractive
-  double retrieve_ms = 0;         // embedding the question, searching, choosing sentences
+  double retrieve_ms = 0;             // embedding the question, searching, choosing sentences
 };
 
 // Receives one answer: the sources, then text, then OnDone exactly once.
 class AnswerSink {
  public:
   virtual ~AnswerSink() = default;
-  // `so_far` has outcome, confidence, sources, dropped and sentences. Returns false to cancel. Called even when the answer will be refused.
+  // `so_far` has outcome, confidence, sources, dropped and sentences. Returns false to cancel. Called even when the
+  // answer will be refused.
   virtual bool OnSources(const AnswerResult& so_far) = 0;
   // The answer, in one piece: it is checked against the sentences first. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
@@ -74,8 +78,9 @@ class Answerer {
  public:
   explicit Answerer(ModelStore& models) : models_(models) {}  // models must outlive it
 
-  // Searches on the calling thread and calls OnSources from it; text and OnDone come from the scheduler's thread, or from the
-  // calling one when the answer is refused or extractive. On an error the sink is not called. `collection` is not kept.
+  // Searches on the calling thread and calls OnSources from it; text and OnDone come from the scheduler's thread, or
+  // from the calling one when the answer is refused or extractive. On an error the sink is not called. `collection` is
+  // not kept.
   absl::StatusOr<CancelFunction> Start(const AskRequest& request, const retrieval::Collection& collection,
                                        std::shared_ptr<AnswerSink> sink);
 

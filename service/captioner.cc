@@ -21,7 +21,8 @@ double MillisecondsSince(std::chrono::steady_clock::time_point start) {
 // Gathers a generation's text and passes it on with what is known of the picture.
 class PassOn : public language::TextSink {
  public:
-  PassOn(CaptionResult so_far, std::shared_ptr<CaptionSink> sink) : result_(std::move(so_far)), sink_(std::move(sink)) {}
+  PassOn(CaptionResult so_far, std::shared_ptr<CaptionSink> sink)
+      : result_(std::move(so_far)), sink_(std::move(sink)) {}
 
   bool OnText(std::string_view text) override {
     result_.text += text;
@@ -60,8 +61,8 @@ language::GenerationOptions CaptionRequest::DefaultOptions() {
 
 absl::StatusOr<CancelFunction> Captioner::Start(const CaptionRequest& request, std::shared_ptr<CaptionSink> sink) {
   if (request.instruction.size() > kMaxInstructionBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("instruction has ", request.instruction.size(), " bytes; the limit is ",
-                                                   kMaxInstructionBytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("instruction has ", request.instruction.size(), " bytes; the limit is ", kMaxInstructionBytes));
   }
   // What is cheap to refuse is refused before any model is loaded.
   CaptionResult so_far;
@@ -77,7 +78,8 @@ absl::StatusOr<CancelFunction> Captioner::Start(const CaptionRequest& request, s
   absl::StatusOr<const VisionLanguageFamily*> family = models_.Captioner();
   if (!family.ok()) return family.status();
   const language::LanguageModelConfig& config = (*runtime)->loaded.model->config();
-  if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length); !status.ok()) {
+  if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length);
+      !status.ok()) {
     return status;
   }
 

@@ -34,9 +34,10 @@ struct CaptionLabel {
 
 struct CaptionResult {
   std::string text;
-  std::vector<CaptionLabel> labels;   // the encoder's best classes, best first
-  language::GenerationResult result;  // finish reason, usage, mean log-probability, seed, queue, prefill and generate ms
-  int64_t width = 0, height = 0;      // of the decoded picture
+  std::vector<CaptionLabel> labels;  // the encoder's best classes, best first
+  language::GenerationResult
+      result;                     // finish reason, usage, mean log-probability, seed, queue, prefill and generate ms
+  int64_t width = 0, height = 0;  // of the decoded picture
   double decode_ms = 0, encode_ms = 0;
 };
 
@@ -55,8 +56,9 @@ class Captioner {
  public:
   explicit Captioner(ModelStore& models) : models_(models) {}  // models must outlive it
 
-  // Decodes and encodes on the calling thread (tens of milliseconds), calls OnLabels from it, then queues the generation;
-  // text and OnDone come from the scheduler's thread. On an error OnDone is not called. kInvalidArgument: a picture DecodeImage refuses, or an option out of range.
+  // Decodes and encodes on the calling thread (tens of milliseconds), calls OnLabels from it, then queues the
+  // generation; text and OnDone come from the scheduler's thread. On an error OnDone is not called. kInvalidArgument: a
+  // picture DecodeImage refuses, or an option out of range.
   absl::StatusOr<CancelFunction> Start(const CaptionRequest& request, std::shared_ptr<CaptionSink> sink);
 
   // The same, and waits.

@@ -47,8 +47,9 @@ fs::path FindBeside(std::string_view name, std::vector<std::string>& looked_in) 
 }
 
 absl::Status Missing(absl::string_view what, const fs::path& where) {
-  return absl::NotFoundError(absl::StrCat(what, " was not found: there is no ", where.string(),
-                                          ". Run 'make setup' to fetch the models, or say where they are with --models DIR."));
+  return absl::NotFoundError(
+      absl::StrCat(what, " was not found: there is no ", where.string(),
+                   ". Run 'make setup' to fetch the models, or say where they are with --models DIR."));
 }
 
 // The first GGUF file of a folder, by name.
@@ -113,12 +114,15 @@ class ModelStore::Impl {
     if (options_.device != "cpu") {
       if (options_.device == "cuda" || absl::StartsWith(options_.device, "cuda:")) {
         return absl::UnimplementedError(
-            absl::StrCat("device ", options_.device, ": this build computes on the CPU only. Leave --device out, or use --device cpu."));
+            absl::StrCat("device ", options_.device,
+                         ": this build computes on the CPU only. Leave --device out, or use --device cpu."));
       }
-      return absl::InvalidArgumentError(absl::StrCat("device is '", options_.device, "'; it must be cpu, cuda or cuda:N"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("device is '", options_.device, "'; it must be cpu, cuda or cuda:N"));
     }
     if (options_.threads < 0 || options_.threads > 1024) {
-      return absl::InvalidArgumentError(absl::StrCat("threads is ", options_.threads, "; it must be 0 (one for each core) to 1024"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("threads is ", options_.threads, "; it must be 0 (one for each core) to 1024"));
     }
     if (options_.threads > 0) at::set_num_threads(options_.threads);
     std::error_code error;
@@ -141,7 +145,8 @@ class ModelStore::Impl {
       scheduler.max_sequences = options_.max_sequences;
       scheduler.max_queued = options_.max_queued;
       scheduler.end_tokens = runtime->loaded.end_tokens;
-      runtime->scheduler = std::make_unique<language::Scheduler>(*runtime->loaded.model, *runtime->loaded.tokenizer, scheduler);
+      runtime->scheduler =
+          std::make_unique<language::Scheduler>(*runtime->loaded.model, *runtime->loaded.tokenizer, scheduler);
       return runtime;
     });
   }
@@ -175,7 +180,8 @@ class ModelStore::Impl {
     info.role = role;
     std::error_code error;
     if (role == ModelRole::kLanguage) {
-      info.name = options_.language_model.empty() ? std::string(kLanguageFolder) : options_.language_model.stem().string();
+      info.name =
+          options_.language_model.empty() ? std::string(kLanguageFolder) : options_.language_model.stem().string();
       absl::StatusOr<fs::path> file = LanguageFile();
       info.present = file.ok() && fs::exists(*file, error);
       if (file.ok()) info.source = file->filename().string();
@@ -233,12 +239,11 @@ class ModelStore::Impl {
   absl::StatusOr<fs::path> EncoderFolder() const { return ModelFolder("The image encoder", kEncoderFolder); }
 
  private:
-
   absl::StatusOr<fs::path> ModelFolder(absl::string_view what, std::string_view name) const {
     if (options_.models_folder.empty()) {
-      return absl::NotFoundError(absl::StrCat(what, " was not found: there is no models folder (looked for ",
-                                              absl::StrJoin(models_looked_in_, ", "),
-                                              "). Run 'make setup' to fetch the models, or say where they are with --models DIR."));
+      return absl::NotFoundError(absl::StrCat(
+          what, " was not found: there is no models folder (looked for ", absl::StrJoin(models_looked_in_, ", "),
+          "). Run 'make setup' to fetch the models, or say where they are with --models DIR."));
     }
     const fs::path folder = options_.models_folder / name;
     std::error_code error;
@@ -248,8 +253,9 @@ class ModelStore::Impl {
 
   absl::StatusOr<fs::path> CaptionerFile() const {
     if (options_.assets_folder.empty()) {
-      return absl::NotFoundError(absl::StrCat("The trained captioner was not found: there is no assets folder (looked for ",
-                                              absl::StrJoin(assets_looked_in_, ", "), "). It comes with the source tree."));
+      return absl::NotFoundError(
+          absl::StrCat("The trained captioner was not found: there is no assets folder (looked for ",
+                       absl::StrJoin(assets_looked_in_, ", "), "). It comes with the source tree."));
     }
     const fs::path file = options_.assets_folder / kCaptionerFile;
     std::error_code error;
@@ -308,7 +314,8 @@ absl::StatusOr<ModelInfo> ModelStore::Get(std::string_view name) const {
     if (info.name == name) return std::move(info);
     names.push_back(info.name);
   }
-  return absl::NotFoundError(absl::StrCat("no model is called '", std::string(name), "'; there are ", absl::StrJoin(names, ", ")));
+  return absl::NotFoundError(
+      absl::StrCat("no model is called '", std::string(name), "'; there are ", absl::StrJoin(names, ", ")));
 }
 
 int64_t ModelStore::HeartbeatAgeMs() const { return impl_->HeartbeatAgeMs(); }

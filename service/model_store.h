@@ -1,10 +1,10 @@
 // The models of one process: found in a models folder, loaded when first needed, shared by all requests.
 //
-// Roles: the language model (GGUF, with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the captioner
-// (image encoder, connector and adapter around the language model).
+// Roles: the language model (GGUF, with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the
+// captioner (image encoder, connector and adapter around the language model).
 //
-// Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one load.
-// Lifetime: what a method returns lives as long as the store.
+// Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one
+// load. Lifetime: what a method returns lives as long as the store.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +27,15 @@ struct Embedder;
 
 namespace blazon::service {
 
-struct LanguageRuntime;       // service/language_runtime.h: holds tensors
-class VisionLanguageFamily;   // service/families/vision_language_family.h: holds tensors
+struct LanguageRuntime;      // service/language_runtime.h: holds tensors
+class VisionLanguageFamily;  // service/families/vision_language_family.h: holds tensors
 
 struct ModelStoreOptions {
   // Where `make setup` put the default weights: smollm2-135m-instruct/, all-minilm-l6-v2/, efficientnet-lite0/.
   // Empty: the first of ./models and the folders beside and above the executable that exists.
   std::filesystem::path models_folder;
-  // Where captioner/captioner.safetensors lies. Empty: the first of ./assets and the folders beside and above the executable.
+  // Where captioner/captioner.safetensors lies. Empty: the first of ./assets and the folders beside and above the
+  // executable.
   std::filesystem::path assets_folder;
   // A GGUF file to use as the language model. Empty: the one in models_folder/smollm2-135m-instruct.
   // The trained captioner belongs to the default model; with another one captions are refused when the widths differ.
@@ -50,13 +51,13 @@ enum class ModelRole { kLanguage, kEmbedder, kCaptioner };
 
 // One line of `blazon models` and of ListModels.
 struct ModelInfo {
-  std::string name;    // "smollm2-135m-instruct"
+  std::string name;  // "smollm2-135m-instruct"
   ModelRole role = ModelRole::kLanguage;
-  std::string source;  // file or folder name, without the path of this machine
+  std::string source;    // file or folder name, without the path of this machine
   bool present = false;  // its files were found
   bool loaded = false;
-  std::string error;     // why the last load failed; empty otherwise
-  std::string digest;    // "sha256:..." of the weights, or the embedder's fingerprint; empty until loaded
+  std::string error;   // why the last load failed; empty otherwise
+  std::string digest;  // "sha256:..." of the weights, or the embedder's fingerprint; empty until loaded
   std::string dtype;
   int64_t width = 0;            // hidden width, or dimension of the embeddings; 0 until loaded
   int64_t context_length = 0;   // tokens; 0 until loaded
@@ -92,7 +93,8 @@ class ModelStore {
   // kNotFound: the message lists the names there are.
   absl::StatusOr<ModelInfo> Get(std::string_view name) const;
 
-  // Milliseconds since the language model's scheduler was last seen alive; 0 when it is not loaded. Readiness follows it.
+  // Milliseconds since the language model's scheduler was last seen alive; 0 when it is not loaded. Readiness follows
+  // it.
   int64_t HeartbeatAgeMs() const;
 
   const ModelStoreOptions& options() const;

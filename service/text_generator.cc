@@ -33,7 +33,8 @@ absl::Status CheckTokenId(language::TokenId id, const language::Tokenizer& token
       absl::StrCat("token id ", id, " is out of range; the vocabulary has ids 0 to ", tokenizer.vocabulary_size() - 1));
 }
 
-absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request, const LoadedLanguageModel& loaded) {
+absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request,
+                                                             const LoadedLanguageModel& loaded) {
   size_t bytes = request.prompt.size();
   for (const language::ChatMessage& message : request.messages) bytes += message.content.size();
   if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
@@ -43,7 +44,8 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
   return tokens;
 }
 
-absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request, const LoadedLanguageModel& loaded) {
+absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request,
+                                                        const LoadedLanguageModel& loaded) {
   absl::StatusOr<std::vector<language::TokenId>> tokens = EncodeRequest(request, loaded);
   if (!tokens.ok()) return tokens.status();
   language::GenerationRequest result;
@@ -54,8 +56,8 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
 }
 
 // Log-probability of each of tokens[first..], given all tokens before it. tokens: [T] with T <= context.
-std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& model, const std::vector<language::TokenId>& tokens,
-                                                int64_t first) {
+std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& model,
+                                                const std::vector<language::TokenId>& tokens, int64_t first) {
   c10::InferenceMode guard;
   const std::vector<int64_t> ids(tokens.begin(), tokens.end());
   const at::Tensor all = at::tensor(at::ArrayRef<int64_t>(ids), at::kLong);  // [T]
@@ -68,8 +70,10 @@ std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& m
     const at::Tensor hidden = model.Forward({&input, 1});  // [end - begin, D]
     const int64_t from = std::max(begin, first - 1);       // the row that predicts tokens[first]
     if (from >= end) continue;
-    const at::Tensor logprobs = at::log_softmax(model.Logits(hidden.slice(0, from - begin, end - begin).contiguous()), -1);  // [n, V]
-    const at::Tensor chosen = logprobs.gather(1, all.slice(0, from + 1, end + 1).unsqueeze(1)).squeeze(1).contiguous();  // [n]
+    const at::Tensor logprobs =
+        at::log_softmax(model.Logits(hidden.slice(0, from - begin, end - begin).contiguous()), -1);  // [n, V]
+    const at::Tensor chosen =
+        logprobs.gather(1, all.slice(0, from + 1, end + 1).unsqueeze(1)).squeeze(1).contiguous();  // [n]
     for (int64_t row = 0; row < chosen.size(0); ++row) {
       scores.push_back({.id = tokens[from + 1 + row], .logprob = chosen.const_data_ptr<float>()[row], .top = {}});
     }
@@ -83,7 +87,8 @@ double MillisecondsSince(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-absl::StatusOr<CancelFunction> TextGenerator::Start(const GenerateRequest& request, std::shared_ptr<language::TextSink> sink) {
+absl::StatusOr<CancelFunction> TextGenerator::Start(const GenerateRequest& request,
+                                                    std::shared_ptr<language::TextSink> sink) {
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
   absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, (*runtime)->loaded);
@@ -117,7 +122,8 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(std::string_view prompt, st
   const int64_t context = loaded.model->config().context_length;
   if (static_cast<int64_t>(tokens.size()) > context) {
     return absl::InvalidArgumentError(absl::StrCat("prompt and completion have ", tokens.size(),
-                                                   " tokens together; the model's context has ", context, ". Give less text."));
+                                                   " tokens together; the model's context has ", context,
+                                                   ". Give less text."));
   }
 
   CompletionScore score;
@@ -168,7 +174,8 @@ absl::StatusOr<std::string> TextGenerator::TokenBytes(language::TokenId id) {
 absl::StatusOr<Embeddings> TextGenerator::Embed(absl::Span<const std::string> texts) {
   if (texts.empty()) return absl::InvalidArgumentError("texts is empty; give at least one text");
   if (texts.size() > kMaxEmbedTexts) {
-    return absl::InvalidArgumentError(absl::StrCat("texts has ", texts.size(), " entries; the limit is ", kMaxEmbedTexts));
+    return absl::InvalidArgumentError(
+        absl::StrCat("texts has ", texts.size(), " entries; the limit is ", kMaxEmbedTexts));
   }
   absl::StatusOr<const language::TextEmbedder*> embedder = models_.Embedder();
   if (!embedder.ok()) return embedder.status();
@@ -177,7 +184,8 @@ absl::StatusOr<Embeddings> TextGenerator::Embed(absl::Span<const std::string> te
   const auto start = std::chrono::steady_clock::now();
   for (size_t i = 0; i < texts.size(); ++i) {
     const std::string field = absl::StrCat("texts[", i, "]");
-    if (texts[i].empty()) return absl::InvalidArgumentError(absl::StrCat(field, " is empty; give at least one character"));
+    if (texts[i].empty())
+      return absl::InvalidArgumentError(absl::StrCat(field, " is empty; give at least one character"));
     if (absl::Status status = CheckBytes(field, texts[i].size(), kMaxPromptBytes); !status.ok()) return status;
     const int64_t tokens = (*embedder)->CountTokens(texts[i]);
     if (tokens > (*embedder)->max_tokens()) {

@@ -27,9 +27,8 @@ inline constexpr Deadline kNoDeadline = Deadline::max();
 // Cancels one request. Cheap, may be called twice, may outlive everything.
 using CancelFunction = std::function<void()>;
 
-
 struct GenerateRequest {
-  std::string prompt;           // raw completion; used when `messages` is empty
+  std::string prompt;                           // raw completion; used when `messages` is empty
   std::vector<language::ChatMessage> messages;  // rendered with the model's chat template
   language::GenerationOptions options;
   Deadline deadline = kNoDeadline;
@@ -65,15 +64,16 @@ class TextGenerator {
  public:
   explicit TextGenerator(ModelStore& models) : models_(models) {}  // models must outlive it
 
-  // Tokenises on the calling thread, then queues; never waits for the model once it is loaded. On an error the sink is not
-  // called. kInvalidArgument: an empty or too long prompt, or an option out of range; kResourceExhausted: the queue is full.
+  // Tokenises on the calling thread, then queues; never waits for the model once it is loaded. On an error the sink is
+  // not called. kInvalidArgument: an empty or too long prompt, or an option out of range; kResourceExhausted: the queue
+  // is full.
   absl::StatusOr<CancelFunction> Start(const GenerateRequest& request, std::shared_ptr<language::TextSink> sink);
 
   // The same, and waits.
   absl::StatusOr<GeneratedText> Generate(const GenerateRequest& request);
 
-  // Log-probability of each token of `completion` after `prompt`. With an empty prompt scoring starts at the second token of
-  // the completion, since nothing comes before the first.
+  // Log-probability of each token of `completion` after `prompt`. With an empty prompt scoring starts at the second
+  // token of the completion, since nothing comes before the first.
   absl::StatusOr<CompletionScore> Score(std::string_view prompt, std::string_view completion);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);

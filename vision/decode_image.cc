@@ -66,8 +66,9 @@ Image Upright(Image image, int orientation) {
 }
 
 absl::Status Undecodable(const ImageHeader& header) {
-  return absl::InvalidArgumentError(absl::StrCat("The ", ImageFormatName(header.format),
-                                                 " image is damaged: its pixels cannot be decoded. Send an intact file, or save the picture again."));
+  return absl::InvalidArgumentError(
+      absl::StrCat("The ", ImageFormatName(header.format),
+                   " image is damaged: its pixels cannot be decoded. Send an intact file, or save the picture again."));
 }
 
 absl::StatusOr<Image> DecodePixels(std::string_view bytes, const ImageHeader& header) {
@@ -109,7 +110,8 @@ absl::StatusOr<Image> DecodeImage(std::string_view bytes, const DecodeLimits& li
     if (!image.ok()) return image.status();
     return Upright(*std::move(image), header->orientation);
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("There is not enough memory to decode the image. Try again later, or send a smaller one.");
+    return absl::ResourceExhaustedError(
+        "There is not enough memory to decode the image. Try again later, or send a smaller one.");
   }
 }
 

@@ -22,8 +22,8 @@ uint32_t Little24(std::string_view bytes, size_t at) { return Byte(bytes, at + 2
 uint32_t Little32(std::string_view bytes, size_t at) { return Little16(bytes, at + 2) << 16 | Little16(bytes, at); }
 
 absl::Status Truncated(ImageFormat format, std::string_view bytes, const std::string& missing) {
-  return absl::InvalidArgumentError(absl::StrCat("The ", ImageFormatName(format), " image is truncated: it ends after ", bytes.size(),
-                                                 " bytes, before ", missing, ". Send the whole file."));
+  return absl::InvalidArgumentError(absl::StrCat("The ", ImageFormatName(format), " image is truncated: it ends after ",
+                                                 bytes.size(), " bytes, before ", missing, ". Send the whole file."));
 }
 
 absl::Status Damaged(ImageFormat format, const char* what) {
@@ -37,23 +37,29 @@ absl::Status Unsupported(ImageFormat format, const char* what, const char* remed
 }
 
 absl::Status Animated(ImageFormat format) {
-  return absl::InvalidArgumentError(absl::StrCat("The ", ImageFormatName(format),
-                                                 " image is animated; the limit is one frame. Send a single frame as a still image."));
+  return absl::InvalidArgumentError(
+      absl::StrCat("The ", ImageFormatName(format),
+                   " image is animated; the limit is one frame. Send a single frame as a still image."));
 }
 
 absl::Status CheckSize(const ImageHeader& header, const DecodeLimits& limits) {
-  const std::string size = absl::StrCat("The ", ImageFormatName(header.format), " image is ", header.width, " x ", header.height, " pixels");
-  if (header.width < 1 || header.height < 1) return absl::InvalidArgumentError(absl::StrCat(size, "; the least is 1 x 1. Send an intact file."));
+  const std::string size =
+      absl::StrCat("The ", ImageFormatName(header.format), " image is ", header.width, " x ", header.height, " pixels");
+  if (header.width < 1 || header.height < 1)
+    return absl::InvalidArgumentError(absl::StrCat(size, "; the least is 1 x 1. Send an intact file."));
   if (header.width > limits.max_side || header.height > limits.max_side) {
-    return absl::InvalidArgumentError(absl::StrCat(size, "; the limit is ", limits.max_side, " a side. Send a smaller image."));
+    return absl::InvalidArgumentError(
+        absl::StrCat(size, "; the limit is ", limits.max_side, " a side. Send a smaller image."));
   }
   if (header.width > limits.max_pixels / header.height) {
-    return absl::InvalidArgumentError(absl::StrCat(size, "; the limit is ", limits.max_pixels, " in all. Send a smaller image."));
+    return absl::InvalidArgumentError(
+        absl::StrCat(size, "; the limit is ", limits.max_pixels, " in all. Send a smaller image."));
   }
   return absl::OkStatus();
 }
 
-// JPEG (ITU-T T.81, annex B): segments that begin with a marker; after a start of scan, coded data up to the next marker.
+// JPEG (ITU-T T.81, annex B): segments that begin with a marker; after a start of scan, coded data up to the next
+// marker.
 absl::StatusOr<ImageHeader> ReadJpeg(std::string_view bytes, const DecodeLimits& limits) {
   constexpr ImageFormat kFormat = ImageFormat::kJpeg;
   ImageHeader header(kFormat);
@@ -65,8 +71,9 @@ absl::StatusOr<ImageHeader> ReadJpeg(std::string_view bytes, const DecodeLimits&
     at = at == std::string_view::npos ? at : bytes.find_first_not_of('\xff', at);
     if (at == std::string_view::npos) return Truncated(kFormat, bytes, "its end marker");
     const uint32_t marker = Byte(bytes, at++);
-    if (marker == 0xd9) break;                                                          // end of image
-    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7)) continue;  // coded data goes on, or no content
+    if (marker == 0xd9) break;  // end of image
+    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7))
+      continue;  // coded data goes on, or no content
     if (marker == 0xd8) return Damaged(kFormat, "a second picture begins inside the first");
     if (bytes.size() - at < 2) return Truncated(kFormat, bytes, "the end of a segment");
     const size_t length = Big16(bytes, at);
@@ -78,9 +85,11 @@ absl::StatusOr<ImageHeader> ReadJpeg(std::string_view bytes, const DecodeLimits&
     const bool is_frame = marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc;
     if (is_frame) {
       if (has_frame) return Damaged(kFormat, "it has more than one frame");
-      if (marker > 0xc2) return Unsupported(kFormat, "is lossless, hierarchical or arithmetic-coded", "Save it as a baseline JPEG.");
+      if (marker > 0xc2)
+        return Unsupported(kFormat, "is lossless, hierarchical or arithmetic-coded", "Save it as a baseline JPEG.");
       if (segment.size() < 6) return Damaged(kFormat, "its frame header is too short");
-      if (Byte(segment, 0) != 8) return Unsupported(kFormat, "has more than 8 bits a sample", "Save it with 8 bits a sample.");
+      if (Byte(segment, 0) != 8)
+        return Unsupported(kFormat, "has more than 8 bits a sample", "Save it with 8 bits a sample.");
       header.height = Big16(segment, 1);
       header.width = Big16(segment, 3);
       const uint32_t components = Byte(segment, 5);
@@ -94,7 +103,8 @@ absl::StatusOr<ImageHeader> ReadJpeg(std::string_view bytes, const DecodeLimits&
     } else if (marker == 0xda) {
       if (!has_frame) return Damaged(kFormat, "a scan comes before the frame header");
       ++scans;
-      const int64_t most = std::min(kMaxJpegScans, std::max<int64_t>(1, kMaxFullScans * limits.max_pixels / (header.width * header.height)));
+      const int64_t most = std::min(
+          kMaxJpegScans, std::max<int64_t>(1, kMaxFullScans * limits.max_pixels / (header.width * header.height)));
       if (scans > most) {
         return absl::InvalidArgumentError(absl::StrCat("The JPEG image has more than ", most,
                                                        " scans, the limit for its size. Save it as a baseline JPEG."));
@@ -139,7 +149,8 @@ absl::StatusOr<ImageHeader> ReadPng(std::string_view bytes, const DecodeLimits& 
     }
     has_data |= type == "IDAT";
     // Text and profiles may unpack to gigabytes; the picture does not need them.
-    if (type == "IHDR" || type == "PLTE" || type == "tRNS" || type == "IDAT" || type == "IEND") header.essential.append(chunk);
+    if (type == "IHDR" || type == "PLTE" || type == "tRNS" || type == "IDAT" || type == "IEND")
+      header.essential.append(chunk);
     if (type == "IEND") break;
   }
   if (!has_data) return Damaged(kFormat, "it has no picture data");
@@ -173,7 +184,8 @@ absl::StatusOr<ImageHeader> ReadWebp(std::string_view bytes, const DecodeLimits&
       width = Little24(data, 4) + 1;
       height = Little24(data, 7) + 1;
     } else if (type == "VP8 ") {
-      if (length < 10 || Little24(data, 3) != 0x2a019d) return Damaged(kFormat, "its frame does not begin with a key frame");
+      if (length < 10 || Little24(data, 3) != 0x2a019d)
+        return Damaged(kFormat, "its frame does not begin with a key frame");
       width = Little16(data, 6) & 0x3fff;
       height = Little16(data, 8) & 0x3fff;
     } else if (type == "VP8L") {
@@ -203,7 +215,8 @@ absl::StatusOr<ImageHeader> ReadBmp(std::string_view bytes, const DecodeLimits& 
   if (bytes.size() < 26) return Truncated(kFormat, bytes, "the end of its header");
   const size_t data_at = Little32(bytes, 10), information = Little32(bytes, 14);
   constexpr size_t kInformationSizes[] = {12, 40, 52, 56, 64, 108, 124};
-  if (std::find(std::begin(kInformationSizes), std::end(kInformationSizes), information) == std::end(kInformationSizes)) {
+  if (std::find(std::begin(kInformationSizes), std::end(kInformationSizes), information) ==
+      std::end(kInformationSizes)) {
     return Damaged(kFormat, "its header has an unknown length");
   }
   if (bytes.size() < 14 + information) return Truncated(kFormat, bytes, "the end of its header");
@@ -222,7 +235,8 @@ absl::StatusOr<ImageHeader> ReadBmp(std::string_view bytes, const DecodeLimits& 
   }
   if (data_at < 14 + information) return Damaged(kFormat, "its pixels begin inside its header");
   const uint64_t needed = data_at + static_cast<uint64_t>((header.width * bits + 31) / 32 * 4) * header.height;
-  if (needed > bytes.size()) return Truncated(kFormat, bytes, absl::StrCat("the ", needed, " bytes that its header announces"));
+  if (needed > bytes.size())
+    return Truncated(kFormat, bytes, absl::StrCat("the ", needed, " bytes that its header announces"));
   return header;
 }
 
@@ -258,18 +272,21 @@ const char* ImageFormatName(ImageFormat format) {
 
 absl::StatusOr<ImageHeader> ReadImageHeader(std::string_view bytes, const DecodeLimits& limits) {
   if (bytes.empty()) {
-    return absl::InvalidArgumentError("The image is empty: it has 0 bytes. Send the bytes of a JPEG, PNG, WebP or BMP file.");
+    return absl::InvalidArgumentError(
+        "The image is empty: it has 0 bytes. Send the bytes of a JPEG, PNG, WebP or BMP file.");
   }
   if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat("The image has ", bytes.size(), " bytes; the limit is ", limits.max_bytes,
+    return absl::InvalidArgumentError(absl::StrCat("The image has ", bytes.size(), " bytes; the limit is ",
+                                                   limits.max_bytes,
                                                    ". Send a smaller or more strongly compressed file."));
   }
   if (bytes.starts_with("\xff\xd8\xff")) return ReadJpeg(bytes, limits);
   if (bytes.starts_with(kPngSignature)) return ReadPng(bytes, limits);
   if (bytes.size() >= 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP") return ReadWebp(bytes, limits);
   if (bytes.starts_with("BM")) return ReadBmp(bytes, limits);
-  return absl::InvalidArgumentError(absl::StrCat("The image is ", ForeignFormat(bytes),
-                                                 " file; JPEG, PNG, WebP and BMP can be read. Convert it to one of these."));
+  return absl::InvalidArgumentError(
+      absl::StrCat("The image is ", ForeignFormat(bytes),
+                   " file; JPEG, PNG, WebP and BMP can be read. Convert it to one of these."));
 }
 
 int ReadExifOrientation(std::string_view exif) {

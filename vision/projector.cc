@@ -11,7 +11,8 @@
 
 namespace blazon::vision {
 
-Projector Projector::Random(int64_t cells, int64_t channels, int64_t hidden, int64_t width, double output_norm, uint64_t seed) {
+Projector Projector::Random(int64_t cells, int64_t channels, int64_t hidden, int64_t width, double output_norm,
+                            uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   auto normal = [&](at::IntArrayRef shape, double deviation) {
     return at::empty(shape, at::kFloat).normal_(0, deviation, generator);
@@ -31,19 +32,24 @@ Projector Projector::Random(int64_t cells, int64_t channels, int64_t hidden, int
 
 absl::StatusOr<Projector> Projector::FromTensors(const std::map<std::string, at::Tensor>& tensors) {
   std::map<std::string, at::Tensor> own;
-  for (const char* name : {"norm.weight", "norm.bias", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "position"}) {
+  for (const char* name :
+       {"norm.weight", "norm.bias", "fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias", "position"}) {
     const auto found = tensors.find(name);
-    if (found == tensors.end()) return absl::InvalidArgumentError(absl::StrCat("the connector lacks its tensor ", name));
+    if (found == tensors.end())
+      return absl::InvalidArgumentError(absl::StrCat("the connector lacks its tensor ", name));
     own[name] = found->second.to(at::kFloat).contiguous().clone();
   }
   auto require = [&](const char* name, at::IntArrayRef shape) -> absl::Status {
     if (own[name].sizes() == shape) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("the connector's tensor ", name, " does not fit the others in shape"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the connector's tensor ", name, " does not fit the others in shape"));
   };
   for (const char* name : {"fc1.weight", "fc2.weight", "position"}) {
-    if (own[name].dim() != 2) return absl::InvalidArgumentError(absl::StrCat("the connector's tensor ", name, " is not a matrix"));
+    if (own[name].dim() != 2)
+      return absl::InvalidArgumentError(absl::StrCat("the connector's tensor ", name, " is not a matrix"));
   }
-  const int64_t hidden = own["fc1.weight"].size(0), channels = own["fc1.weight"].size(1), width = own["fc2.weight"].size(0);
+  const int64_t hidden = own["fc1.weight"].size(0), channels = own["fc1.weight"].size(1),
+                width = own["fc2.weight"].size(0);
   for (const absl::Status& status :
        {require("norm.weight", {channels}), require("norm.bias", {channels}), require("fc1.bias", {hidden}),
         require("fc2.weight", {width, hidden}), require("fc2.bias", {width}),
@@ -56,7 +62,8 @@ absl::StatusOr<Projector> Projector::FromTensors(const std::map<std::string, at:
 at::Tensor Projector::Forward(const at::Tensor& cells) const {
   const at::Tensor x = at::layer_norm(cells, {channels()}, tensors_.at("norm.weight"), tensors_.at("norm.bias"), 1e-5);
   const at::Tensor hidden = at::gelu(at::linear(x, tensors_.at("fc1.weight"), tensors_.at("fc1.bias")));  // [B, T, H]
-  return at::linear(hidden, tensors_.at("fc2.weight"), tensors_.at("fc2.bias")).add(tensors_.at("position"));  // [B, T, D]
+  return at::linear(hidden, tensors_.at("fc2.weight"), tensors_.at("fc2.bias"))
+      .add(tensors_.at("position"));  // [B, T, D]
 }
 
 int64_t Projector::channels() const { return tensors_.at("fc1.weight").size(1); }

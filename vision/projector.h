@@ -18,10 +18,11 @@ namespace blazon::vision {
 class Projector {
  public:
   // Random weights; `output_norm` is the typical length of the tokens that come out.
-  static Projector Random(int64_t cells, int64_t channels, int64_t hidden, int64_t width, double output_norm, uint64_t seed);
+  static Projector Random(int64_t cells, int64_t channels, int64_t hidden, int64_t width, double output_norm,
+                          uint64_t seed);
 
-  // From `tensors`: norm.weight [C], norm.bias [C], fc1.weight [H, C], fc1.bias [H], fc2.weight [D, H], fc2.bias [D], position [T, D].
-  // kInvalidArgument: a tensor is missing or mis-shaped; the message names it. Kept in fp32.
+  // From `tensors`: norm.weight [C], norm.bias [C], fc1.weight [H, C], fc1.bias [H], fc2.weight [D, H], fc2.bias [D],
+  // position [T, D]. kInvalidArgument: a tensor is missing or mis-shaped; the message names it. Kept in fp32.
   static absl::StatusOr<Projector> FromTensors(const std::map<std::string, at::Tensor>& tensors);
 
   // cells: fp32 [B, T, C]. Returns [B, T, D].

@@ -147,7 +147,8 @@ Image Resize(const Image& image, int64_t width, int64_t height, ResizeFilter fil
 }
 
 Image Crop(const Image& image, int64_t left, int64_t top, int64_t width, int64_t height) {
-  assert(left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width && top + height <= image.height);
+  assert(left >= 0 && top >= 0 && width > 0 && height > 0 && left + width <= image.width &&
+         top + height <= image.height);
   Image result{width, height, std::vector<uint8_t>(3 * width * height)};
   for (int64_t y = 0; y < height; ++y) {
     std::memcpy(&result.pixels[3 * width * y], &image.pixels[3 * (image.width * (top + y) + left)], 3 * width);

@@ -9,10 +9,11 @@ namespace blazon::vision {
 
 enum class ResizeFilter { kBox, kBilinear, kBicubic, kLanczos };
 
-// `image` at `width` x `height`. Shrinking widens the filter, so that every source pixel counts; enlarging interpolates.
+// `image` at `width` x `height`. Shrinking widens the filter, so that every source pixel counts; enlarging
+// interpolates.
 //
-// Separable two-pass convolution in fixed point, as Pillow does it since version 2.7: the weights of each output column (row) are
-// normalised and rounded to 22 bits, the horizontal pass is rounded to 8 bits before the vertical one.
+// Separable two-pass convolution in fixed point, as Pillow does it since version 2.7: the weights of each output column
+// (row) are normalised and rounded to 22 bits, the horizontal pass is rounded to 8 bits before the vertical one.
 // Requires a non-empty image and width, height >= 1.
 Image Resize(const Image& image, int64_t width, int64_t height, ResizeFilter filter);
 

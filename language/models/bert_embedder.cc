@@ -6,8 +6,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
@@ -52,7 +52,8 @@ class BertWeights {
     if (dense == nullptr) return Fail(absl::StrCat("tensor ", name, " is quantised; BERT weights must be dense"));
     taken_.insert(name);
     if (dense->sizes() != at::IntArrayRef(shape)) {
-      return Fail(absl::StrCat("tensor ", name, " has shape [", absl::StrJoin(dense->sizes(), ", "), "] and not [", absl::StrJoin(shape, ", "), "]"));
+      return Fail(absl::StrCat("tensor ", name, " has shape [", absl::StrJoin(dense->sizes(), ", "), "] and not [",
+                               absl::StrJoin(shape, ", "), "]"));
     }
     return dense->detach().to(at::kFloat).contiguous();
   }
@@ -62,7 +63,8 @@ class BertWeights {
   absl::Status Finish() const {
     if (!status_.ok()) return status_;
     for (const auto& [name, weight] : weights_) {
-      if (!taken_.contains(name)) return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is unknown to the BERT architecture"));
+      if (!taken_.contains(name))
+        return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is unknown to the BERT architecture"));
     }
     return absl::OkStatus();
   }
@@ -80,16 +82,19 @@ class BertWeights {
 
 absl::Status CheckConfig(const BertConfig& config) {
   const std::pair<const char*, int64_t> sizes[] = {
-      {"hidden_size", config.width},         {"num_hidden_layers", config.layers},    {"num_attention_heads", config.heads},
-      {"intermediate_size", config.mlp_width}, {"vocab_size", config.vocabulary_size}, {"max_position_embeddings", config.max_positions}};
+      {"hidden_size", config.width},          {"num_hidden_layers", config.layers},
+      {"num_attention_heads", config.heads},  {"intermediate_size", config.mlp_width},
+      {"vocab_size", config.vocabulary_size}, {"max_position_embeddings", config.max_positions}};
   for (const auto& [name, size] : sizes) {
     if (size < 1) return absl::InvalidArgumentError(absl::StrCat(name, " is ", size, "; it must be at least 1"));
   }
   if (config.width % config.heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("hidden_size ", config.width, " is not a multiple of num_attention_heads ", config.heads));
+    return absl::InvalidArgumentError(
+        absl::StrCat("hidden_size ", config.width, " is not a multiple of num_attention_heads ", config.heads));
   }
   if (config.max_tokens < 3 || config.max_tokens > config.max_positions) {
-    return absl::InvalidArgumentError(absl::StrCat("max_seq_length is ", config.max_tokens, "; it must be 3 to ", config.max_positions));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_seq_length is ", config.max_tokens, "; it must be 3 to ", config.max_positions));
   }
   return absl::OkStatus();
 }
@@ -104,7 +109,8 @@ absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertCon
   const auto cls = tokenizer->FindToken("[CLS]"), sep = tokenizer->FindToken("[SEP]");
   if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
   if (tokenizer->vocabulary_size() > config.vocabulary_size) {
-    return absl::InvalidArgumentError(absl::StrCat("the vocabulary has ", tokenizer->vocabulary_size(), " tokens, the embedding ", config.vocabulary_size));
+    return absl::InvalidArgumentError(absl::StrCat("the vocabulary has ", tokenizer->vocabulary_size(),
+                                                   " tokens, the embedding ", config.vocabulary_size));
   }
   model->cls_ = *cls;
   model->sep_ = *sep;
@@ -161,8 +167,9 @@ absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::str
     tokens[i].insert(tokens[i].begin(), cls_);
     tokens[i].push_back(sep_);
     if (static_cast<int64_t>(tokens[i].size()) > config_.max_tokens) {
-      return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", tokens[i].size(), " tokens; the embedder takes at most ",
-                                                     config_.max_tokens, ", [CLS] and [SEP] included. Split it."));
+      return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", tokens[i].size(),
+                                                     " tokens; the embedder takes at most ", config_.max_tokens,
+                                                     ", [CLS] and [SEP] included. Split it."));
     }
   }
   // Texts of one length share an attention call, so they go through in order of length.
@@ -176,14 +183,16 @@ absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::str
     for (size_t begin = 0; begin < order.size();) {
       std::vector<int64_t> ids, lengths;
       size_t end = begin;
-      while (end < order.size() && (end == begin || static_cast<int64_t>(ids.size() + tokens[order[end]].size()) <= kTokensPerPass)) {
+      while (end < order.size() &&
+             (end == begin || static_cast<int64_t>(ids.size() + tokens[order[end]].size()) <= kTokensPerPass)) {
         const std::vector<TokenId>& text = tokens[order[end++]];
         ids.insert(ids.end(), text.begin(), text.end());
         lengths.push_back(static_cast<int64_t>(text.size()));
       }
       const at::Tensor rows = Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths).contiguous();  // [B, D]
       for (size_t i = begin; i < end; ++i) {
-        std::memcpy(&vectors[order[i] * config_.width], rows[static_cast<int64_t>(i - begin)].const_data_ptr<float>(), config_.width * sizeof(float));
+        std::memcpy(&vectors[order[i] * config_.width], rows[static_cast<int64_t>(i - begin)].const_data_ptr<float>(),
+                    config_.width * sizeof(float));
       }
       begin = end;
     }
@@ -201,7 +210,8 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
     return at::layer_norm(x, {width}, weight, bias, config_.norm_epsilon);
   };
 
-  at::Tensor x = word_embeddings_.index_select(0, ids) + position_embeddings_.index_select(0, at::cat(positions));  // [N, D]
+  at::Tensor x =
+      word_embeddings_.index_select(0, ids) + position_embeddings_.index_select(0, at::cat(positions));  // [N, D]
   x = norm(x, norm_weight_, norm_bias_);
   for (const BertLayer& layer : layers_) {
     const at::Tensor qkv = at::linear(x, layer.query_key_value_weight, layer.query_key_value_bias);  // [N, 3D]
@@ -213,7 +223,7 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
       const int64_t texts = static_cast<int64_t>(last - first), length = lengths[first];
       const at::Tensor part = qkv.narrow(0, row, texts * length)
                                   .view({texts, length, 3, config_.heads, head_width})
-                                  .permute({2, 0, 3, 1, 4});  // [3, B, H, T, C]
+                                  .permute({2, 0, 3, 1, 4});                          // [3, B, H, T, C]
       attended.push_back(at::scaled_dot_product_attention(part[0], part[1], part[2])  // [B, H, T, C]
                              .transpose(1, 2)
                              .reshape({texts * length, width}));
@@ -221,10 +231,11 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
       first = last;
     }
     const at::Tensor attention = attended.size() == 1 ? attended[0] : at::cat(attended);  // [N, D]
-    x = norm(x + at::linear(attention, layer.attention_output_weight, layer.attention_output_bias), layer.attention_norm_weight,
-             layer.attention_norm_bias);
+    x = norm(x + at::linear(attention, layer.attention_output_weight, layer.attention_output_bias),
+             layer.attention_norm_weight, layer.attention_norm_bias);
     const at::Tensor h = at::gelu(at::linear(x, layer.intermediate_weight, layer.intermediate_bias));  // [N, F]
-    x = norm(x + at::linear(h, layer.output_weight, layer.output_bias), layer.output_norm_weight, layer.output_norm_bias);
+    x = norm(x + at::linear(h, layer.output_weight, layer.output_bias), layer.output_norm_weight,
+             layer.output_norm_bias);
   }
 
   std::vector<at::Tensor> means;
@@ -234,8 +245,8 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
     row += length;
   }
   TORCH_CHECK(row == rows, "lengths do not add up");
-  const at::Tensor pooled = at::stack(means);                                                   // [B, D]
-  return pooled / at::linalg_vector_norm(pooled, 2, {1}, /*keepdim=*/true).clamp_min(1e-12);    // [B, D]
+  const at::Tensor pooled = at::stack(means);                                                 // [B, D]
+  return pooled / at::linalg_vector_norm(pooled, 2, {1}, /*keepdim=*/true).clamp_min(1e-12);  // [B, D]
 }
 
 }  // namespace blazon::language

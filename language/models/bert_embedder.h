@@ -1,5 +1,5 @@
-// Sentence embeddings of a BERT encoder (Devlin et al. 2018, arXiv 1810.04805): mean of the last hidden states, L2 norm 1,
-// as sentence-transformers computes them for all-MiniLM-L6-v2.
+// Sentence embeddings of a BERT encoder (Devlin et al. 2018, arXiv 1810.04805): mean of the last hidden states, L2 norm
+// 1, as sentence-transformers computes them for all-MiniLM-L6-v2.
 //
 // Shapes: B texts, T tokens, D width, H heads, C channels of a head, F width of the MLP.
 #pragma once
@@ -31,18 +31,19 @@ struct BertConfig {
 
 // encoder.layer.I, with the checkpoint's names flattened
 struct BertLayer {
-  at::Tensor query_key_value_weight, query_key_value_bias;      // attention.self.{query,key,value} stacked: [3D, D], [3D]
-  at::Tensor attention_output_weight, attention_output_bias;    // attention.output.dense: [D, D], [D]
-  at::Tensor attention_norm_weight, attention_norm_bias;        // attention.output.LayerNorm: [D]
-  at::Tensor intermediate_weight, intermediate_bias;            // intermediate.dense: [F, D], [F]
-  at::Tensor output_weight, output_bias;                        // output.dense: [D, F], [D]
-  at::Tensor output_norm_weight, output_norm_bias;              // output.LayerNorm: [D]
+  at::Tensor query_key_value_weight, query_key_value_bias;    // attention.self.{query,key,value} stacked: [3D, D], [3D]
+  at::Tensor attention_output_weight, attention_output_bias;  // attention.output.dense: [D, D], [D]
+  at::Tensor attention_norm_weight, attention_norm_bias;      // attention.output.LayerNorm: [D]
+  at::Tensor intermediate_weight, intermediate_bias;          // intermediate.dense: [F, D], [F]
+  at::Tensor output_weight, output_bias;                      // output.dense: [D, F], [D]
+  at::Tensor output_norm_weight, output_norm_bias;            // output.LayerNorm: [D]
 };
 
 class BertEmbedder : public TextEmbedder {
  public:
   // weights: Hugging Face names, with or without the prefix "bert."; position_ids and the pooler are ignored.
-  // kInvalidArgument: a tensor is missing, unknown or mis-shaped, or the tokenizer lacks [CLS] or [SEP]; the message names it.
+  // kInvalidArgument: a tensor is missing, unknown or mis-shaped, or the tokenizer lacks [CLS] or [SEP]; the message
+  // names it.
   static absl::StatusOr<std::unique_ptr<BertEmbedder>> Create(const BertConfig& config, const StateDict& weights,
                                                               std::unique_ptr<Tokenizer> tokenizer);
 
@@ -62,8 +63,8 @@ class BertEmbedder : public TextEmbedder {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string fingerprint_;
   TokenId cls_ = 0, sep_ = 0;
-  at::Tensor word_embeddings_;      // embeddings.word_embeddings, [V, D]
-  at::Tensor position_embeddings_;  // embeddings.position_embeddings plus token type 0, [P, D]
+  at::Tensor word_embeddings_;          // embeddings.word_embeddings, [V, D]
+  at::Tensor position_embeddings_;      // embeddings.position_embeddings plus token type 0, [P, D]
   at::Tensor norm_weight_, norm_bias_;  // embeddings.LayerNorm, [D]
   std::vector<BertLayer> layers_;
 };

@@ -1,10 +1,12 @@
-// Llama and its kin (Touvron et al. 2023, arXiv 2302.13971): SmolLM2, Llama 2 and 3, TinyLlama, Mistral without a sliding window.
+// Llama and its kin (Touvron et al. 2023, arXiv 2302.13971): SmolLM2, Llama 2 and 3, TinyLlama, Mistral without a
+// sliding window.
 //
-// Shapes: N rows of a ragged batch, T tokens of one input, D width, H heads, K key heads, C channels of a head, F width of
-// the MLP, V vocabulary. Member names are the checkpoint's tensor names.
+// Shapes: N rows of a ragged batch, T tokens of one input, D width, H heads, K key heads, C channels of a head, F width
+// of the MLP, V vocabulary. Member names are the checkpoint's tensor names.
 //
-// Training: with at::GradMode enabled and ModelInput::state null, Forward, Logits and Embed are differentiable; gradients
-// reach ModelInput::embeddings and the adapter's a and b. Base weights are frozen (requires_grad is false). Use Dtype::kFp32.
+// Training: with at::GradMode enabled and ModelInput::state null, Forward, Logits and Embed are differentiable;
+// gradients reach ModelInput::embeddings and the adapter's a and b. Base weights are frozen (requires_grad is false).
+// Use Dtype::kFp32.
 #pragma once
 
 #include <memory>
@@ -21,17 +23,17 @@ namespace blazon::language {
 
 // Names of Hugging Face's config.json in comments.
 struct LlamaConfig {
-  int64_t width = 0;              // hidden_size
-  int64_t layers = 0;             // num_hidden_layers
-  int64_t heads = 0;              // num_attention_heads
-  int64_t key_heads = 0;          // num_key_value_heads; divides heads
-  int64_t head_width = 0;         // head_dim; 0: width / heads
-  int64_t mlp_width = 0;          // intermediate_size
-  int64_t vocabulary_size = 0;    // vocab_size
-  int64_t context_length = 0;     // max_position_embeddings
-  double rope_theta = 10000.0;    // rope_theta
-  double norm_epsilon = 1e-5;     // rms_norm_eps
-  bool tie_embeddings = false;    // tie_word_embeddings: no lm_head.weight, embed_tokens serves for both
+  int64_t width = 0;            // hidden_size
+  int64_t layers = 0;           // num_hidden_layers
+  int64_t heads = 0;            // num_attention_heads
+  int64_t key_heads = 0;        // num_key_value_heads; divides heads
+  int64_t head_width = 0;       // head_dim; 0: width / heads
+  int64_t mlp_width = 0;        // intermediate_size
+  int64_t vocabulary_size = 0;  // vocab_size
+  int64_t context_length = 0;   // max_position_embeddings
+  double rope_theta = 10000.0;  // rope_theta
+  double norm_epsilon = 1e-5;   // rms_norm_eps
+  bool tie_embeddings = false;  // tie_word_embeddings: no lm_head.weight, embed_tokens serves for both
 };
 
 // model.layers.I.self_attn

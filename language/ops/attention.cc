@@ -34,7 +34,7 @@ at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const
   at::Tensor mask;
   if (tokens < length) mask = at::ones({tokens, length}, at::kBool).tril(length - tokens);
   const at::Tensor result = Attend(queries.transpose(0, 1).unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), mask,
-                                   /*causal=*/!mask.defined());              // [1, H, T, C]
+                                   /*causal=*/!mask.defined());  // [1, H, T, C]
   return result.squeeze(0).transpose(0, 1).reshape({tokens, heads * width});
 }
 
@@ -63,7 +63,8 @@ KvCache::View KvCache::Extend(int64_t layer, const at::Tensor& keys, const at::T
   const int64_t room = held.keys.defined() ? held.keys.size(1) : 0;
   if (room < length) {
     const int64_t wanted = std::min(max_length_, std::max({length, 2 * room, kFirstRoom}));
-    View grown{at::empty({key_heads_, wanted, head_width_}, type_), at::empty({key_heads_, wanted, head_width_}, type_)};
+    View grown{at::empty({key_heads_, wanted, head_width_}, type_),
+               at::empty({key_heads_, wanted, head_width_}, type_)};
     if (length_ > 0) {
       grown.keys.narrow(1, 0, length_).copy_(held.keys.narrow(1, 0, length_));
       grown.values.narrow(1, 0, length_).copy_(held.values.narrow(1, 0, length_));
@@ -85,8 +86,11 @@ at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, co
     return rows.cache == nullptr && rows.count == tokens;
   });
   if (one_shape) {
-    const auto split = [&](const at::Tensor& x, int64_t h) { return x.view({count, tokens, h, width}).transpose(1, 2); };
-    return Attend(split(queries, heads), split(keys, key_heads), split(values, key_heads), {}, /*causal=*/true)  // [B, H, T, C]
+    const auto split = [&](const at::Tensor& x, int64_t h) {
+      return x.view({count, tokens, h, width}).transpose(1, 2);
+    };
+    return Attend(split(queries, heads), split(keys, key_heads), split(values, key_heads), {},
+                  /*causal=*/true)  // [B, H, T, C]
         .transpose(1, 2)
         .reshape({count * tokens, heads * width});
   }

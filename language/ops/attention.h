@@ -1,5 +1,5 @@
-// Causal self-attention with grouped key heads (Ainslie et al. 2023, arXiv 2305.13245) over a ragged batch, each sequence
-// against its own keys and values.
+// Causal self-attention with grouped key heads (Ainslie et al. 2023, arXiv 2305.13245) over a ragged batch, each
+// sequence against its own keys and values.
 //
 // Shapes: N rows of the batch, T rows of one sequence, L keys, H heads, K key heads, C channels of a head.
 #pragma once

@@ -50,7 +50,10 @@ at::Tensor Linear::Forward(const at::Tensor& x, absl::Span<const AdapterRows> ad
   }
   if (updates.empty()) return y;
 
-  const auto lora_of = [&](size_t i) { return Update(*updates[i].second, x.narrow(0, updates[i].first->begin, updates[i].first->end - updates[i].first->begin)); };
+  const auto lora_of = [&](size_t i) {
+    return Update(*updates[i].second,
+                  x.narrow(0, updates[i].first->begin, updates[i].first->end - updates[i].first->begin));
+  };
   if (updates.size() == 1 && updates[0].first->begin == 0 && updates[0].first->end == x.size(0)) return y + lora_of(0);
   // Piece by piece, without writing into y: it may be part of an autograd graph.
   std::vector<at::Tensor> pieces;

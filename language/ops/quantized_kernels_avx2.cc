@@ -64,8 +64,8 @@ BLAZON_AVX2_INLINE float Sum(__m256 lanes) {
 
 // `rows` is a constant, so that all sums stay in registers; each row's own sum is the same for every `rows`.
 template <QuantFormat format, int64_t rows>
-BLAZON_AVX2 void DotRows(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, float* out,
-                         int64_t out_stride) {
+BLAZON_AVX2 void DotRows(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums,
+                         float* out, int64_t out_stride) {
   const int64_t block_bytes = QuantBlockBytes(format);
   __m256 sums[rows];
   for (__m256& sum : sums) sum = _mm256_setzero_ps();
@@ -87,13 +87,17 @@ BLAZON_AVX2 void DotRows(const uint8_t* row, int64_t blocks, const float* x, int
 }
 
 template <QuantFormat format>
-void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows, float* out,
-           int64_t out_stride) {
+void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
+           float* out, int64_t out_stride) {
   switch (rows) {
-    case 1: return DotRows<format, 1>(row, blocks, x, x_stride, block_sums, out, out_stride);
-    case 2: return DotRows<format, 2>(row, blocks, x, x_stride, block_sums, out, out_stride);
-    case 3: return DotRows<format, 3>(row, blocks, x, x_stride, block_sums, out, out_stride);
-    default: return DotRows<format, 4>(row, blocks, x, x_stride, block_sums, out, out_stride);
+    case 1:
+      return DotRows<format, 1>(row, blocks, x, x_stride, block_sums, out, out_stride);
+    case 2:
+      return DotRows<format, 2>(row, blocks, x, x_stride, block_sums, out, out_stride);
+    case 3:
+      return DotRows<format, 3>(row, blocks, x, x_stride, block_sums, out, out_stride);
+    default:
+      return DotRows<format, 4>(row, blocks, x, x_stride, block_sums, out, out_stride);
   }
 }
 
@@ -109,20 +113,26 @@ BLAZON_AVX2 void DecodeOf(const uint8_t* row, int64_t blocks, float* out) {
   }
 }
 
-void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
-         float* out, int64_t out_stride) {
+void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
+         const float* block_sums, int64_t rows, float* out, int64_t out_stride) {
   switch (format) {
-    case QuantFormat::kQ4_0: return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ4_1: return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ8_0: return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ4_0:
+      return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ4_1:
+      return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ8_0:
+      return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
   }
 }
 
 void DecodeRow(QuantFormat format, const uint8_t* row, int64_t blocks, float* out) {
   switch (format) {
-    case QuantFormat::kQ4_0: return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
-    case QuantFormat::kQ4_1: return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
-    case QuantFormat::kQ8_0: return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
+    case QuantFormat::kQ4_0:
+      return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
+    case QuantFormat::kQ4_1:
+      return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
+    case QuantFormat::kQ8_0:
+      return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
   }
 }
 
@@ -130,7 +140,8 @@ void DecodeRow(QuantFormat format, const uint8_t* row, int64_t blocks, float* ou
 
 const QuantKernelSet* Avx2QuantKernels() {
   static constexpr QuantKernelSet kernels = {Dot, DecodeRow};
-  static const bool supported = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  static const bool supported =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   return supported ? &kernels : nullptr;
 }
 

@@ -19,8 +19,8 @@ float HalfAt(const uint8_t* bytes) {
   return c10::detail::fp16_ieee_to_fp32_value(bits);
 }
 
-// Layouts: Q8_0 is scale, 32 x int8. Q4_0 is scale, 16 bytes; Q4_1 is scale, offset, 16 bytes. Byte i holds value i in its low
-// half and value i + 16 in its high half. Scales are fp16.
+// Layouts: Q8_0 is scale, 32 x int8. Q4_0 is scale, 16 bytes; Q4_1 is scale, offset, 16 bytes. Byte i holds value i in
+// its low half and value i + 16 in its high half. Scales are fp16.
 template <QuantFormat format>
 Block Decode(const uint8_t* bytes) {
   Block block;
@@ -40,8 +40,8 @@ Block Decode(const uint8_t* bytes) {
 }
 
 template <QuantFormat format>
-void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows, float* out,
-           int64_t out_stride) {
+void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
+           float* out, int64_t out_stride) {
   const int64_t block_bytes = QuantBlockBytes(format);
   float sums[kMaxKernelRows][kLaneCount] = {};
   for (int64_t b = 0; b < blocks; ++b) {
@@ -52,7 +52,8 @@ void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
         float sum = block.number[lane] * values[lane];
         for (int part = 8; part < 32; part += 8) sum += block.number[lane + part] * values[lane + part];
         sums[r][lane] += block.scale * sum;
-        if (format == QuantFormat::kQ4_1) sums[r][lane] += block.offset * block_sums[(r * blocks + b) * kLaneCount + lane];
+        if (format == QuantFormat::kQ4_1)
+          sums[r][lane] += block.offset * block_sums[(r * blocks + b) * kLaneCount + lane];
       }
     }
   }
@@ -71,20 +72,26 @@ void DecodeOf(const uint8_t* row, int64_t blocks, float* out) {
   }
 }
 
-void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
-         float* out, int64_t out_stride) {
+void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
+         const float* block_sums, int64_t rows, float* out, int64_t out_stride) {
   switch (format) {
-    case QuantFormat::kQ4_0: return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ4_1: return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ8_0: return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ4_0:
+      return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ4_1:
+      return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
+    case QuantFormat::kQ8_0:
+      return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
   }
 }
 
 void DecodeRow(QuantFormat format, const uint8_t* row, int64_t blocks, float* out) {
   switch (format) {
-    case QuantFormat::kQ4_0: return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
-    case QuantFormat::kQ4_1: return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
-    case QuantFormat::kQ8_0: return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
+    case QuantFormat::kQ4_0:
+      return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
+    case QuantFormat::kQ4_1:
+      return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
+    case QuantFormat::kQ8_0:
+      return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
   }
 }
 

@@ -15,8 +15,8 @@ namespace {
 
 // Up to here the row kernels are faster than decoding tiles (measured by tests/bench: quantized_matmul).
 constexpr int64_t kMostRowsByRow = 16;
-constexpr int64_t kTileValues = 1 << 20;    // 4 MiB of fp32: a tile is decoded and used up inside the L3 cache
-constexpr int64_t kBlocksPerTask = 4096;    // work below which another thread costs more than it brings
+constexpr int64_t kTileValues = 1 << 20;  // 4 MiB of fp32: a tile is decoded and used up inside the L3 cache
+constexpr int64_t kBlocksPerTask = 4096;  // work below which another thread costs more than it brings
 
 const QuantKernelSet& Kernels(QuantKernels kernels) {
   if (kernels == QuantKernels::kPortable) return PortableQuantKernels();
@@ -27,7 +27,8 @@ const QuantKernelSet& Kernels(QuantKernels kernels) {
 QuantKernels Best() { return Avx2QuantKernels() != nullptr ? QuantKernels::kAvx2 : QuantKernels::kPortable; }
 
 void CheckOperands(const at::Tensor& x, const QuantizedTensor& weight) {
-  TORCH_CHECK(x.dim() == 2 && x.size(1) == weight.columns, "x has ", x.sizes(), " values, W has ", weight.columns, " columns");
+  TORCH_CHECK(x.dim() == 2 && x.size(1) == weight.columns, "x has ", x.sizes(), " values, W has ", weight.columns,
+              " columns");
   TORCH_CHECK(x.scalar_type() == at::kFloat && x.is_contiguous(), "x must be contiguous fp32");
 }
 
@@ -50,21 +51,25 @@ bool IsSupported(QuantKernels kernels) { return kernels == QuantKernels::kPortab
 at::Tensor QuantizedMatmulByRows(const at::Tensor& x, const QuantizedTensor& weight, QuantKernels kernels) {
   CheckOperands(x, weight);
   const QuantKernelSet& set = Kernels(kernels);
-  const int64_t count = x.size(0), columns = weight.columns, blocks = columns / kQuantBlockValues, row_bytes = weight.blocks.size(1);
+  const int64_t count = x.size(0), columns = weight.columns, blocks = columns / kQuantBlockValues,
+                row_bytes = weight.blocks.size(1);
   at::Tensor result = at::empty({count, weight.rows}, at::kFloat);
   const float* values = x.const_data_ptr<float>();
-  const std::vector<float> sums = weight.format == QuantFormat::kQ4_1 ? BlockSums(values, count * blocks) : std::vector<float>();
+  const std::vector<float> sums =
+      weight.format == QuantFormat::kQ4_1 ? BlockSums(values, count * blocks) : std::vector<float>();
   const uint8_t* matrix = weight.blocks.const_data_ptr<uint8_t>();
   float* out = result.data_ptr<float>();
-  at::parallel_for(0, weight.rows, std::max<int64_t>(1, kBlocksPerTask / (blocks * std::min(count, kMaxKernelRows))), [&](int64_t begin, int64_t end) {
-    for (int64_t first = 0; first < count; first += kMaxKernelRows) {
-      const int64_t rows = std::min(kMaxKernelRows, count - first);
-      for (int64_t row = begin; row < end; ++row) {
-        set.dot(weight.format, matrix + row * row_bytes, blocks, values + first * columns, columns,
-                sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows, out + first * weight.rows + row, weight.rows);
-      }
-    }
-  });
+  at::parallel_for(0, weight.rows, std::max<int64_t>(1, kBlocksPerTask / (blocks * std::min(count, kMaxKernelRows))),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t first = 0; first < count; first += kMaxKernelRows) {
+                       const int64_t rows = std::min(kMaxKernelRows, count - first);
+                       for (int64_t row = begin; row < end; ++row) {
+                         set.dot(weight.format, matrix + row * row_bytes, blocks, values + first * columns, columns,
+                                 sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows,
+                                 out + first * weight.rows + row, weight.rows);
+                       }
+                     }
+                   });
   return result;
 }
 
@@ -80,7 +85,8 @@ at::Tensor QuantizedMatmulByTiles(const at::Tensor& x, const QuantizedTensor& we
   for (int64_t first = 0; first < weight.rows; first += tile_rows) {
     const int64_t rows = std::min(tile_rows, weight.rows - first);
     at::parallel_for(0, rows, std::max<int64_t>(1, kBlocksPerTask / blocks), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) set.decode(weight.format, matrix + (first + row) * row_bytes, blocks, decoded + row * columns);
+      for (int64_t row = begin; row < end; ++row)
+        set.decode(weight.format, matrix + (first + row) * row_bytes, blocks, decoded + row * columns);
     });
     at::Tensor part = result.narrow(1, first, rows);
     at::mm_out(part, x, tile.narrow(0, 0, rows).t());
@@ -89,7 +95,8 @@ at::Tensor QuantizedMatmulByTiles(const at::Tensor& x, const QuantizedTensor& we
 }
 
 at::Tensor QuantizedMatmul(const at::Tensor& x, const QuantizedTensor& weight) {
-  return x.size(0) <= kMostRowsByRow ? QuantizedMatmulByRows(x, weight, Best()) : QuantizedMatmulByTiles(x, weight, Best());
+  return x.size(0) <= kMostRowsByRow ? QuantizedMatmulByRows(x, weight, Best())
+                                     : QuantizedMatmulByTiles(x, weight, Best());
 }
 
 }  // namespace blazon::language

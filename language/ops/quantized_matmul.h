@@ -1,7 +1,7 @@
 // Products with quantised matrices, without ever holding the whole matrix dense.
 //
-// Few rows (decode): the blocks are decoded in registers and multiplied with fp32 activations, so the only rounding is that of
-// fp32 sums; the order of the sum over a row does not depend on how many rows there are or which thread works.
+// Few rows (decode): the blocks are decoded in registers and multiplied with fp32 activations, so the only rounding is
+// that of fp32 sums; the order of the sum over a row does not depend on how many rows there are or which thread works.
 // Many rows (prefill): tiles of the matrix are decoded to fp32 and multiplied by LibTorch.
 #pragma once
 

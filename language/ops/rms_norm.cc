@@ -17,7 +17,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kRowsPerTask = 32;
-constexpr int kLanes = 8;  // sums run in eight lanes, so the compiler can keep them in vectors; their order does not depend on N
+constexpr int kLanes =
+    8;  // sums run in eight lanes, so the compiler can keep them in vectors; their order does not depend on N
 
 // Sum of value(column) over the columns.
 template <typename Value>
@@ -56,7 +57,8 @@ at::Tensor NormaliseRows(const at::Tensor& x, const at::Tensor& weight, float ep
 }
 
 // With f = factor: dx = f * (g w) - x * f^3 * mean(g w x).
-at::Tensor NormaliseRowsBackward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight, float epsilon) {
+at::Tensor NormaliseRowsBackward(const at::Tensor& gradient, const at::Tensor& x, const at::Tensor& weight,
+                                 float epsilon) {
   at::Tensor result = at::empty_like(x);
   const int64_t width = x.size(1);
   const float* gradients = gradient.const_data_ptr<float>();

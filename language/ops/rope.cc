@@ -18,7 +18,8 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kRowsPerTask = 32;
 
-// One pass over contiguous fp32 rows. x: [N, H, C]; cosine, sine: [N, 1, C]. direction -1 turns back, which is the gradient.
+// One pass over contiguous fp32 rows. x: [N, H, C]; cosine, sine: [N, 1, C]. direction -1 turns back, which is the
+// gradient.
 at::Tensor Turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, float direction) {
   at::Tensor result = at::empty_like(x);
   const int64_t heads = x.size(1), width = x.size(2), half = width / 2;
@@ -44,7 +45,8 @@ at::Tensor Turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor&
 }
 
 struct RopeFunction : torch::autograd::Function<RopeFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cosine,
+                            const at::Tensor& sine) {
     context->save_for_backward({cosine, sine});
     return Turn(x, cosine, sine, 1.0f);
   }
@@ -59,8 +61,8 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
 RopeTable MakeRopeTable(int64_t positions, int64_t head_width, double theta) {
   // Frequencies in fp32, as transformers computes them: at large positions the angle depends on their last bits.
   const at::Tensor exponents = at::arange(0, head_width, 2, at::kFloat) / static_cast<double>(head_width);  // [C/2]
-  const at::Tensor frequencies = 1.0 / at::pow(theta, exponents);                                            // [C/2]
-  const at::Tensor angles = at::outer(at::arange(0, positions, at::kFloat), frequencies);                   // [positions, C/2]
+  const at::Tensor frequencies = 1.0 / at::pow(theta, exponents);                                           // [C/2]
+  const at::Tensor angles = at::outer(at::arange(0, positions, at::kFloat), frequencies);  // [positions, C/2]
   const at::Tensor sine = angles.sin();
   const at::Tensor cosine = angles.cos();
   return {at::cat({cosine, cosine}, -1), at::cat({-sine, sine}, -1)};

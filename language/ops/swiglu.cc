@@ -16,7 +16,8 @@ using torch::autograd::variable_list;
 
 constexpr int64_t kValuesPerTask = 1 << 15;
 
-// With s = sigmoid(gate): y = gate s up, d gate = g up s (1 + gate (1 - s)), d up = g gate s. One pass each over contiguous fp32.
+// With s = sigmoid(gate): y = gate s up, d gate = g up s (1 + gate (1 - s)), d up = g gate s. One pass each over
+// contiguous fp32.
 struct SwiGluFunction : torch::autograd::Function<SwiGluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
     const at::Tensor sigmoid = at::sigmoid(gate);

@@ -1,4 +1,5 @@
-// The control tokens of a vocabulary, found where a text spells them out. For templates: never used on text of users or documents.
+// The control tokens of a vocabulary, found where a text spells them out. For templates: never used on text of users or
+// documents.
 #pragma once
 
 #include <string>
@@ -18,7 +19,8 @@ class SpecialTokens {
   explicit SpecialTokens(std::vector<std::pair<std::string, TokenId>> tokens);
 
   // Calls `plain` and `special` for the parts of `text`, in order; the leftmost token counts, and of those the longest.
-  void Split(std::string_view text, absl::FunctionRef<void(std::string_view)> plain, absl::FunctionRef<void(TokenId)> special) const;
+  void Split(std::string_view text, absl::FunctionRef<void(std::string_view)> plain,
+             absl::FunctionRef<void(TokenId)> special) const;
 
  private:
   std::vector<std::pair<std::string, TokenId>> tokens_;  // longest first

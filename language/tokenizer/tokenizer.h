@@ -19,8 +19,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Encodes `text` as plain data: no special token is added and none is recognised in it, so text of users and documents
-  // can never act as a control token. Invalid UTF-8 is read as U+FFFD.
+  // Encodes `text` as plain data: no special token is added and none is recognised in it, so text of users and
+  // documents can never act as a control token. Invalid UTF-8 is read as U+FFFD.
   virtual std::vector<TokenId> Encode(std::string_view text) const = 0;
 
   // The same, but control tokens that are spelled out in `text` ("<|im_start|>") become their ids. For templates only.

@@ -1,4 +1,5 @@
-// UTF-8 that may be broken: in tokenizers every ill-formed part reads as U+FFFD, one for each maximal subpart (Unicode 15, 3.9, table 3-8).
+// UTF-8 that may be broken: in tokenizers every ill-formed part reads as U+FFFD, one for each maximal subpart (Unicode
+// 15, 3.9, table 3-8).
 #pragma once
 
 #include <cstddef>

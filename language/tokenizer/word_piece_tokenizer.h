@@ -1,5 +1,5 @@
-// WordPiece as BERT uses it (Devlin et al. 2019, arXiv 1810.04805): clean, lower-case, cut at spaces and punctuation, then the
-// longest known piece first.
+// WordPiece as BERT uses it (Devlin et al. 2019, arXiv 1810.04805): clean, lower-case, cut at spaces and punctuation,
+// then the longest known piece first.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,8 @@ namespace blazon::language {
 
 struct WordPieceVocabulary {
   std::vector<std::string> tokens;  // by id; pieces inside a word begin with continuation_prefix
-  std::vector<std::string> special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};  // those that are in `tokens` count
+  std::vector<std::string> special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]",
+                                      "[MASK]"};  // those that are in `tokens` count
   std::string unknown = "[UNK]";
   std::string continuation_prefix = "##";
   int64_t max_word_characters = 100;  // a longer word becomes `unknown`
@@ -37,7 +38,8 @@ class WordPieceTokenizer final : public Tokenizer {
 
   std::vector<TokenId> Encode(std::string_view text) const override;
   std::vector<TokenId> EncodeWithSpecials(std::string_view text) const override;
-  std::string TokenBytes(TokenId id) const override;  // the piece without its prefix; empty for an id outside the vocabulary
+  std::string TokenBytes(
+      TokenId id) const override;  // the piece without its prefix; empty for an id outside the vocabulary
   // Words apart by one space; what the normaliser dropped does not come back.
   std::string Decode(absl::Span<const TokenId> ids, bool skip_special) const override;
   std::optional<TokenId> FindToken(std::string_view spelling) const override;
@@ -52,7 +54,7 @@ class WordPieceTokenizer final : public Tokenizer {
 
   WordPieceVocabulary vocabulary_;
   TokenId unknown_id_ = 0;
-  size_t longest_piece_ = 0;  // bytes
+  size_t longest_piece_ = 0;   // bytes
   std::vector<bool> special_;  // by id
   SpecialTokens special_tokens_;
   std::unordered_map<std::string, TokenId> ids_;  // by spelling

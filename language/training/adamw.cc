@@ -13,7 +13,8 @@ namespace blazon::language {
 AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options_(options) {
   for (ParameterGroup& group : groups) {
     for (at::Tensor& parameter : group.parameters) {
-      states_.push_back({parameter, at::zeros_like(parameter), at::zeros_like(parameter), group.learning_rate, group.weight_decay});
+      states_.push_back(
+          {parameter, at::zeros_like(parameter), at::zeros_like(parameter), group.learning_rate, group.weight_decay});
     }
   }
 }

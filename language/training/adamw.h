@@ -1,4 +1,5 @@
-// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with linear warm-up, cosine decay and clipping by the global norm.
+// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with linear warm-up, cosine decay and clipping by the global
+// norm.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,7 +41,8 @@ class AdamW {
   int64_t step_ = 0;
 };
 
-// The share of the peak learning rate at `progress` in [0, 1]: linear from 0 until `warm_up`, then half a cosine down to `floor`.
+// The share of the peak learning rate at `progress` in [0, 1]: linear from 0 until `warm_up`, then half a cosine down
+// to `floor`.
 double CosineFactor(double progress, double warm_up = 0.03, double floor = 0.02);
 
 }  // namespace blazon::language

@@ -12,8 +12,8 @@
 
 namespace blazon::language {
 
-std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<LoraTarget>& targets, int64_t rank, double alpha,
-                                        uint64_t seed) {
+std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<LoraTarget>& targets, int64_t rank,
+                                        double alpha, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
@@ -37,7 +37,8 @@ std::map<std::string, at::Tensor> LoraTensors(const Adapter& adapter) {
   return tensors;
 }
 
-absl::StatusOr<std::shared_ptr<Adapter>> AdapterFromTensors(std::string name, const std::map<std::string, at::Tensor>& tensors,
+absl::StatusOr<std::shared_ptr<Adapter>> AdapterFromTensors(std::string name,
+                                                            const std::map<std::string, at::Tensor>& tensors,
                                                             double scale) {
   auto adapter = std::make_shared<Adapter>();
   adapter->name = std::move(name);
@@ -50,7 +51,8 @@ absl::StatusOr<std::shared_ptr<Adapter>> AdapterFromTensors(std::string name, co
   for (const auto& [module, weights] : adapter->modules) {
     if (!weights.a.defined() || !weights.b.defined() || weights.a.dim() != 2 || weights.b.dim() != 2 ||
         weights.a.size(0) != weights.b.size(1)) {
-      return absl::InvalidArgumentError(absl::StrCat("the update of ", module, " lacks a matrix, or its two ranks differ"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the update of ", module, " lacks a matrix, or its two ranks differ"));
     }
   }
   return adapter;

@@ -21,15 +21,18 @@ struct LoraTarget {
   int64_t outputs = 0;
 };
 
-// An adapter whose matrices require gradients: a is drawn at random, b is zero, so that training starts at the base model.
-// scale = alpha / rank.
-std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<LoraTarget>& targets, int64_t rank, double alpha, uint64_t seed);
+// An adapter whose matrices require gradients: a is drawn at random, b is zero, so that training starts at the base
+// model. scale = alpha / rank.
+std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<LoraTarget>& targets, int64_t rank,
+                                        double alpha, uint64_t seed);
 
 // The matrices of `adapter` for an optimiser or a file: "MODULE.lora_a" and "MODULE.lora_b". They share memory with it.
 std::map<std::string, at::Tensor> LoraTensors(const Adapter& adapter);
 
 // The adapter in `tensors` (names as above; others are ignored), in fp32.
 // kInvalidArgument: half of a pair is missing, or ranks differ; the message names the module.
-absl::StatusOr<std::shared_ptr<Adapter>> AdapterFromTensors(std::string name, const std::map<std::string, at::Tensor>& tensors, double scale);
+absl::StatusOr<std::shared_ptr<Adapter>> AdapterFromTensors(std::string name,
+                                                            const std::map<std::string, at::Tensor>& tensors,
+                                                            double scale);
 
 }  // namespace blazon::language

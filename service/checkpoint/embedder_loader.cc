@@ -34,9 +34,11 @@ absl::StatusOr<json> ReadJson(const std::filesystem::path& path) {
   return value;
 }
 
-// An integer member of an object of config.json; 0 when it is missing or no integer, which the model then refuses by name.
+// An integer member of an object of config.json; 0 when it is missing or no integer, which the model then refuses by
+// name.
 int64_t Integer(const json& object, const char* name) {
-  return object.is_object() && object.contains(name) && object[name].is_number_integer() ? object[name].get<int64_t>() : 0;
+  return object.is_object() && object.contains(name) && object[name].is_number_integer() ? object[name].get<int64_t>()
+                                                                                         : 0;
 }
 
 bool Is(const json& object, const char* name, const json& wanted, bool when_missing) {
@@ -46,10 +48,14 @@ bool Is(const json& object, const char* name, const json& wanted, bool when_miss
 absl::StatusOr<language::BertConfig> ReadBertConfig(const std::filesystem::path& path) {
   absl::StatusOr<json> config = ReadJson(path);
   if (!config.ok()) return config.status();
-  if (!Is(*config, "model_type", "bert", false)) return Refuse(path, absl::StrCat("model_type is ", config->value("model_type", json()).dump(), "; only \"bert\" is read"));
-  if (!Is(*config, "hidden_act", "gelu", true)) return Refuse(path, absl::StrCat("hidden_act is ", (*config)["hidden_act"].dump(), "; only \"gelu\" is read"));
+  if (!Is(*config, "model_type", "bert", false))
+    return Refuse(
+        path, absl::StrCat("model_type is ", config->value("model_type", json()).dump(), "; only \"bert\" is read"));
+  if (!Is(*config, "hidden_act", "gelu", true))
+    return Refuse(path, absl::StrCat("hidden_act is ", (*config)["hidden_act"].dump(), "; only \"gelu\" is read"));
   if (!Is(*config, "position_embedding_type", "absolute", true)) {
-    return Refuse(path, absl::StrCat("position_embedding_type is ", (*config)["position_embedding_type"].dump(), "; only \"absolute\" is read"));
+    return Refuse(path, absl::StrCat("position_embedding_type is ", (*config)["position_embedding_type"].dump(),
+                                     "; only \"absolute\" is read"));
   }
   language::BertConfig result;
   result.width = Integer(*config, "hidden_size");
@@ -58,13 +64,15 @@ absl::StatusOr<language::BertConfig> ReadBertConfig(const std::filesystem::path&
   result.mlp_width = Integer(*config, "intermediate_size");
   result.vocabulary_size = Integer(*config, "vocab_size");
   result.max_positions = Integer(*config, "max_position_embeddings");
-  if (config->contains("layer_norm_eps") && (*config)["layer_norm_eps"].is_number()) result.norm_epsilon = (*config)["layer_norm_eps"];
+  if (config->contains("layer_norm_eps") && (*config)["layer_norm_eps"].is_number())
+    result.norm_epsilon = (*config)["layer_norm_eps"];
   return result;
 }
 
 // Mean pooling, then L2 normalisation, and nothing else.
 absl::Status CheckProcedure(const std::filesystem::path& folder) {
-  const std::filesystem::path modules_path = folder / "modules.json", pooling_path = folder / "1_Pooling" / "config.json";
+  const std::filesystem::path modules_path = folder / "modules.json",
+                              pooling_path = folder / "1_Pooling" / "config.json";
   absl::StatusOr<json> modules = ReadJson(modules_path);
   if (!modules.ok()) return modules.status();
   std::string types;
@@ -75,17 +83,20 @@ absl::Status CheckProcedure(const std::filesystem::path& folder) {
     absl::StrAppend(&types, types.empty() ? "" : ", ", name.substr(name.rfind('.') + 1));
   }
   if (types != "Transformer, Pooling, Normalize") {
-    return Refuse(modules_path, absl::StrCat("the procedure is \"", types, "\"; only \"Transformer, Pooling, Normalize\" is read"));
+    return Refuse(modules_path,
+                  absl::StrCat("the procedure is \"", types, "\"; only \"Transformer, Pooling, Normalize\" is read"));
   }
   absl::StatusOr<json> pooling = ReadJson(pooling_path);
   if (!pooling.ok()) return pooling.status();
   for (const auto& [name, value] : pooling->items()) {
     if (!absl::StartsWith(name, "pooling_mode_")) continue;
     if (value != json(name == "pooling_mode_mean_tokens")) {
-      return Refuse(pooling_path, absl::StrCat(name, " is ", value.dump(), "; only pooling by the mean of the tokens is read"));
+      return Refuse(pooling_path,
+                    absl::StrCat(name, " is ", value.dump(), "; only pooling by the mean of the tokens is read"));
     }
   }
-  if (!Is(*pooling, "pooling_mode_mean_tokens", true, false)) return Refuse(pooling_path, "pooling_mode_mean_tokens is not set");
+  if (!Is(*pooling, "pooling_mode_mean_tokens", true, false))
+    return Refuse(pooling_path, "pooling_mode_mean_tokens is not set");
   return absl::OkStatus();
 }
 
@@ -121,7 +132,9 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
 
   const language::StateDict weights(tensors->begin(), tensors->end());
   auto embedder = language::BertEmbedder::Create(*config, weights, *std::move(tokenizer));
-  if (!embedder.ok()) return absl::Status(embedder.status().code(), absl::StrCat(folder.string(), ": ", std::string(embedder.status().message())));
+  if (!embedder.ok())
+    return absl::Status(embedder.status().code(),
+                        absl::StrCat(folder.string(), ": ", std::string(embedder.status().message())));
   return std::unique_ptr<language::TextEmbedder>(*std::move(embedder));
 }
 

@@ -10,8 +10,8 @@
 
 namespace blazon::service {
 
-// kNotFound: a file is missing. kInvalidArgument: the folder holds another kind of model, or another procedure than mean
-// pooling followed by L2 normalisation; the message names the file and what was found.
+// kNotFound: a file is missing. kInvalidArgument: the folder holds another kind of model, or another procedure than
+// mean pooling followed by L2 normalisation; the message names the file and what was found.
 absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder);
 
 }  // namespace blazon::service

@@ -1,11 +1,10 @@
-// Reads GGUF model files (versions 2 and 3, little endian): metadata and tensors, mapped into memory, nothing copied at opening.
-// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// Reads GGUF model files (versions 2 and 3, little endian): metadata and tensors, mapped into memory, nothing copied at
+// opening. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 //
-// Every count, length, offset and size is checked against the file before it is used, and no allocation is larger than a
-// small multiple of the file: a broken or hostile file gives an error, never a crash.
-// Thread safety: const after Open; every method may be called from any thread.
-// Lifetime: tensors that were handed out share the mapping and may outlive the GgufFile; text views may not.
-// The file must not be shortened while it is mapped.
+// Every count, length, offset and size is checked against the file before it is used, and no allocation is larger than
+// a small multiple of the file: a broken or hostile file gives an error, never a crash. Thread safety: const after
+// Open; every method may be called from any thread. Lifetime: tensors that were handed out share the mapping and may
+// outlive the GgufFile; text views may not. The file must not be shortened while it is mapped.
 #pragma once
 
 #include <cstddef>
@@ -51,7 +50,8 @@ class GgufFile {
   uint32_t version() const { return version_; }
   uint64_t bytes() const { return mapping_->bytes().size(); }  // of the whole file
 
-  // Metadata. kNotFound: no such key. kInvalidArgument: it has another type or does not fit; the message names the key and its type.
+  // Metadata. kNotFound: no such key. kInvalidArgument: it has another type or does not fit; the message names the key
+  // and its type.
   bool Has(std::string_view key) const { return metadata_.contains(key); }
   absl::StatusOr<int64_t> Integer(std::string_view key) const;  // any integer type
   absl::StatusOr<double> Number(std::string_view key) const;    // any float or integer type
@@ -59,15 +59,16 @@ class GgufFile {
   absl::StatusOr<std::string_view> String(std::string_view key) const;
   absl::StatusOr<std::vector<std::string_view>> Strings(std::string_view key) const;  // an array of strings
   absl::StatusOr<std::vector<int64_t>> Integers(std::string_view key) const;          // an array of any integer type
-  absl::StatusOr<std::vector<double>> Numbers(std::string_view key) const;            // an array of any float or integer type
-  std::vector<std::string_view> keys() const;                                         // in alphabetical order
+  absl::StatusOr<std::vector<double>> Numbers(std::string_view key) const;  // an array of any float or integer type
+  std::vector<std::string_view> keys() const;                               // in alphabetical order
 
   // The directory, in the file's order.
   absl::Span<const GgufTensorInfo> tensors() const { return tensors_; }
   bool HasTensor(std::string_view name) const { return tensor_index_.contains(name); }
 
-  // A view of one tensor in the mapped file: F32, F16 and BF16 dense, Q4_0, Q4_1 and Q8_0 as blocks. Read-only: never write to it.
-  // kNotFound: no such tensor. kUnimplemented: another type, or blocks in more than two dimensions; the message names tensor and type.
+  // A view of one tensor in the mapped file: F32, F16 and BF16 dense, Q4_0, Q4_1 and Q8_0 as blocks. Read-only: never
+  // write to it. kNotFound: no such tensor. kUnimplemented: another type, or blocks in more than two dimensions; the
+  // message names tensor and type.
   absl::StatusOr<language::Weight> Tensor(std::string_view name) const;
 
   // SHA-256 of the whole file, 64 hexadecimal digits. Computed at the first call, which reads the file once.

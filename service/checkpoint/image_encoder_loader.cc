@@ -23,13 +23,17 @@ absl::StatusOr<json> ReadConfig(const std::filesystem::path& path) {
         absl::StrCat(path.string(), " is missing. Run 'make setup', or name the folder of a converted image encoder."));
   }
   json config = json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object()) return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not a JSON object. Convert the checkpoint again."));
+  if (!config.is_object())
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(), " is not a JSON object. Convert the checkpoint again."));
   return config;
 }
 
 absl::StatusOr<std::vector<std::string>> ReadLabels(const std::filesystem::path& path) {
   std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path.string(), " is missing. It holds the classifier's names, one a line."));
+  if (!file)
+    return absl::NotFoundError(
+        absl::StrCat(path.string(), " is missing. It holds the classifier's names, one a line."));
   std::vector<std::string> labels;
   for (std::string line; std::getline(file, line);) labels.push_back(line);
   return labels;
@@ -68,7 +72,8 @@ absl::StatusOr<vision::EfficientNetLiteConfig> ParseEfficientNetLite(const json&
     if (!status.ok()) return status;
   }
   const json filter = config.value("resize_filter", json("bicubic"));
-  absl::StatusOr<vision::ResizeFilter> parsed = ParseFilter(filter.is_string() ? filter.get<std::string>() : filter.dump());
+  absl::StatusOr<vision::ResizeFilter> parsed =
+      ParseFilter(filter.is_string() ? filter.get<std::string>() : filter.dump());
   if (!parsed.ok()) return parsed.status();
   result.filter = *parsed;
   return result;

@@ -33,17 +33,22 @@ std::string FormatName(const language::StateDict& weights, Dtype dtype) {
     if (const auto* quantised = std::get_if<language::QuantizedTensor>(&weight)) ++count[quantised->format];
   }
   if (count.empty()) return "fp32";
-  const auto most = std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(count.begin(), count.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   switch (most->first) {
-    case QuantFormat::kQ4_0: return "Q4_0";
-    case QuantFormat::kQ4_1: return "Q4_1";
-    case QuantFormat::kQ8_0: return "Q8_0";
+    case QuantFormat::kQ4_0:
+      return "Q4_0";
+    case QuantFormat::kQ4_1:
+      return "Q4_1";
+    case QuantFormat::kQ8_0:
+      return "Q8_0";
   }
   return "unknown";
 }
 
 // Ids at which generation stops: the file's end of text, and the end of a turn of its chat template.
-std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::ChatTemplate& chat, const language::Tokenizer& tokenizer) {
+std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::ChatTemplate& chat,
+                                         const language::Tokenizer& tokenizer) {
   std::vector<language::TokenId> ids;
   const auto add = [&](std::optional<int64_t> id) {
     if (!id || *id < 0 || *id >= tokenizer.vocabulary_size()) return;
@@ -58,7 +63,8 @@ std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::C
   return ids;
 }
 
-// Whether the processor multiplies bf16 itself; without it LibTorch's bf16 products are about 100 times slower than fp32 ones.
+// Whether the processor multiplies bf16 itself; without it LibTorch's bf16 products are about 100 times slower than
+// fp32 ones.
 bool MultipliesBf16() {
 #if defined(__x86_64__)
   unsigned int a = 0, b = 0, c = 0, d = 0;
@@ -75,10 +81,12 @@ absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "auto") return Dtype::kAuto;
   if (name == "fp32") return Dtype::kFp32;
   if (name == "bf16") return Dtype::kBf16;
-  return absl::InvalidArgumentError(absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32 or bf16"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32 or bf16"));
 }
 
-absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path, const LanguageModelLoadOptions& options) {
+absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
+                                                      const LanguageModelLoadOptions& options) {
   absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
   if (!file.ok()) return file.status();
   absl::StatusOr<GgufLlama> llama = ReadGgufLlama(**file);
@@ -121,7 +129,8 @@ absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::pat
       .digest = absl::StrCat("sha256:", (*file)->Digest()),
       .format = FormatName(llama->weights, options.dtype),
       .warning = options.dtype == Dtype::kBf16 && !MultipliesBf16()
-                     ? "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use dtype auto or fp32."
+                     ? "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use "
+                       "dtype auto or fp32."
                      : "",
   };
 }

@@ -19,10 +19,10 @@ struct LoadedLanguageModel {
   std::unique_ptr<language::Tokenizer> tokenizer;
   language::ChatTemplate chat_template;
   std::vector<language::TokenId> end_tokens;  // end of text, for SchedulerOptions::end_tokens
-  std::string name;    // general.name, or the file's name
-  std::string digest;  // "sha256:..." of the file
-  std::string format;  // how the weights are kept, for people: "Q4_1", "fp32", ...
-  std::string warning = {};  // what people should be told about the options; empty: nothing
+  std::string name;                           // general.name, or the file's name
+  std::string digest;                         // "sha256:..." of the file
+  std::string format;                         // how the weights are kept, for people: "Q4_1", "fp32", ...
+  std::string warning = {};                   // what people should be told about the options; empty: nothing
 };
 
 struct LanguageModelLoadOptions {
@@ -33,8 +33,8 @@ struct LanguageModelLoadOptions {
 absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
 
 // Dtype::kBf16 is done as asked, with a warning where the processor has no bf16 arithmetic of its own.
-// kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the message
-// names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
+// kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the
+// message names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
                                                       const LanguageModelLoadOptions& options = {});
 

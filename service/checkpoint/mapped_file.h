@@ -14,7 +14,8 @@ namespace blazon::service {
 
 class MappedFile {
  public:
-  // kNotFound: no such file. kInvalidArgument: not a regular file, or an empty one. kPermissionDenied, kUnavailable: it cannot be opened or mapped.
+  // kNotFound: no such file. kInvalidArgument: not a regular file, or an empty one. kPermissionDenied, kUnavailable: it
+  // cannot be opened or mapped.
   static absl::StatusOr<std::shared_ptr<const MappedFile>> Open(const std::filesystem::path& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;

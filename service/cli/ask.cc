@@ -1,6 +1,5 @@
 // blazon ask: answers a question from the documents of a collection.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -68,14 +67,19 @@ void AddAsk(CLI::App& app, Context& context) {
   auto flags = std::make_shared<AskFlags>();
   CLI::App* command = app.add_subcommand("ask", "Answer a question from indexed documents, with sources");
   command->add_option("question", flags->question, "The question; - reads standard input")->required();
-  command->add_option("--collection", flags->collection, "The collection: a folder made by 'blazon index add', or a name on the server")
+  command
+      ->add_option("--collection", flags->collection,
+                   "The collection: a folder made by 'blazon index add', or a name on the server")
       ->type_name("DIR")
       ->required();
-  command->add_flag("--extractive", flags->extractive, "Answer with the documents' own sentences; no text is generated");
+  command->add_flag("--extractive", flags->extractive,
+                    "Answer with the documents' own sentences; no text is generated");
   command->add_option("--count", flags->count, "Pieces of documents to look at, 1 to 50 (default 5)");
-  command->add_option("--context-tokens", flags->context_tokens, "Tokens of document text for the model at most, 16 to 4096 (default 256)");
+  command->add_option("--context-tokens", flags->context_tokens,
+                      "Tokens of document text for the model at most, 16 to 4096 (default 256)");
   AddGenerationOptions(*command, flags->generation);
-  command->footer(R"(The supporting sentences are always shown, word for word, with the file and line they stand in. When nothing in the
+  command->footer(
+      R"(The supporting sentences are always shown, word for word, with the file and line they stand in. When nothing in the
 documents fits, it says so and the exit status is 3.
 
 Examples:

@@ -1,7 +1,7 @@
 // What the commands need done, in the messages of the wire: by this process, or by a server.
 //
-// Thread safety: one thread at a time; callbacks come from the thread that called. Ctrl-C ends a call: what was generated so
-// far comes back with FINISH_REASON_CANCELLED, or kCancelled where there is nothing to give.
+// Thread safety: one thread at a time; callbacks come from the thread that called. Ctrl-C ends a call: what was
+// generated so far comes back with FINISH_REASON_CANCELLED, or kCancelled where there is nothing to give.
 #pragma once
 
 #include <cstdint>
@@ -59,13 +59,14 @@ class Backend {
   virtual absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request) = 0;
 
   virtual absl::StatusOr<v1::CaptionResponse> Caption(const v1::CaptionRequest& request, const OnText& on_text) = 0;
-  // Captions what `next` gives until it gives nullopt; several are under way at once. `done` gets the answers in the order of
-  // the requests. An error of one picture is in its answer; the status is of the whole.
+  // Captions what `next` gives until it gives nullopt; several are under way at once. `done` gets the answers in the
+  // order of the requests. An error of one picture is in its answer; the status is of the whole.
   virtual absl::Status CaptionImages(const std::function<std::optional<v1::CaptionImagesRequest>()>& next,
                                      const std::function<void(const v1::CaptionImagesResponse&)>& done) = 0;
 
   // request.collection: a folder in this process, a name on a server.
-  virtual absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+  virtual absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request,
+                                              const std::function<void(const v1::AskSources&)>& on_sources,
                                               const OnText& on_text) = 0;
 
   virtual absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) = 0;

@@ -1,6 +1,5 @@
 // blazon caption: says in words what pictures show.
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -31,7 +30,8 @@ struct CaptionFlags {
   GenerationFlags generation;
 };
 
-// All pictures under `folder` by the ending of their names, in order; hidden ones are left out, links to folders not followed.
+// All pictures under `folder` by the ending of their names, in order; hidden ones are left out, links to folders not
+// followed.
 absl::StatusOr<std::vector<std::string>> FindPictures(const fs::path& folder) {
   static const std::set<std::string> kEndings = {".jpg", ".jpeg", ".png", ".webp", ".bmp"};
   std::error_code error;
@@ -41,7 +41,8 @@ absl::StatusOr<std::vector<std::string>> FindPictures(const fs::path& folder) {
        !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     if (entry->path().filename().string().starts_with(".")) {
       entry.disable_recursion_pending();
-    } else if (entry->is_regular_file(error) && kEndings.contains(absl::AsciiStrToLower(entry->path().extension().string()))) {
+    } else if (entry->is_regular_file(error) &&
+               kEndings.contains(absl::AsciiStrToLower(entry->path().extension().string()))) {
       pictures.push_back(entry->path().string());
     }
   }
@@ -88,7 +89,8 @@ class CaptionRun {
         [&](const v1::CaptionImagesResponse& response) {
           const std::string& file = files[std::stoul(response.id())];
           if (response.has_error()) {
-            Report(file, absl::Status(static_cast<absl::StatusCode>(response.error().code()), response.error().message()));
+            Report(file,
+                   absl::Status(static_cast<absl::StatusCode>(response.error().code()), response.error().message()));
           } else {
             Print(file, response.caption(), files.size() > 1);
           }
@@ -131,9 +133,12 @@ int RunCaption(const CaptionFlags& flags, Context& context) {
     absl::StatusOr<std::vector<std::string>> found = FindPictures(flags.folder);
     if (!found.ok()) return Fail(found.status());
     files->insert(files->end(), found->begin(), found->end());
-    if (files->empty()) return Fail(absl::NotFoundError(absl::StrCat(flags.folder, " holds no pictures (jpg, jpeg, png, webp, bmp)")), kNoMatch);
+    if (files->empty())
+      return Fail(absl::NotFoundError(absl::StrCat(flags.folder, " holds no pictures (jpg, jpeg, png, webp, bmp)")),
+                  kNoMatch);
   }
-  if (files->empty()) return Fail(absl::InvalidArgumentError("give pictures, -r DIR or --files-from FILE"), kWrongUsage);
+  if (files->empty())
+    return Fail(absl::InvalidArgumentError("give pictures, -r DIR or --files-from FILE"), kWrongUsage);
   return CaptionRun(flags, context, *std::move(options)).Run(*files);
 }
 
@@ -143,13 +148,19 @@ void AddCaption(CLI::App& app, Context& context) {
   auto flags = std::make_shared<CaptionFlags>();
   CLI::App* command = app.add_subcommand("caption", "Say in words what pictures show");
   command->add_option("file", flags->files, "JPEG, PNG, WebP or BMP files; - reads one from standard input");
-  command->add_option("-r,--recursive", flags->folder, "Caption all pictures under this folder, as JSON Lines")->type_name("DIR");
+  command->add_option("-r,--recursive", flags->folder, "Caption all pictures under this folder, as JSON Lines")
+      ->type_name("DIR");
   command->add_flag("--beside", flags->beside, "Also write each caption to a .txt file beside its picture");
-  command->add_option("--files-from", flags->files_from, "Read file names from this list, one a line; - reads standard input")->type_name("FILE");
+  command
+      ->add_option("--files-from", flags->files_from,
+                   "Read file names from this list, one a line; - reads standard input")
+      ->type_name("FILE");
   command->add_flag("-0", flags->nul, "Names in the list end with a NUL character instead of a line break");
-  command->add_option("--instruction", flags->instruction, "What to say about the picture (default: a caption)")->type_name("TEXT");
+  command->add_option("--instruction", flags->instruction, "What to say about the picture (default: a caption)")
+      ->type_name("TEXT");
   AddGenerationOptions(*command, flags->generation);
-  command->footer(R"(With --json each line has the picture's name in "file". A picture that cannot be read is reported and the others go on;
+  command->footer(
+      R"(With --json each line has the picture's name in "file". A picture that cannot be read is reported and the others go on;
 the exit status is then 1.
 
 Examples:

@@ -1,7 +1,6 @@
 #include "service/cli/command_line.h"
 
 #include <CLI/CLI.hpp>
-
 #include <exception>
 #include <iostream>
 #include <string>
@@ -41,8 +40,11 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing found or no answer in th
 // --some-flag can also be set as BLAZON_SOME_FLAG, in every command.
 void NameInEnvironment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
-    if (option->get_lnames().empty() || option->get_lnames().front() == "help" || option->get_lnames().front() == "version") continue;
-    option->envname(absl::StrCat("BLAZON_", absl::AsciiStrToUpper(absl::StrReplaceAll(option->get_lnames().front(), {{"-", "_"}}))));
+    if (option->get_lnames().empty() || option->get_lnames().front() == "help" ||
+        option->get_lnames().front() == "version")
+      continue;
+    option->envname(absl::StrCat(
+        "BLAZON_", absl::AsciiStrToUpper(absl::StrReplaceAll(option->get_lnames().front(), {{"-", "_"}}))));
   }
   for (CLI::App* command : app.get_subcommands(nullptr)) NameInEnvironment(*command);
 }
@@ -51,17 +53,27 @@ void AddCommonOptions(CLI::App& app, Context& context) {
   app.set_help_flag("-h,--help", "Show this help and stop");
   app.set_version_flag("--version", "blazon " BLAZON_VERSION, "Show the version and stop");
   app.set_config("--config", "", "Read options from this TOML file");
-  app.add_flag("--json", context.json, "Print one JSON object a line: the message of proto/blazon/v1, with its field names");
-  app.add_option("--server", context.server, "Let this running server do the work, instead of this process")->type_name("HOST:PORT");
-  app.add_option("--models", context.models.models_folder, "The folder of the default models (default: found beside the program)")->type_name("DIR");
-  app.add_option("--assets", context.models.assets_folder, "The folder of the trained captioner (default: found beside the program)")->type_name("DIR");
-  app.add_option("--model", context.models.language_model, "A GGUF file to use as the language model")->type_name("FILE");
+  app.add_flag("--json", context.json,
+               "Print one JSON object a line: the message of proto/blazon/v1, with its field names");
+  app.add_option("--server", context.server, "Let this running server do the work, instead of this process")
+      ->type_name("HOST:PORT");
+  app.add_option("--models", context.models.models_folder,
+                 "The folder of the default models (default: found beside the program)")
+      ->type_name("DIR");
+  app.add_option("--assets", context.models.assets_folder,
+                 "The folder of the trained captioner (default: found beside the program)")
+      ->type_name("DIR");
+  app.add_option("--model", context.models.language_model, "A GGUF file to use as the language model")
+      ->type_name("FILE");
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
       ->capture_default_str();
   app.add_option("--device", context.models.device, "Where to compute: cpu or cuda[:N]")->capture_default_str();
-  app.add_option("--threads", context.models.threads, "Compute threads; 0: one for each core")->check(CLI::Range(0, 1024))->capture_default_str();
-  app.add_option("--seed", context.seed, "Seed of sampling: the same seed gives the same text (default: random, named in the reply)");
+  app.add_option("--threads", context.models.threads, "Compute threads; 0: one for each core")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--seed", context.seed,
+                 "Seed of sampling: the same seed gives the same text (default: random, named in the reply)");
 }
 
 }  // namespace

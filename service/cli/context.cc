@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <iostream>
-
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -17,7 +16,8 @@ absl::Status Context::CheckOptions() const {
   if (!models.models_folder.empty() || !models.language_model.empty() || !models.assets_folder.empty() ||
       models.dtype != defaults.dtype || models.device != defaults.device || models.threads != defaults.threads) {
     return absl::InvalidArgumentError(
-        "--models, --assets, --model, --dtype, --device and --threads are the server's to choose: give them to 'blazon serve', or leave out --server");
+        "--models, --assets, --model, --dtype, --device and --threads are the server's to choose: give them to 'blazon "
+        "serve', or leave out --server");
   }
   return absl::OkStatus();
 }

@@ -23,8 +23,8 @@ struct Context {
   std::string server;  // empty: this process
   ModelStoreOptions models;
   std::optional<uint64_t> seed;
-  std::function<int()> run;  // the chosen command; returns the exit status
-  std::string command_line;  // as it was typed, for notes
+  std::function<int()> run;      // the chosen command; returns the exit status
+  std::string command_line;      // as it was typed, for notes
   bool handles_signals = false;  // the chosen command waits for Ctrl-C itself
 
   // Combinations that make no sense.

@@ -1,6 +1,5 @@
 // blazon embed: texts to unit vectors.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
 #include <string>
@@ -39,7 +38,8 @@ int RunEmbed(const EmbedFlags& flags, Context& context) {
     PrintJson(*response);
     return kDone;
   }
-  for (const v1::Embedding& embedding : response->embeddings()) std::cout << absl::StrJoin(embedding.values(), " ") << "\n";
+  for (const v1::Embedding& embedding : response->embeddings())
+    std::cout << absl::StrJoin(embedding.values(), " ") << "\n";
   return kDone;
 }
 
@@ -48,7 +48,8 @@ int RunEmbed(const EmbedFlags& flags, Context& context) {
 void AddEmbed(CLI::App& app, Context& context) {
   auto flags = std::make_shared<EmbedFlags>();
   CLI::App* command = app.add_subcommand("embed", "Turn texts to vectors for search by meaning");
-  command->add_option("text", flags->texts, "The texts; - reads more of them from standard input, one a line")->required();
+  command->add_option("text", flags->texts, "The texts; - reads more of them from standard input, one a line")
+      ->required();
   command->add_flag("-0", flags->nul, "Texts on standard input end with a NUL character instead of a line break");
   command->footer(R"(Each vector has length 1, so the product of two of them is their cosine similarity.
 

@@ -1,6 +1,5 @@
 // blazon generate: writes on from a prompt, or answers a message.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
 #include <string>
@@ -60,7 +59,8 @@ void AddGenerate(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("generate", "Write on from a prompt");
   command->add_option("prompt", flags->prompt, "The text to write on from; - reads standard input")->required();
   command->add_flag("--chat", flags->chat, "Take the text as a message and answer it, with the model's chat template");
-  command->add_option("--system", flags->system, "Instructions that stand above the message; implies --chat")->type_name("TEXT");
+  command->add_option("--system", flags->system, "Instructions that stand above the message; implies --chat")
+      ->type_name("TEXT");
   AddGenerationOptions(*command, flags->generation);
   command->footer(R"(Examples:
   blazon generate "Once upon a time"

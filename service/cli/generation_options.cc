@@ -7,20 +7,28 @@ namespace blazon::service::cli {
 void AddGenerationOptions(CLI::App& command, GenerationFlags& flags) {
   CLI::Option_group& group = *command.add_option_group("Generation");
   group.add_option("--max-new-tokens", flags.max_new_tokens, "Generate at most so many tokens");
-  group.add_option("--temperature", flags.temperature, "0: always the most probable token; 0.01 to 10: sample, higher is wilder (default 0)");
+  group.add_option("--temperature", flags.temperature,
+                   "0: always the most probable token; 0.01 to 10: sample, higher is wilder (default 0)");
   group.add_option("--top-k", flags.top_k, "Sample among the k most probable tokens; 0: all (default 0)");
-  group.add_option("--top-p", flags.top_p, "Sample among the most probable tokens that make up this probability (default 1)");
-  group.add_option("--min-p", flags.min_p, "Drop tokens less probable than this times the most probable one (default 0)");
-  group.add_option("--repetition-penalty", flags.repetition_penalty, "Divide the score of tokens already seen, 0.1 to 10 (default 1)");
-  group.add_option("--presence-penalty", flags.presence_penalty, "Subtract from the score of tokens already generated, -2 to 2 (default 0)");
+  group.add_option("--top-p", flags.top_p,
+                   "Sample among the most probable tokens that make up this probability (default 1)");
+  group.add_option("--min-p", flags.min_p,
+                   "Drop tokens less probable than this times the most probable one (default 0)");
+  group.add_option("--repetition-penalty", flags.repetition_penalty,
+                   "Divide the score of tokens already seen, 0.1 to 10 (default 1)");
+  group.add_option("--presence-penalty", flags.presence_penalty,
+                   "Subtract from the score of tokens already generated, -2 to 2 (default 0)");
   group.add_option("--frequency-penalty", flags.frequency_penalty, "The same, for each time, -2 to 2 (default 0)");
-  group.add_option("--no-repeat-ngram-size", flags.no_repeat_ngram_size, "Never generate a run of so many tokens twice; 0: off (default 0)");
+  group.add_option("--no-repeat-ngram-size", flags.no_repeat_ngram_size,
+                   "Never generate a run of so many tokens twice; 0: off (default 0)");
   group.add_option("--stop", flags.stop, "Stop before this string; may be given up to 16 times")
       ->type_name("TEXT")
       ->allow_extra_args(false);  // what follows its value is the prompt
-  group.add_option("--stop-token-ids", flags.stop_token_ids, "Stop at this token; may be given up to 64 times")->allow_extra_args(false);
+  group.add_option("--stop-token-ids", flags.stop_token_ids, "Stop at this token; may be given up to 64 times")
+      ->allow_extra_args(false);
   group.add_flag("--ignore-eos", flags.ignore_eos, "Go on past the end-of-text token");
-  group.add_option("--top-logprobs", flags.top_logprobs, "With --json, report each token's log-probability and the n best, 0 to 20");
+  group.add_option("--top-logprobs", flags.top_logprobs,
+                   "With --json, report each token's log-probability and the n best, 0 to 20");
 }
 
 absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, const Context& context) {

@@ -1,6 +1,5 @@
 // blazon index: fills collections of documents, and looks into them.
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
@@ -38,7 +37,8 @@ struct IndexFlags {
 int RunAdd(const IndexFlags& flags, Context& context) {
   absl::StatusOr<std::vector<std::string>> paths = GatherPaths(flags.paths, flags.files_from, flags.nul);
   if (!paths.ok()) return Fail(paths.status());
-  if (paths->empty()) return Fail(absl::InvalidArgumentError("give files or folders, or --files-from FILE"), kWrongUsage);
+  if (paths->empty())
+    return Fail(absl::InvalidArgumentError("give files or folders, or --files-from FILE"), kWrongUsage);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   AddRequest request;
@@ -62,8 +62,8 @@ int RunAdd(const IndexFlags& flags, Context& context) {
   if (context.json) {
     PrintJson(report->response);
   } else {
-    std::cout << absl::StrFormat("%d added, %d replaced, %d unchanged", counts[v1::PUT_STATE_ADDED], counts[v1::PUT_STATE_REPLACED],
-                                 counts[v1::PUT_STATE_UNCHANGED]);
+    std::cout << absl::StrFormat("%d added, %d replaced, %d unchanged", counts[v1::PUT_STATE_ADDED],
+                                 counts[v1::PUT_STATE_REPLACED], counts[v1::PUT_STATE_UNCHANGED]);
     if (report->pruned > 0) std::cout << ", " << report->pruned << " pruned";
     if (counts[v1::PUT_STATE_REFUSED] > 0) std::cout << ", " << counts[v1::PUT_STATE_REFUSED] << " left out";
     if (report->unsupported > 0) std::cout << "; " << report->unsupported << " files of other kinds";
@@ -92,14 +92,16 @@ int RunList(const IndexFlags& flags, Context& context) {
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   bool any = false;
-  const absl::Status status = ForEachDocument(**backend, flags.collection, flags.path_prefix, [&](const v1::Document& document) {
-    any = true;
-    if (context.json) {
-      PrintJson(document);
-    } else {
-      std::cout << document.source() << "/" << document.path() << "\t" << document.chunks() << " chunks\t" << document.title() << "\n";
-    }
-  });
+  const absl::Status status =
+      ForEachDocument(**backend, flags.collection, flags.path_prefix, [&](const v1::Document& document) {
+        any = true;
+        if (context.json) {
+          PrintJson(document);
+        } else {
+          std::cout << document.source() << "/" << document.path() << "\t" << document.chunks() << " chunks\t"
+                    << document.title() << "\n";
+        }
+      });
   if (!status.ok()) return Fail(status);
   return any ? kDone : kNoMatch;
 }
@@ -111,7 +113,8 @@ int RunDelete(const IndexFlags& flags, Context& context) {
   request.set_collection(flags.collection);
   std::vector<std::string> unknown = flags.documents;
   const absl::Status listed = ForEachDocument(**backend, flags.collection, "", [&](const v1::Document& document) {
-    const std::vector<std::string> names = {document.id(), document.path(), absl::StrCat(document.source(), "/", document.path())};
+    const std::vector<std::string> names = {document.id(), document.path(),
+                                            absl::StrCat(document.source(), "/", document.path())};
     bool wanted = false;
     for (const std::string& name : names) {
       if (std::find(flags.documents.begin(), flags.documents.end(), name) == flags.documents.end()) continue;
@@ -121,7 +124,8 @@ int RunDelete(const IndexFlags& flags, Context& context) {
     if (wanted) request.add_ids(document.id());
   });
   if (!listed.ok()) return Fail(listed);
-  for (const std::string& name : unknown) std::cerr << "blazon: no document is called '" << name << "'; 'blazon index list' shows them\n";
+  for (const std::string& name : unknown)
+    std::cerr << "blazon: no document is called '" << name << "'; 'blazon index list' shows them\n";
   v1::DeleteDocumentsResponse response;
   if (request.ids_size() > 0) {
     absl::StatusOr<v1::DeleteDocumentsResponse> deleted = (*backend)->DeleteDocuments(request);
@@ -182,7 +186,8 @@ int RunStats(const IndexFlags& flags, Context& context, bool verify) {
   } else {
     std::cout << (verify ? "All is well: " : "") << response->collection().documents() << " documents in "
               << response->collection().chunks() << " chunks; embedder "
-              << (response->collection().embedder().empty() ? "not set yet" : response->collection().embedder()) << std::endl;
+              << (response->collection().embedder().empty() ? "not set yet" : response->collection().embedder())
+              << std::endl;
   }
   return kDone;
 }
@@ -202,17 +207,22 @@ Examples:
   const auto add_command = [&](const char* name, const char* about, auto run) {
     CLI::App* command = index->add_subcommand(name, about);
     command->add_option("--collection", flags->collection, "The collection")->type_name("DIR")->required();
-    command->callback([flags, &context, run] { context.run = [flags, &context, run] { return run(*flags, context); }; });
+    command->callback(
+        [flags, &context, run] { context.run = [flags, &context, run] { return run(*flags, context); }; });
     return command;
   };
 
-  CLI::App* add = add_command("add", "Add files and folders of text, Markdown and HTML; unchanged files cost nothing", RunAdd);
+  CLI::App* add =
+      add_command("add", "Add files and folders of text, Markdown and HTML; unchanged files cost nothing", RunAdd);
   add->add_option("path", flags->paths, "Files, and folders with all beneath them");
-  add->add_option("--files-from", flags->files_from, "Read paths from this list, one a line; - reads standard input")->type_name("FILE");
+  add->add_option("--files-from", flags->files_from, "Read paths from this list, one a line; - reads standard input")
+      ->type_name("FILE");
   add->add_flag("-0", flags->nul, "Paths in the list end with a NUL character instead of a line break");
-  add->add_option("--source", flags->source, "The name of what paths are relative to (default: the folder's own name)")->type_name("NAME");
+  add->add_option("--source", flags->source, "The name of what paths are relative to (default: the folder's own name)")
+      ->type_name("NAME");
   add->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
-  add->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")->check(CLI::Range(32, 256));
+  add->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")
+      ->check(CLI::Range(32, 256));
 
   CLI::App* list = add_command("list", "List the documents", RunList);
   list->add_option("--path-prefix", flags->path_prefix, "Only those whose path begins so")->type_name("TEXT");
@@ -223,11 +233,14 @@ Examples:
   CLI::App* search = add_command("search", "Find the pieces that fit a query best, as path:line", RunSearch);
   search->add_option("query", flags->query, "What to look for; - reads standard input")->required();
   search->add_option("--count", flags->count, "Pieces at most, 1 to 1000 (default 8)");
-  search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")->check(CLI::IsMember({"both", "words", "meaning"}))->capture_default_str();
+  search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")
+      ->check(CLI::IsMember({"both", "words", "meaning"}))
+      ->capture_default_str();
   search->add_option("--path-prefix", flags->path_prefix, "Only in documents whose path begins so")->type_name("TEXT");
 
   add_command("stats", "Count what is in it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, false); });
-  add_command("verify", "Read everything and check it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, true); });
+  add_command("verify", "Read everything and check it",
+              [](const IndexFlags& f, Context& c) { return RunStats(f, c, true); });
 }
 
 }  // namespace blazon::service::cli

@@ -46,14 +46,16 @@ absl::StatusOr<std::string> TextOrInput(const std::string& text) {
 
 std::vector<std::string> SplitList(std::string_view list, bool nul) {
   std::vector<std::string> entries;
-  for (absl::string_view entry : absl::StrSplit(absl::string_view(list.data(), list.size()), nul ? '\0' : '\n', absl::SkipEmpty())) {
+  for (absl::string_view entry :
+       absl::StrSplit(absl::string_view(list.data(), list.size()), nul ? '\0' : '\n', absl::SkipEmpty())) {
     if (!nul && entry.back() == '\r') entry.remove_suffix(1);
     if (!entry.empty()) entries.emplace_back(entry);
   }
   return entries;
 }
 
-absl::StatusOr<std::vector<std::string>> GatherPaths(std::vector<std::string> paths, const std::string& files_from, bool nul) {
+absl::StatusOr<std::vector<std::string>> GatherPaths(std::vector<std::string> paths, const std::string& files_from,
+                                                     bool nul) {
   if (files_from.empty()) return paths;
   absl::StatusOr<std::string> list = ReadInput(files_from);
   if (!list.ok()) return list.status();

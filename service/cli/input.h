@@ -13,7 +13,8 @@ namespace blazon::service::cli {
 
 inline constexpr size_t kMaxInputBytes = 64u << 20;
 
-// The whole of a file, or of standard input when `path` is "-". kNotFound, kInvalidArgument (a folder, or over kMaxInputBytes).
+// The whole of a file, or of standard input when `path` is "-". kNotFound, kInvalidArgument (a folder, or over
+// kMaxInputBytes).
 absl::StatusOr<std::string> ReadInput(const std::filesystem::path& path);
 
 // `text` itself; or standard input without its last line break when `text` is "-".
@@ -23,6 +24,7 @@ absl::StatusOr<std::string> TextOrInput(const std::string& text);
 std::vector<std::string> SplitList(std::string_view list, bool nul);
 
 // `paths`, then the entries of the list file `files_from` ("-" is standard input) when it is not empty.
-absl::StatusOr<std::vector<std::string>> GatherPaths(std::vector<std::string> paths, const std::string& files_from, bool nul);
+absl::StatusOr<std::vector<std::string>> GatherPaths(std::vector<std::string> paths, const std::string& files_from,
+                                                     bool nul);
 
 }  // namespace blazon::service::cli

@@ -60,7 +60,8 @@ class AnswerToPending : public AnswerSink {
 
 class LocalBackend : public Backend {
  public:
-  explicit LocalBackend(ModelStore& models) : models_(models), generator_(models), captioner_(models), answerer_(models) {}
+  explicit LocalBackend(ModelStore& models)
+      : models_(models), generator_(models), captioner_(models), answerer_(models) {}
 
   absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) override {
     absl::StatusOr<GenerateRequest> converted = rpc::FromProto(request, models_);
@@ -127,7 +128,8 @@ class LocalBackend : public Backend {
       UnderWay started{request->id(), std::make_shared<CaptionToPending>(), absl::CancelledError("")};
       absl::StatusOr<CaptionRequest> converted = rpc::FromProto(*request, models_);
       started.cancel = converted.ok() ? captioner_.Start(*converted, started.sink) : converted.status();
-      if (absl::IsNotFound(started.cancel.status())) return started.cancel.status();  // no model: no other picture will fare better
+      if (absl::IsNotFound(started.cancel.status()))
+        return started.cancel.status();  // no model: no other picture will fare better
       queue.push_back(std::move(started));
       if (queue.size() == kCaptionsUnderWay) finish_first();
     }
@@ -135,7 +137,8 @@ class LocalBackend : public Backend {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request,
+                                      const std::function<void(const v1::AskSources&)>& on_sources,
                                       const OnText& on_text) override {
     absl::StatusOr<AskRequest> converted = rpc::FromProto(request, models_);
     if (!converted.ok()) return converted.status();
@@ -155,7 +158,8 @@ class LocalBackend : public Backend {
     absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
     if (!embedder.ok()) return embedder.status();
     options.embedder = *std::move(embedder);
-    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = retrieval::Collection::Open(request.collection, options);
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
+        retrieval::Collection::Open(request.collection, options);
     if (!collection.ok()) return collection.status();
 
     AddReport report;
@@ -205,7 +209,8 @@ class LocalBackend : public Backend {
     absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
     if (!embedder.ok()) return embedder.status();
     options.embedder = *std::move(embedder);
-    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = retrieval::Collection::Open(request.collection(), options);
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
+        retrieval::Collection::Open(request.collection(), options);
     if (!collection.ok()) return collection.status();
     absl::StatusOr<int64_t> deleted =
         (*collection)->Delete(std::vector<std::string>(request.ids().begin(), request.ids().end()));
@@ -260,7 +265,8 @@ class LocalBackend : public Backend {
 
  private:
   template <typename Result>
-  auto Convert(absl::StatusOr<Result> result) -> absl::StatusOr<decltype(rpc::ToProto(*result, std::declval<ModelStore&>()))> {
+  auto Convert(absl::StatusOr<Result> result)
+      -> absl::StatusOr<decltype(rpc::ToProto(*result, std::declval<ModelStore&>()))> {
     if (!result.ok()) return result.status();
     return rpc::ToProto(*result, models_);
   }

@@ -1,6 +1,5 @@
 // blazon models: which models there are, and whether they are loaded.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <string_view>
 
@@ -13,19 +12,27 @@ namespace {
 
 std::string_view KindName(v1::ModelKind kind) {
   switch (kind) {
-    case v1::MODEL_KIND_LANGUAGE: return "language";
-    case v1::MODEL_KIND_EMBEDDER: return "embedder";
-    case v1::MODEL_KIND_CAPTIONER: return "captioner";
-    default: return "unknown";
+    case v1::MODEL_KIND_LANGUAGE:
+      return "language";
+    case v1::MODEL_KIND_EMBEDDER:
+      return "embedder";
+    case v1::MODEL_KIND_CAPTIONER:
+      return "captioner";
+    default:
+      return "unknown";
   }
 }
 
 std::string_view StateName(v1::ModelState state) {
   switch (state) {
-    case v1::MODEL_STATE_AVAILABLE: return "available";
-    case v1::MODEL_STATE_LOADED: return "loaded";
-    case v1::MODEL_STATE_FAILED: return "failed";
-    default: return "missing";
+    case v1::MODEL_STATE_AVAILABLE:
+      return "available";
+    case v1::MODEL_STATE_LOADED:
+      return "loaded";
+    case v1::MODEL_STATE_FAILED:
+      return "failed";
+    default:
+      return "missing";
   }
 }
 
@@ -39,7 +46,8 @@ int RunModels(Context& context) {
     return kDone;
   }
   for (const v1::Model& model : response->models()) {
-    std::cout << absl::StrFormat("%-10s %-10s %-26s %s\n", KindName(model.kind()), StateName(model.state()), model.name(), model.source());
+    std::cout << absl::StrFormat("%-10s %-10s %-26s %s\n", KindName(model.kind()), StateName(model.state()),
+                                 model.name(), model.source());
   }
   return kDone;
 }

@@ -1,4 +1,5 @@
-// One call under way on another thread, watched by the thread that prints: text comes over as it is made, and Ctrl-C cancels.
+// One call under way on another thread, watched by the thread that prints: text comes over as it is made, and Ctrl-C
+// cancels.
 #pragma once
 
 #include <chrono>
@@ -34,7 +35,8 @@ class Pending {
   }
 
   // Hands text to `on_text` as it comes; calls `cancel` once when Ctrl-C was pressed. Call it once.
-  absl::StatusOr<Result> Wait(const std::function<void(std::string_view)>& on_text, const std::function<void()>& cancel) {
+  absl::StatusOr<Result> Wait(const std::function<void(std::string_view)>& on_text,
+                              const std::function<void()>& cancel) {
     bool cancelled = false;
     std::unique_lock lock(mutex_);
     while (true) {

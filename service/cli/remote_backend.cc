@@ -31,12 +31,13 @@ constexpr size_t kDataBytes = 1u << 20;  // of one message of a document
 // A call's context that Ctrl-C cancels.
 class Call {
  public:
-  Call() : watcher_([this] {
-    while (!over_) {
-      if (Interrupted()) context.TryCancel();
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
-  }) {}
+  Call()
+      : watcher_([this] {
+          while (!over_) {
+            if (Interrupted()) context.TryCancel();
+            std::this_thread::sleep_for(std::chrono::milliseconds(50));
+          }
+        }) {}
   ~Call() {
     over_ = true;
     watcher_.join();
@@ -69,7 +70,8 @@ absl::StatusOr<std::vector<LocalFile>> FindFiles(const AddRequest& request, int6
     const fs::path root = fs::canonical(given, error);
     if (error) return absl::NotFoundError(absl::StrCat(given.string(), ": no such file or folder"));
     if (!fs::is_directory(root)) {
-      files.push_back({root, request.source.empty() ? root.parent_path().filename().string() : request.source, root.filename().string()});
+      files.push_back({root, request.source.empty() ? root.parent_path().filename().string() : request.source,
+                       root.filename().string()});
       continue;
     }
     const std::string source = request.source.empty() ? root.filename().string() : request.source;
@@ -129,7 +131,8 @@ class RemoteBackend : public Backend {
     return Finish(reader->Finish(), std::move(response));
   }
 
-  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request, const std::function<void(const v1::AskSources&)>& on_sources,
+  absl::StatusOr<v1::AskResponse> Ask(const v1::AskRequest& request,
+                                      const std::function<void(const v1::AskSources&)>& on_sources,
                                       const OnText& on_text) override {
     Call call;
     const auto reader = answers_->StreamAsk(&call.context, ToStream<v1::StreamAskRequest>(request));
@@ -147,8 +150,8 @@ class RemoteBackend : public Backend {
                              const std::function<void(const v1::CaptionImagesResponse&)>& done) override {
     Call call;
     const auto stream = captions_->CaptionImages(&call.context);
-    std::vector<std::string> order;                           // ids, as sent
-    size_t printed = 0;                                       // of them
+    std::vector<std::string> order;                            // ids, as sent
+    size_t printed = 0;                                        // of them
     std::map<std::string, v1::CaptionImagesResponse> waiting;  // came before their turn
     size_t received = 0;
     const auto read_one = [&] {
@@ -156,7 +159,8 @@ class RemoteBackend : public Backend {
       if (!stream->Read(&response)) return false;
       ++received;
       waiting[response.id()] = std::move(response);
-      while (printed < order.size() && waiting.contains(order[printed])) done(waiting.extract(order[printed++]).mapped());
+      while (printed < order.size() && waiting.contains(order[printed]))
+        done(waiting.extract(order[printed++]).mapped());
       return true;
     };
     bool open = true;
@@ -174,40 +178,51 @@ class RemoteBackend : public Backend {
   }
 
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {
-    return Unary<v1::ScoreResponse>([&](auto* context, auto* response) { return generation_->Score(context, request, response); });
+    return Unary<v1::ScoreResponse>(
+        [&](auto* context, auto* response) { return generation_->Score(context, request, response); });
   }
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {
-    return Unary<v1::TokenizeResponse>([&](auto* context, auto* response) { return generation_->Tokenize(context, request, response); });
+    return Unary<v1::TokenizeResponse>(
+        [&](auto* context, auto* response) { return generation_->Tokenize(context, request, response); });
   }
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) override {
-    return Unary<v1::DetokenizeResponse>([&](auto* context, auto* response) { return generation_->Detokenize(context, request, response); });
+    return Unary<v1::DetokenizeResponse>(
+        [&](auto* context, auto* response) { return generation_->Detokenize(context, request, response); });
   }
   absl::StatusOr<v1::EmbedResponse> Embed(const v1::EmbedRequest& request) override {
-    return Unary<v1::EmbedResponse>([&](auto* context, auto* response) { return generation_->Embed(context, request, response); });
+    return Unary<v1::EmbedResponse>(
+        [&](auto* context, auto* response) { return generation_->Embed(context, request, response); });
   }
   absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) override {
-    return Unary<v1::ListDocumentsResponse>([&](auto* context, auto* response) { return index_->ListDocuments(context, request, response); });
+    return Unary<v1::ListDocumentsResponse>(
+        [&](auto* context, auto* response) { return index_->ListDocuments(context, request, response); });
   }
   absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) override {
-    return Unary<v1::DeleteDocumentsResponse>([&](auto* context, auto* response) { return index_->DeleteDocuments(context, request, response); });
+    return Unary<v1::DeleteDocumentsResponse>(
+        [&](auto* context, auto* response) { return index_->DeleteDocuments(context, request, response); });
   }
   absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) override {
-    return Unary<v1::SearchResponse>([&](auto* context, auto* response) { return index_->Search(context, request, response); });
+    return Unary<v1::SearchResponse>(
+        [&](auto* context, auto* response) { return index_->Search(context, request, response); });
   }
   absl::StatusOr<v1::GetCollectionResponse> GetCollection(const v1::GetCollectionRequest& request) override {
-    return Unary<v1::GetCollectionResponse>([&](auto* context, auto* response) { return index_->GetCollection(context, request, response); });
+    return Unary<v1::GetCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->GetCollection(context, request, response); });
   }
   absl::StatusOr<v1::ListModelsResponse> ListModels() override {
     const v1::ListModelsRequest request;
-    return Unary<v1::ListModelsResponse>([&](auto* context, auto* response) { return models_->ListModels(context, request, response); });
+    return Unary<v1::ListModelsResponse>(
+        [&](auto* context, auto* response) { return models_->ListModels(context, request, response); });
   }
   absl::Status VerifyCollection(const std::string&) override {
-    return absl::UnimplementedError("a server does not verify collections yet: run 'blazon index verify' where its --data folder is");
+    return absl::UnimplementedError(
+        "a server does not verify collections yet: run 'blazon index verify' where its --data folder is");
   }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
     if (request.prune || request.chunk_tokens > 0) {
-      return absl::UnimplementedError("a server does not take --prune and --chunk-tokens yet; leave them out, or leave out --server");
+      return absl::UnimplementedError(
+          "a server does not take --prune and --chunk-tokens yet; leave them out, or leave out --server");
     }
     AddReport report;
     absl::StatusOr<std::vector<LocalFile>> files = FindFiles(request, report.unsupported);
@@ -243,7 +258,8 @@ class RemoteBackend : public Backend {
         message.set_data(bytes->substr(begin, kDataBytes));
         open = writer->Write(message);
       }
-      if (request.progress) request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files->size()), file.path});
+      if (request.progress)
+        request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files->size()), file.path});
     }
     writer->WritesDone();
     if (absl::Status status = Translate(writer->Finish()); !status.ok()) return status;
@@ -256,7 +272,8 @@ class RemoteBackend : public Backend {
   absl::Status Translate(const grpc::Status& status) const {
     absl::Status translated = rpc::FromGrpcStatus(status);
     if (!absl::IsUnavailable(translated)) return translated;
-    return absl::UnavailableError(absl::StrCat("the server at ", address_, " did not answer: ", translated.message(), ". Is 'blazon serve' running there?"));
+    return absl::UnavailableError(absl::StrCat("the server at ", address_, " did not answer: ", translated.message(),
+                                               ". Is 'blazon serve' running there?"));
   }
 
   template <typename Response>
@@ -283,6 +300,8 @@ class RemoteBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeRemoteBackend(const std::string& address) { return std::make_unique<RemoteBackend>(address); }
+std::unique_ptr<Backend> MakeRemoteBackend(const std::string& address) {
+  return std::make_unique<RemoteBackend>(address);
+}
 
 }  // namespace blazon::service::cli

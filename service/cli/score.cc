@@ -1,11 +1,9 @@
 // blazon score: how probable a completion of a prompt is.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
-#include <string>
-
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
@@ -21,7 +19,8 @@ struct ScoreFlags {
 
 int RunScore(const ScoreFlags& flags, Context& context) {
   if (flags.prompt == "-" && flags.completion == "-") {
-    return Fail(absl::InvalidArgumentError("only one of --prompt and --completion can come from standard input"), kWrongUsage);
+    return Fail(absl::InvalidArgumentError("only one of --prompt and --completion can come from standard input"),
+                kWrongUsage);
   }
   absl::StatusOr<std::string> prompt = TextOrInput(flags.prompt);
   if (!prompt.ok()) return Fail(prompt.status());
@@ -39,7 +38,8 @@ int RunScore(const ScoreFlags& flags, Context& context) {
     return kDone;
   }
   for (const v1::TokenLogprob& token : response->tokens()) {
-    const std::string piece = nlohmann::json(token.text()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string piece =
+        nlohmann::json(token.text()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     std::cout << absl::StrFormat("%10.4f  %s\n", token.logprob(), piece);
   }
   std::cout << absl::StrFormat("%10.4f  total of %d tokens, mean %.4f\n", response->logprob(), response->tokens_size(),
@@ -53,8 +53,11 @@ void AddScore(CLI::App& app, Context& context) {
   auto flags = std::make_shared<ScoreFlags>();
   CLI::App* command = app.add_subcommand("score", "Tell how probable a completion of a prompt is");
   command->add_option("--prompt", flags->prompt, "What stands before; - reads standard input")->type_name("TEXT");
-  command->add_option("--completion", flags->completion, "What to score; - reads standard input")->type_name("TEXT")->required();
-  command->footer(R"(Prints the natural log-probability of each token of the completion, their sum and their mean. The completion is split
+  command->add_option("--completion", flags->completion, "What to score; - reads standard input")
+      ->type_name("TEXT")
+      ->required();
+  command->footer(
+      R"(Prints the natural log-probability of each token of the completion, their sum and their mean. The completion is split
 into tokens by itself: begin it with a space when a word follows.
 
 Examples:

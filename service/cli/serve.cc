@@ -1,6 +1,5 @@
 // blazon serve: the gRPC server.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
 
@@ -31,12 +30,20 @@ int RunServe(const rpc::ServerOptions& options, Context& context) {
 void AddServe(CLI::App& app, Context& context) {
   auto options = std::make_shared<rpc::ServerOptions>();
   CLI::App* command = app.add_subcommand("serve", "Run the gRPC server");
-  command->add_option("--address", options->address, "Where to listen; port 0 takes a free one")->type_name("HOST:PORT")->capture_default_str();
-  command->add_option("--data", options->data_folder, "Where collections are kept; made when missing")->type_name("DIR")->required();
-  command->add_option("--max-requests", options->max_requests, "Requests under way at once; more are refused")->capture_default_str();
-  command->add_option("--workers", options->workers, "Threads that decode, encode, embed and search; 0: one for each core")->capture_default_str();
+  command->add_option("--address", options->address, "Where to listen; port 0 takes a free one")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  command->add_option("--data", options->data_folder, "Where collections are kept; made when missing")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--max-requests", options->max_requests, "Requests under way at once; more are refused")
+      ->capture_default_str();
+  command
+      ->add_option("--workers", options->workers, "Threads that decode, encode, embed and search; 0: one for each core")
+      ->capture_default_str();
   command->add_flag("!--no-preload", options->preload, "Load each model at its first request instead of at once");
-  command->footer(R"(There is no authentication and no encryption yet: listen on loopback, or behind a proxy that has them. The services are
+  command->footer(
+      R"(There is no authentication and no encryption yet: listen on loopback, or behind a proxy that has them. The services are
 described in proto/blazon/v1; reflection and grpc.health.v1 are on.
 
 Examples:

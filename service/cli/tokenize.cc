@@ -1,12 +1,10 @@
 // blazon tokenize: text to the language model's tokens, and back.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -26,7 +24,8 @@ int RunDecode(const TokenizeFlags& flags, Context& context) {
   v1::DetokenizeRequest request;
   for (const std::string& word : flags.text) {
     int32_t id = 0;
-    if (!absl::SimpleAtoi(word, &id)) return Fail(absl::InvalidArgumentError(absl::StrCat("'", word, "' is not a token id")), kWrongUsage);
+    if (!absl::SimpleAtoi(word, &id))
+      return Fail(absl::InvalidArgumentError(absl::StrCat("'", word, "' is not a token id")), kWrongUsage);
     request.add_ids(id);
   }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
@@ -43,7 +42,8 @@ int RunDecode(const TokenizeFlags& flags, Context& context) {
 
 int RunTokenize(const TokenizeFlags& flags, Context& context) {
   if (flags.decode) return RunDecode(flags, context);
-  if (flags.text.size() != 1) return Fail(absl::InvalidArgumentError("give one text; put it in quotes if it has spaces"), kWrongUsage);
+  if (flags.text.size() != 1)
+    return Fail(absl::InvalidArgumentError("give one text; put it in quotes if it has spaces"), kWrongUsage);
   absl::StatusOr<std::string> text = TextOrInput(flags.text.front());
   if (!text.ok()) return Fail(text.status());
   v1::TokenizeRequest request;
@@ -58,7 +58,8 @@ int RunTokenize(const TokenizeFlags& flags, Context& context) {
   }
   for (const v1::Token& token : response->tokens()) {
     // Quoted, so that white space can be seen.
-    const std::string piece = nlohmann::json(token.text()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    const std::string piece =
+        nlohmann::json(token.text()).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     std::cout << token.id() << "\t" << piece << "\n";
   }
   return kDone;

@@ -1,6 +1,5 @@
 // blazon train: makes models from your data.
 #include <CLI/CLI.hpp>
-
 #include <iostream>
 #include <memory>
 #include <string>
@@ -22,12 +21,14 @@ struct TrainFlags {
 };
 
 int RunTrainCaptioner(const TrainFlags& flags, Context& context) {
-  if (!context.server.empty()) return Fail(absl::InvalidArgumentError("training runs in this process; leave out --server"), kWrongUsage);
+  if (!context.server.empty())
+    return Fail(absl::InvalidArgumentError("training runs in this process; leave out --server"), kWrongUsage);
   TrainCaptionerOptions options = flags.options;
   for (const std::string& library : flags.libraries) {
     const size_t equals = library.find('=');
     if (equals == std::string::npos || equals == 0) {
-      return Fail(absl::InvalidArgumentError(absl::StrCat("--library is '", library, "'; it must be NAME=DIR")), kWrongUsage);
+      return Fail(absl::InvalidArgumentError(absl::StrCat("--library is '", library, "'; it must be NAME=DIR")),
+                  kWrongUsage);
     }
     options.libraries[library.substr(0, equals)] = library.substr(equals + 1);
   }
@@ -55,34 +56,54 @@ void AddTrain(CLI::App& app, Context& context) {
   TrainCaptionerOptions& options = flags->options;
   CLI::App* train = app.add_subcommand("train", "Train models on your data");
   train->require_subcommand(1);
-  CLI::App* command = train->add_subcommand("captioner", "Train the captioner: connector, tagger and adapter around the language model");
+  CLI::App* command = train->add_subcommand(
+      "captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();
-  command->add_option("--pictures", options.pictures, "The table of cut-out pictures that scenes are composed of")->type_name("FILE")->capture_default_str();
-  command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")->type_name("NAME=DIR")->allow_extra_args(false);
-  command->add_option("--held-out", options.held_out, "A table whose first field names cut-outs never to be used")->type_name("FILE");
+  command->add_option("--pictures", options.pictures, "The table of cut-out pictures that scenes are composed of")
+      ->type_name("FILE")
+      ->capture_default_str();
+  command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")
+      ->type_name("NAME=DIR")
+      ->allow_extra_args(false);
+  command->add_option("--held-out", options.held_out, "A table whose first field names cut-outs never to be used")
+      ->type_name("FILE");
   command->add_option("--photos", options.photos, "Pictures for backgrounds")->type_name("DIR");
-  command->add_option("--captioned", options.captioned, "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")->type_name("DIR");
+  command
+      ->add_option("--captioned", options.captioned,
+                   "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")
+      ->type_name("DIR");
   command->add_option("--scenes", options.scenes, "Scenes to compose")->capture_default_str();
-  command->add_option("--tagger-scenes", options.tagger_scenes, "More scenes, mildly varied, for the tagger that is kept")->capture_default_str();
+  command
+      ->add_option("--tagger-scenes", options.tagger_scenes, "More scenes, mildly varied, for the tagger that is kept")
+      ->capture_default_str();
   command->add_option("--crops", options.crops, "Crops of the photos")->capture_default_str();
   command->add_option("--edited", options.edited, "Features moved to a class of the encoder's")->capture_default_str();
   command->add_option("--cache", options.cache, "Keep the scenes' features here for another run")->type_name("PATH");
   command->add_option("--tagger-steps", options.tagger_steps, "Steps of the tagger stage")->capture_default_str();
-  command->add_option("--alignment-steps", options.alignment_steps, "Steps of the alignment stage")->capture_default_str();
+  command->add_option("--alignment-steps", options.alignment_steps, "Steps of the alignment stage")
+      ->capture_default_str();
   command->add_option("--steps", options.steps, "Steps of the caption stage")->capture_default_str();
   command->add_option("--batch", options.batch, "Samples in a step")->capture_default_str();
-  command->add_option("--connector-rate", options.connector_rate, "Peak learning rate of the connector")->capture_default_str();
-  command->add_option("--adapter-rate", options.adapter_rate, "Peak learning rate of the adapter")->capture_default_str();
+  command->add_option("--connector-rate", options.connector_rate, "Peak learning rate of the connector")
+      ->capture_default_str();
+  command->add_option("--adapter-rate", options.adapter_rate, "Peak learning rate of the adapter")
+      ->capture_default_str();
   command->add_option("--weight-decay", options.weight_decay, "Weight decay")->capture_default_str();
   command->add_option("--hidden", options.hidden, "Width within the connector")->capture_default_str();
   command->add_option("--rank", options.rank, "Rank of the adapter")->capture_default_str();
-  command->add_option("--evaluate-every", options.evaluate_every, "Steps between evaluations; each saves")->capture_default_str();
-  command->add_option("--start-from", options.start_from, "Go on from these weights; with --steps 0 only the tagger is trained anew")->type_name("FILE");
-  command->footer(R"(Ctrl-C ends training and keeps what there is. --seed decides what is drawn and told. The command is noted in the weights.
+  command->add_option("--evaluate-every", options.evaluate_every, "Steps between evaluations; each saves")
+      ->capture_default_str();
+  command
+      ->add_option("--start-from", options.start_from,
+                   "Go on from these weights; with --steps 0 only the tagger is trained anew")
+      ->type_name("FILE");
+  command->footer(
+      R"(Ctrl-C ends training and keeps what there is. --seed decides what is drawn and told. The command is noted in the weights.
 
 Example:
   blazon train captioner --output captioner.safetensors --captioned ~/pictures --seed 1)");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunTrainCaptioner(*flags, context); }; });
+  command->callback(
+      [flags, &context] { context.run = [flags, &context] { return RunTrainCaptioner(*flags, context); }; });
 }
 
 }  // namespace blazon::service::cli

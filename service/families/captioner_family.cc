@@ -19,7 +19,8 @@ namespace {
 constexpr const char* kFormat = "blazon-captioner-1";
 constexpr int64_t kLabels = 5;
 
-std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Tensor>& tensors, const std::string& prefix) {
+std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Tensor>& tensors,
+                                             const std::string& prefix) {
   std::map<std::string, at::Tensor> found;
   for (const auto& [name, tensor] : tensors) {
     if (absl::StartsWith(name, prefix)) found[name.substr(prefix.size())] = tensor;
@@ -65,11 +66,13 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
   std::map<std::string, std::string> metadata;
   absl::StatusOr<TensorMap> read = ReadSafetensors(file, &metadata);
   if (!read.ok()) return read.status();
-  if (metadata["format"] != kFormat) return Broken(file, absl::StrCat("its format is \"", metadata["format"], "\", not \"", kFormat, "\""));
+  if (metadata["format"] != kFormat)
+    return Broken(file, absl::StrCat("its format is \"", metadata["format"], "\", not \"", kFormat, "\""));
 
   absl::StatusOr<vision::Projector> projector = vision::Projector::FromTensors(WithPrefix(*read, "connector."));
   if (!projector.ok()) return Broken(file, std::string(projector.status().message()));
-  if (projector->cells() != kCells) return Broken(file, absl::StrCat("its connector takes ", projector->cells(), " cells, not ", kCells));
+  if (projector->cells() != kCells)
+    return Broken(file, absl::StrCat("its connector takes ", projector->cells(), " cells, not ", kCells));
 
   double scale = 0;
   int64_t width = 0;
@@ -89,40 +92,51 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
   std::vector<Concept> names;
   std::vector<int64_t> row_concepts;
   for (const nlohmann::json& entry : concepts) {
-    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_string()) return Broken(file, "a concept has no name");
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_string())
+      return Broken(file, "a concept has no name");
     names.push_back({entry[0].get<std::string>(), entry[1].get<std::string>()});
   }
   for (const nlohmann::json& entry : rows) {
     if (!entry.is_number_integer()) return Broken(file, "a row's concept is not a number");
     row_concepts.push_back(entry.get<int64_t>());
   }
-  absl::StatusOr<Tagger> tagger = Tagger::Create(std::move(names), std::move(row_concepts), read->at("tagger.weight").to(at::kFloat).clone(),
-                                                 read->at("tagger.bias").to(at::kFloat).clone());
+  absl::StatusOr<Tagger> tagger =
+      Tagger::Create(std::move(names), std::move(row_concepts), read->at("tagger.weight").to(at::kFloat).clone(),
+                     read->at("tagger.bias").to(at::kFloat).clone());
   if (!tagger.ok()) return Broken(file, std::string(tagger.status().message()));
 
-  CaptionerWeights weights{*std::move(projector), *std::move(tagger), *std::move(adapter), scale, read->at("vision_probe").clone(), width,
-                           metadata["language_digest"], {}};
+  CaptionerWeights weights{*std::move(projector),
+                           *std::move(tagger),
+                           *std::move(adapter),
+                           scale,
+                           read->at("vision_probe").clone(),
+                           width,
+                           metadata["language_digest"],
+                           {}};
   for (const auto& [key, value] : metadata) {
     if (key != "concepts" && key != "row_concepts") weights.notes[key] = value;
   }
   return weights;
 }
 
-absl::StatusOr<std::shared_ptr<CaptionerFamily>> CaptionerFamily::Create(CaptionerWeights weights,
-                                                                         std::shared_ptr<const vision::ImageEncoder> encoder,
-                                                                         const language::Tokenizer& tokenizer, int64_t language_width) {
+absl::StatusOr<std::shared_ptr<CaptionerFamily>> CaptionerFamily::Create(
+    CaptionerWeights weights, std::shared_ptr<const vision::ImageEncoder> encoder, const language::Tokenizer& tokenizer,
+    int64_t language_width) {
   if (weights.projector.width() != language_width) {
-    return absl::FailedPreconditionError(absl::StrCat("the captioner makes image tokens of width ", weights.projector.width(),
-                                                      ", but the language model is ", language_width,
-                                                      " wide; use the language model it was trained with"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the captioner makes image tokens of width ", weights.projector.width(), ", but the language model is ",
+        language_width, " wide; use the language model it was trained with"));
   }
   const int64_t rows = static_cast<int64_t>(encoder->labels().size()) + weights.tagger.weight().size(0);
-  if (weights.projector.channels() != encoder->dimension() || static_cast<int64_t>(weights.tagger.row_concepts().size()) != rows ||
+  if (weights.projector.channels() != encoder->dimension() ||
+      static_cast<int64_t>(weights.tagger.row_concepts().size()) != rows ||
       !at::allclose(ProbeEncoder(*encoder), weights.vision_probe, 1e-3, 1e-3)) {
-    return absl::FailedPreconditionError("the captioner was trained with another image encoder than the one that is loaded");
+    return absl::FailedPreconditionError(
+        "the captioner was trained with another image encoder than the one that is loaded");
   }
   const auto start = tokenizer.FindToken("<|im_start|>"), end = tokenizer.FindToken("<|im_end|>");
-  if (!start || !end) return absl::FailedPreconditionError("the captioner needs a tokenizer with the tokens <|im_start|> and <|im_end|>");
+  if (!start || !end)
+    return absl::FailedPreconditionError("the captioner needs a tokenizer with the tokens <|im_start|> and <|im_end|>");
   std::shared_ptr<CaptionerFamily> family(new CaptionerFamily(std::move(weights), std::move(encoder), tokenizer));
   family->start_ = *start;
   family->end_ = *end;
@@ -132,11 +146,12 @@ absl::StatusOr<std::shared_ptr<CaptionerFamily>> CaptionerFamily::Create(Caption
 std::vector<EncodedImage> CaptionerFamily::EncodeCells(const at::Tensor& cells) const {
   const at::NoGradGuard no_grad;
   const at::Tensor tokens = weights_.projector.Forward(cells);  // [B, kCells, D]
-  const at::Tensor probabilities =
-      weights_.tagger.ConceptProbabilities(weights_.tagger.RowLogProbabilities(*encoder_, PoolRegions(cells)));  // [B, kRegions, N]
+  const at::Tensor probabilities = weights_.tagger.ConceptProbabilities(
+      weights_.tagger.RowLogProbabilities(*encoder_, PoolRegions(cells)));  // [B, kRegions, N]
   std::vector<EncodedImage> encoded;
   for (int64_t i = 0; i < cells.size(0); ++i) {
-    encoded.push_back({tokens[i].contiguous(), weights_.tagger.Best(probabilities[i][0], kLabels), weights_.tagger.Describe(probabilities[i])});
+    encoded.push_back({tokens[i].contiguous(), weights_.tagger.Best(probabilities[i][0], kLabels),
+                       weights_.tagger.Describe(probabilities[i])});
   }
   return encoded;
 }
@@ -152,7 +167,8 @@ absl::StatusOr<std::vector<EncodedImage>> CaptionerFamily::Encode(absl::Span<con
   }
 }
 
-absl::StatusOr<language::Prompt> CaptionerFamily::BuildPrompt(absl::Span<const EncodedImage> images, std::string_view instruction) const {
+absl::StatusOr<language::Prompt> CaptionerFamily::BuildPrompt(absl::Span<const EncodedImage> images,
+                                                              std::string_view instruction) const {
   if (images.size() != 1) {
     return absl::InvalidArgumentError(absl::StrCat("this captioner takes one picture a prompt, not ", images.size()));
   }
@@ -163,16 +179,15 @@ absl::StatusOr<language::Prompt> CaptionerFamily::BuildPrompt(absl::Span<const E
   return language::Prompt{std::vector<language::TokenId>{start_}, images[0].tokens, std::move(after)};
 }
 
-absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(const std::filesystem::path& file,
-                                                                                std::shared_ptr<const vision::ImageEncoder> encoder,
-                                                                                const language::Tokenizer& tokenizer,
-                                                                                const language::LanguageModel& model,
-                                                                                std::string_view language_digest) {
+absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(
+    const std::filesystem::path& file, std::shared_ptr<const vision::ImageEncoder> encoder,
+    const language::Tokenizer& tokenizer, const language::LanguageModel& model, std::string_view language_digest) {
   absl::StatusOr<CaptionerWeights> weights = ReadCaptioner(file);
   if (!weights.ok()) return weights.status();
   if (!language_digest.empty() && !weights->language_digest.empty() && language_digest != weights->language_digest) {
-    return absl::FailedPreconditionError(absl::StrCat("the captioner ", file.filename().string(), " was trained with the language model ",
-                                                      weights->language_digest, ", but ", std::string(language_digest), " is loaded"));
+    return absl::FailedPreconditionError(absl::StrCat("the captioner ", file.filename().string(),
+                                                      " was trained with the language model ", weights->language_digest,
+                                                      ", but ", std::string(language_digest), " is loaded"));
   }
   return CaptionerFamily::Create(*std::move(weights), std::move(encoder), tokenizer, model.config().width);
 }

@@ -1,5 +1,5 @@
-// Blazon's own small captioner: an image classifier's feature map, a connector to image tokens, the tagger's reading in words,
-// and a low-rank adapter of the language model. All that was trained lies in one safetensors file.
+// Blazon's own small captioner: an image classifier's feature map, a connector to image tokens, the tagger's reading in
+// words, and a low-rank adapter of the language model. All that was trained lies in one safetensors file.
 //
 // The prompt: <|im_start|> image tokens, reading, newline and instruction if any <|im_end|>; the caption follows.
 // Thread safety: const after loading.
@@ -27,9 +27,9 @@ struct CaptionerWeights {
   Tagger tagger;
   std::shared_ptr<const language::Adapter> adapter;
   double adapter_scale = 1.0;
-  at::Tensor vision_probe;             // the encoder's answer to a fixed input, by which it is known again; fp32 [n]
+  at::Tensor vision_probe;  // the encoder's answer to a fixed input, by which it is known again; fp32 [n]
   int64_t language_width = 0;
-  std::string language_digest;         // of the language model's file, "sha256:..."; empty: not recorded
+  std::string language_digest;               // of the language model's file, "sha256:..."; empty: not recorded
   std::map<std::string, std::string> notes;  // "command", "seed", ...: for people
 };
 
@@ -43,13 +43,16 @@ absl::StatusOr<CaptionerWeights> ReadCaptioner(const std::filesystem::path& file
 
 class CaptionerFamily : public VisionLanguageFamily {
  public:
-  // kFailedPrecondition: the weights were trained with another encoder, or for another width, or the tokenizer lacks ChatML's
-  // control tokens. `tokenizer` must outlive the family.
-  static absl::StatusOr<std::shared_ptr<CaptionerFamily>> Create(CaptionerWeights weights, std::shared_ptr<const vision::ImageEncoder> encoder,
-                                                                 const language::Tokenizer& tokenizer, int64_t language_width);
+  // kFailedPrecondition: the weights were trained with another encoder, or for another width, or the tokenizer lacks
+  // ChatML's control tokens. `tokenizer` must outlive the family.
+  static absl::StatusOr<std::shared_ptr<CaptionerFamily>> Create(CaptionerWeights weights,
+                                                                 std::shared_ptr<const vision::ImageEncoder> encoder,
+                                                                 const language::Tokenizer& tokenizer,
+                                                                 int64_t language_width);
 
   absl::StatusOr<std::vector<EncodedImage>> Encode(absl::Span<const vision::Image> images) const override;
-  absl::StatusOr<language::Prompt> BuildPrompt(absl::Span<const EncodedImage> images, std::string_view instruction) const override;
+  absl::StatusOr<language::Prompt> BuildPrompt(absl::Span<const EncodedImage> images,
+                                               std::string_view instruction) const override;
   std::shared_ptr<const language::Adapter> adapter() const override { return weights_.adapter; }
 
   // From cells [B, kCells, C], as Encode does it.
@@ -57,7 +60,8 @@ class CaptionerFamily : public VisionLanguageFamily {
   const CaptionerWeights& weights() const { return weights_; }
 
  private:
-  CaptionerFamily(CaptionerWeights weights, std::shared_ptr<const vision::ImageEncoder> encoder, const language::Tokenizer& tokenizer)
+  CaptionerFamily(CaptionerWeights weights, std::shared_ptr<const vision::ImageEncoder> encoder,
+                  const language::Tokenizer& tokenizer)
       : weights_(std::move(weights)), encoder_(std::move(encoder)), tokenizer_(tokenizer) {}
 
   CaptionerWeights weights_;
@@ -67,11 +71,10 @@ class CaptionerFamily : public VisionLanguageFamily {
 };
 
 // language_digest: of the language model's file; empty: not compared.
-// As ReadCaptioner and CaptionerFamily::Create; kFailedPrecondition also when the digest is another than the one trained with.
-absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(const std::filesystem::path& file,
-                                                                                std::shared_ptr<const vision::ImageEncoder> encoder,
-                                                                                const language::Tokenizer& tokenizer,
-                                                                                const language::LanguageModel& model,
-                                                                                std::string_view language_digest = "");
+// As ReadCaptioner and CaptionerFamily::Create; kFailedPrecondition also when the digest is another than the one
+// trained with.
+absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(
+    const std::filesystem::path& file, std::shared_ptr<const vision::ImageEncoder> encoder,
+    const language::Tokenizer& tokenizer, const language::LanguageModel& model, std::string_view language_digest = "");
 
 }  // namespace blazon::service

@@ -15,7 +15,9 @@ namespace {
 
 constexpr double kSurely = 0.7, kLikely = 0.35;
 
-const char* Confidence(double probability) { return probability >= kSurely ? "surely " : probability >= kLikely ? "likely " : "maybe "; }
+const char* Confidence(double probability) {
+  return probability >= kSurely ? "surely " : probability >= kLikely ? "likely " : "maybe ";
+}
 
 }  // namespace
 
@@ -26,18 +28,21 @@ at::Tensor PoolCells(const at::Tensor& features) {
 
 at::Tensor PoolRegions(const at::Tensor& cells) {
   const at::Tensor grid = cells.slice(1, 0, kGrid * kGrid).view({cells.size(0), kGrid, kGrid, cells.size(2)});
-  return at::stack({cells.select(1, kGrid * kGrid), grid.select(2, 0).mean(1), grid.select(2, kGrid - 1).mean(1), grid.select(1, 0).mean(1),
-                    grid.select(1, kGrid - 1).mean(1)},
+  return at::stack({cells.select(1, kGrid * kGrid), grid.select(2, 0).mean(1), grid.select(2, kGrid - 1).mean(1),
+                    grid.select(1, 0).mean(1), grid.select(1, kGrid - 1).mean(1)},
                    1);
 }
 
-absl::StatusOr<Tagger> Tagger::Create(std::vector<Concept> concepts, std::vector<int64_t> row_concepts, at::Tensor weight, at::Tensor bias) {
-  if (weight.dim() != 2 || bias.dim() != 1 || weight.size(0) != bias.size(0) || static_cast<int64_t>(row_concepts.size()) < weight.size(0)) {
+absl::StatusOr<Tagger> Tagger::Create(std::vector<Concept> concepts, std::vector<int64_t> row_concepts,
+                                      at::Tensor weight, at::Tensor bias) {
+  if (weight.dim() != 2 || bias.dim() != 1 || weight.size(0) != bias.size(0) ||
+      static_cast<int64_t>(row_concepts.size()) < weight.size(0)) {
     return absl::InvalidArgumentError("the tagger's rows, biases and concepts differ in number");
   }
   for (const int64_t index : row_concepts) {
     if (index < 0 || index >= static_cast<int64_t>(concepts.size())) {
-      return absl::InvalidArgumentError(absl::StrCat("a row of the tagger names concept ", index, " of ", concepts.size()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("a row of the tagger names concept ", index, " of ", concepts.size()));
     }
   }
   Tagger tagger;
@@ -60,9 +65,9 @@ absl::StatusOr<Tagger> Tagger::Create(std::vector<Concept> concepts, std::vector
 }
 
 at::Tensor Tagger::RowLogProbabilities(const vision::ImageEncoder& encoder, const at::Tensor& regions) const {
-  const at::Tensor flat = regions.reshape({-1, regions.size(-1)});                                             // [M, C]
-  const at::Tensor classes = encoder.Classify(flat.view({flat.size(0), flat.size(1), 1, 1}));                  // [M, K]
-  const at::Tensor logits = at::cat({classes, at::linear(flat, weight_, bias_)}, 1);                           // [M, K + R]
+  const at::Tensor flat = regions.reshape({-1, regions.size(-1)});                             // [M, C]
+  const at::Tensor classes = encoder.Classify(flat.view({flat.size(0), flat.size(1), 1, 1}));  // [M, K]
+  const at::Tensor logits = at::cat({classes, at::linear(flat, weight_, bias_)}, 1);           // [M, K + R]
   std::vector<int64_t> shape = regions.sizes().vec();
   shape.back() = logits.size(1);
   return at::log_softmax(logits, 1).view(shape);
@@ -92,7 +97,8 @@ std::vector<double> Tagger::Kinds(const float* probabilities) const {
 }
 
 std::string Tagger::Word(const float* probabilities) const {
-  const size_t best = static_cast<size_t>(std::max_element(probabilities, probabilities + concepts_.size()) - probabilities);
+  const size_t best =
+      static_cast<size_t>(std::max_element(probabilities, probabilities + concepts_.size()) - probabilities);
   if (probabilities[best] >= kLikely) return absl::StrCat(Confidence(probabilities[best]), concepts_[best].name);
   const std::vector<double> kinds = Kinds(probabilities);
   const size_t kind = static_cast<size_t>(std::max_element(kinds.begin(), kinds.end()) - kinds.begin());
@@ -129,8 +135,8 @@ std::string Tagger::Describe(const at::Tensor& probabilities) const {
   }
   if (!divided) return text;
   const float* region = dense.data_ptr<float>();
-  return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count), ", ", first == 1 ? "right " : "bottom ",
-                      Word(region + (first + 1) * count));
+  return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count), ", ",
+                      first == 1 ? "right " : "bottom ", Word(region + (first + 1) * count));
 }
 
 }  // namespace blazon::service

@@ -1,5 +1,5 @@
-// What is in a picture and where, as names with probabilities: the encoder's own classifier, extended by rows for the names
-// that it does not have. The reading goes into the prompt in words, which the language model was trained to trust
+// What is in a picture and where, as names with probabilities: the encoder's own classifier, extended by rows for the
+// names that it does not have. The reading goes into the prompt in words, which the language model was trained to trust
 // (compare Huang et al. 2023, Tag2Text, arXiv 2303.05657).
 //
 // Shapes: B pictures, C channels, K classes of the encoder, R added rows, N concepts.
@@ -38,7 +38,8 @@ class Tagger {
  public:
   // row_concepts: for each class of the encoder, then for each added row, the index of its concept.
   // weight: [R, C], bias: [R], of the added rows. kInvalidArgument: sizes that do not fit each other.
-  static absl::StatusOr<Tagger> Create(std::vector<Concept> concepts, std::vector<int64_t> row_concepts, at::Tensor weight, at::Tensor bias);
+  static absl::StatusOr<Tagger> Create(std::vector<Concept> concepts, std::vector<int64_t> row_concepts,
+                                       at::Tensor weight, at::Tensor bias);
 
   // regions: [..., C]. Returns log-probabilities of all rows, [..., K + R]; differentiable in the added rows.
   at::Tensor RowLogProbabilities(const vision::ImageEncoder& encoder, const at::Tensor& regions) const;

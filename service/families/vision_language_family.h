@@ -1,4 +1,5 @@
-// What one family of vision-language models does with pictures: its encoder and connector, and the layout of its prompts.
+// What one family of vision-language models does with pictures: its encoder and connector, and the layout of its
+// prompts.
 //
 // Thread safety: const after construction; every method may be called from several threads.
 #pragma once

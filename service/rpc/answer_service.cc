@@ -38,7 +38,9 @@ void StartAnswer(Call& call, const Request& request, std::shared_ptr<AnswerSink>
 grpc::ServerUnaryReactor* AnswerService::Ask(grpc::CallbackServerContext* context, const v1::AskRequest* request,
                                              v1::AskResponse* response) {
   auto call = std::make_shared<UnaryCall>(runtime_, context);
-  call->Begin(*request, [call, request, response] { StartAnswer(*call, *request, std::make_shared<AnswerReply>(call, response)); });
+  call->Begin(*request, [call, request, response] {
+    StartAnswer(*call, *request, std::make_shared<AnswerReply>(call, response));
+  });
   return call.get();
 }
 

@@ -94,7 +94,8 @@ Deadline Call::deadline() const {
   const auto deadline = context_->deadline();
   const auto left = deadline - std::chrono::system_clock::now();
   if (deadline == std::chrono::system_clock::time_point::max() || left > kForever) return kNoDeadline;
-  return std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(left) - kReplyTime;
+  return std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(left) -
+         kReplyTime;
 }
 
 void Call::Forget() {

@@ -1,8 +1,8 @@
 // One RPC under way: what unary, streaming and bidirectional calls have in common.
 //
-// Life: made by a service's method, kept alive by itself until gRPC calls OnDone, and by the sinks that write to it. Every call
-// ends exactly once, by End; nothing is written after that. gRPC never runs a callback within a call into it from a thread
-// of ours, so it is called with the mutex held.
+// Life: made by a service's method, kept alive by itself until gRPC calls OnDone, and by the sinks that write to it.
+// Every call ends exactly once, by End; nothing is written after that. gRPC never runs a callback within a call into it
+// from a thread of ours, so it is called with the mutex held.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -28,8 +28,8 @@ class Call : public std::enable_shared_from_this<Call> {
  public:
   virtual ~Call() = default;
 
-  // The first thing a method does. Refuses the call when the server drains or is full, or when `request` has unknown fields:
-  // the call has then ended and false is returned.
+  // The first thing a method does. Refuses the call when the server drains or is full, or when `request` has unknown
+  // fields: the call has then ended and false is returned.
   bool Admit(const google::protobuf::Message& request);
   // Admit, then `work` on a worker; not when the client is gone by then.
   void Begin(const google::protobuf::Message& request, std::function<void()> work);

@@ -34,7 +34,8 @@ absl::Status BlameImage(absl::Status status) {
   return WithReason(WithField(std::move(status), "image.data"), "IMAGE_REFUSED");
 }
 
-absl::StatusOr<CancelFunction> StartCaptioner(Call& call, const CaptionRequest& request, std::shared_ptr<CaptionSink> sink) {
+absl::StatusOr<CancelFunction> StartCaptioner(Call& call, const CaptionRequest& request,
+                                              std::shared_ptr<CaptionSink> sink) {
   absl::StatusOr<CancelFunction> started = call.runtime().captioner().Start(request, std::move(sink));
   if (!started.ok()) return BlameImage(started.status());
   return started;
@@ -51,7 +52,8 @@ void StartCaption(Call& call, const Request& request, std::shared_ptr<CaptionSin
 
 // Many pictures over one stream, a few at a time; while the client does not take answers, no further picture is read.
 class CaptionImagesCall final
-    : public WritingCall<grpc::ServerBidiReactor<v1::CaptionImagesRequest, v1::CaptionImagesResponse>, v1::CaptionImagesResponse> {
+    : public WritingCall<grpc::ServerBidiReactor<v1::CaptionImagesRequest, v1::CaptionImagesResponse>,
+                         v1::CaptionImagesResponse> {
  public:
   using WritingCall::WritingCall;
 
@@ -162,7 +164,8 @@ class CaptionImagesCall final
     if (!fresh) {  // answered under the id as it came; "" is never in ids_
       v1::CaptionImagesResponse answer;
       answer.set_id(id);
-      *answer.mutable_error() = ToRpcStatus(FieldError("id", "must have 1 to 256 bytes and differ from those under way"));
+      *answer.mutable_error() =
+          ToRpcStatus(FieldError("id", "must have 1 to 256 bytes and differ from those under way"));
       return Answer("", std::move(answer));
     }
     if (absl::Status status = CheckKnownFields(*request); !status.ok()) return Refuse(id, status);
@@ -198,15 +201,17 @@ class CaptionImagesCall final
 
 }  // namespace
 
-grpc::ServerUnaryReactor* CaptionService::Caption(grpc::CallbackServerContext* context, const v1::CaptionRequest* request,
-                                                  v1::CaptionResponse* response) {
+grpc::ServerUnaryReactor* CaptionService::Caption(grpc::CallbackServerContext* context,
+                                                  const v1::CaptionRequest* request, v1::CaptionResponse* response) {
   auto call = std::make_shared<UnaryCall>(runtime_, context);
-  call->Begin(*request, [call, request, response] { StartCaption(*call, *request, std::make_shared<CaptionReply>(call, response)); });
+  call->Begin(*request, [call, request, response] {
+    StartCaption(*call, *request, std::make_shared<CaptionReply>(call, response));
+  });
   return call.get();
 }
 
-grpc::ServerWriteReactor<v1::StreamCaptionResponse>* CaptionService::StreamCaption(grpc::CallbackServerContext* context,
-                                                                                   const v1::StreamCaptionRequest* request) {
+grpc::ServerWriteReactor<v1::StreamCaptionResponse>* CaptionService::StreamCaption(
+    grpc::CallbackServerContext* context, const v1::StreamCaptionRequest* request) {
   auto call = std::make_shared<StreamCall<v1::StreamCaptionResponse>>(runtime_, context);
   call->Begin(*request, [call, request] { StartCaption(*call, *request, std::make_shared<CaptionEvents>(call)); });
   return call.get();

@@ -24,11 +24,12 @@ absl::Status CheckWithin(const Message& message, const std::string& path) {
   const Reflection& reflection = *message.GetReflection();
   if (const auto& unknown = reflection.GetUnknownFields(message); !unknown.empty()) {
     const std::string where = path.empty() ? std::string("the request") : path.substr(0, path.size() - 1);
-    return WithReason(WithField(absl::InvalidArgumentError(absl::StrCat(
-                                    where, " has field number ", unknown.field(0).number(), ", which this server does not know; ",
-                                    "leave it out, or use a server that has it")),
-                                absl::StrCat(path, unknown.field(0).number())),
-                      "UNKNOWN_FIELD");
+    return WithReason(
+        WithField(absl::InvalidArgumentError(absl::StrCat(where, " has field number ", unknown.field(0).number(),
+                                                          ", which this server does not know; ",
+                                                          "leave it out, or use a server that has it")),
+                  absl::StrCat(path, unknown.field(0).number())),
+        "UNKNOWN_FIELD");
   }
   std::vector<const FieldDescriptor*> fields;
   reflection.ListFields(message, &fields);
@@ -40,8 +41,8 @@ absl::Status CheckWithin(const Message& message, const std::string& path) {
       continue;
     }
     for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-      absl::Status status =
-          CheckWithin(reflection.GetRepeatedMessage(message, field, i), absl::StrCat(path, field->name(), "[", i, "]."));
+      absl::Status status = CheckWithin(reflection.GetRepeatedMessage(message, field, i),
+                                        absl::StrCat(path, field->name(), "[", i, "]."));
       if (!status.ok()) return status;
     }
   }

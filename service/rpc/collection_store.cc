@@ -28,8 +28,8 @@ absl::StatusOr<std::unique_ptr<CollectionStore>> CollectionStore::Open(const fs:
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("the data folder ", folder.string(), " cannot be made: ", error.message(), ". Give another with --data."));
+    return absl::PermissionDeniedError(absl::StrCat(
+        "the data folder ", folder.string(), " cannot be made: ", error.message(), ". Give another with --data."));
   }
   for (const fs::directory_entry& left : fs::directory_iterator(folder, error)) {
     if (left.path().filename().string().starts_with(kDeleted)) fs::remove_all(left.path(), error);
@@ -42,7 +42,8 @@ absl::Status CollectionStore::CheckName(std::string_view name) {
   if (name.empty()) return FieldError("collection", "is empty; name one");
   if (name.size() > kMaxNameBytes || !std::all_of(name.begin(), name.end(), allowed) ||
       !std::isalnum(static_cast<unsigned char>(name.front()))) {
-    return FieldError("collection", "is not a name: 1 to 64 letters, digits, '-', '_' and '.', the first a letter or a digit");
+    return FieldError("collection",
+                      "is not a name: 1 to 64 letters, digits, '-', '_' and '.', the first a letter or a digit");
   }
   return absl::OkStatus();
 }
@@ -59,7 +60,8 @@ bool CollectionStore::Exists(const std::string& name) const {
   return fs::is_directory(folder_ / name, error);
 }
 
-absl::StatusOr<std::unique_ptr<retrieval::Collection>> CollectionStore::OpenCollection(const std::string& name, bool create) {
+absl::StatusOr<std::unique_ptr<retrieval::Collection>> CollectionStore::OpenCollection(const std::string& name,
+                                                                                       bool create) {
   absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
   if (!embedder.ok()) return embedder.status();
   retrieval::CollectionOptions options;
@@ -92,7 +94,8 @@ absl::Status CollectionStore::Create(const std::string& name) {
   const std::shared_ptr<Entry> entry = FindEntry(name);
   std::unique_lock exclusive(entry->mutex);
   if (Exists(name)) {
-    return WithReason(absl::AlreadyExistsError(absl::StrCat("there is a collection \"", name, "\" already")), "COLLECTION_EXISTS");
+    return WithReason(absl::AlreadyExistsError(absl::StrCat("there is a collection \"", name, "\" already")),
+                      "COLLECTION_EXISTS");
   }
   auto collection = OpenCollection(name, /*create=*/true);
   if (!collection.ok()) return collection.status();
@@ -108,8 +111,8 @@ absl::Status CollectionStore::Delete(const std::string& name) {
   if (!Exists(name)) return NotFound(name);
   if (entry->collection == nullptr) {
     if (const auto writer = retrieval::FindWriter(folder_ / name); writer.has_value()) {
-      return absl::UnavailableError(absl::StrCat("collection \"", name, "\" is being written by process ", writer->pid,
-                                                 "; end that first"));
+      return absl::UnavailableError(
+          absl::StrCat("collection \"", name, "\" is being written by process ", writer->pid, "; end that first"));
     }
   }
   entry->collection.reset();

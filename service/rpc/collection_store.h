@@ -20,9 +20,10 @@ namespace blazon::service::rpc {
 // Thread safety: every method may be called from any thread; all may wait for disk, none for a client.
 class CollectionStore {
  public:
-  // Makes data_folder/collections when it is missing. `holder` is written into the lock files. `models` must outlive the store.
-  static absl::StatusOr<std::unique_ptr<CollectionStore>> Open(const std::filesystem::path& data_folder, std::string holder,
-                                                               ModelStore& models);
+  // Makes data_folder/collections when it is missing. `holder` is written into the lock files. `models` must outlive
+  // the store.
+  static absl::StatusOr<std::unique_ptr<CollectionStore>> Open(const std::filesystem::path& data_folder,
+                                                               std::string holder, ModelStore& models);
 
   // 1 to 64 letters, digits, '-', '_', '.', the first a letter or a digit: never a path.
   static absl::Status CheckName(std::string_view name);

@@ -21,7 +21,8 @@ constexpr int kMaxFilterIds = 1000;
 constexpr int kMaxStopTokens = 64;
 
 int32_t Int32(int64_t value) {
-  return static_cast<int32_t>(std::clamp<int64_t>(value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
+  return static_cast<int32_t>(
+      std::clamp<int64_t>(value, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()));
 }
 
 // The bytes as text that a string field may hold: what is no whole character becomes U+FFFD.
@@ -29,13 +30,17 @@ std::string ReadableText(const std::string& bytes) {
   std::string text;
   for (size_t i = 0; i < bytes.size();) {
     const unsigned char lead = bytes[i];
-    const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : lead >= 0xE0 && lead < 0xF0 ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
     bool whole = length > 0 && i + length <= bytes.size();
     for (size_t k = 1; whole && k < length; ++k) whole = (static_cast<unsigned char>(bytes[i + k]) & 0xC0) == 0x80;
     if (whole && length >= 3) {  // overlong forms, surrogates, above U+10FFFF
       const unsigned char second = bytes[i + 1];
-      whole = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0) && !(lead == 0xF0 && second < 0x90) &&
-              !(lead == 0xF4 && second >= 0x90);
+      whole = !(lead == 0xE0 && second < 0xA0) && !(lead == 0xED && second >= 0xA0) &&
+              !(lead == 0xF0 && second < 0x90) && !(lead == 0xF4 && second >= 0x90);
     }
     absl::StrAppend(&text, whole ? bytes.substr(i, length) : std::string("\xEF\xBF\xBD"));
     i += whole ? length : 1;
@@ -48,21 +53,23 @@ absl::Status CheckLength(absl::string_view field, size_t bytes, size_t limit) {
   return FieldError(field, absl::StrCat("has ", bytes, " bytes; the limit is ", limit, ". Give less."));
 }
 
-absl::StatusOr<std::string> JoinParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts, absl::string_view field) {
+absl::StatusOr<std::string> JoinParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts,
+                                      absl::string_view field) {
   size_t bytes = 0;
   for (const v1::Part& part : parts) bytes += part.text().size();
   if (absl::Status status = CheckLength(field, bytes, kMaxPromptBytes); !status.ok()) return status;
   std::string text;
   for (int i = 0; i < parts.size(); ++i) {
-    if (parts[i].part_case() != v1::Part::kText) return FieldError(absl::StrCat(field, "[", i, "]"), "holds nothing; give it a text");
+    if (parts[i].part_case() != v1::Part::kText)
+      return FieldError(absl::StrCat(field, "[", i, "]"), "holds nothing; give it a text");
     text += parts[i].text();
   }
   if (text.empty()) return FieldError(field, "is empty; give at least one character");
   return text;
 }
 
-absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOptions& options, language::GenerationOptions defaults,
-                                                      const ModelStore& models) {
+absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOptions& options,
+                                                      language::GenerationOptions defaults, const ModelStore& models) {
   const ModelInfo model = models.Info(ModelRole::kLanguage);
   absl::StatusOr<language::GenerationOptions> result = FromProto(options, std::move(defaults));
   if (!result.ok() || !model.loaded) return result;
@@ -74,8 +81,11 @@ absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOption
 template <typename Request>
 absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const ModelStore& models) {
   if (absl::Status status = CheckModel(request.model(), ModelRole::kCaptioner, models); !status.ok()) return status;
-  if (request.image().data().empty()) return FieldError("image.data", "is empty; give the bytes of a JPEG, PNG, WebP or BMP file");
-  if (absl::Status status = CheckLength("instruction", request.instruction().size(), kMaxInstructionBytes); !status.ok()) return status;
+  if (request.image().data().empty())
+    return FieldError("image.data", "is empty; give the bytes of a JPEG, PNG, WebP or BMP file");
+  if (absl::Status status = CheckLength("instruction", request.instruction().size(), kMaxInstructionBytes);
+      !status.ok())
+    return status;
   CaptionRequest result;
   auto options = ToOptions(request.options(), CaptionRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
@@ -89,10 +99,12 @@ template <typename Request>
 absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore& models) {
   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
   if (request.question().empty()) return FieldError("question", "is empty; ask something");
-  if (absl::Status status = CheckLength("question", request.question().size(), kMaxQuestionBytes); !status.ok()) return status;
+  if (absl::Status status = CheckLength("question", request.question().size(), kMaxQuestionBytes); !status.ok())
+    return status;
   AskRequest result;
   if (request.has_count()) result.count = request.count();
-  if (result.count < 1 || result.count > 50) return FieldError("count", absl::StrCat("is ", result.count, "; its range is 1 to 50"));
+  if (result.count < 1 || result.count > 50)
+    return FieldError("count", absl::StrCat("is ", result.count, "; its range is 1 to 50"));
   if (request.has_context_tokens()) result.context_tokens = request.context_tokens();
   if (result.context_tokens < 16 || result.context_tokens > 4096) {
     return FieldError("context_tokens", absl::StrCat("is ", result.context_tokens, "; its range is 16 to 4096"));
@@ -107,16 +119,21 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
 
 absl::string_view RoleName(v1::Role role) {
   switch (role) {
-    case v1::ROLE_SYSTEM: return "system";
-    case v1::ROLE_USER: return "user";
-    case v1::ROLE_ASSISTANT: return "assistant";
-    default: return "";
+    case v1::ROLE_SYSTEM:
+      return "system";
+    case v1::ROLE_USER:
+      return "user";
+    case v1::ROLE_ASSISTANT:
+      return "assistant";
+    default:
+      return "";
   }
 }
 
 absl::Status ToMessages(const v1::Chat& chat, std::vector<language::ChatMessage>& messages) {
   if (chat.messages_size() < 1 || chat.messages_size() > kMaxMessages) {
-    return FieldError("chat.messages", absl::StrCat("has ", chat.messages_size(), " entries; its range is 1 to ", kMaxMessages));
+    return FieldError("chat.messages",
+                      absl::StrCat("has ", chat.messages_size(), " entries; its range is 1 to ", kMaxMessages));
   }
   for (int i = 0; i < chat.messages_size(); ++i) {
     const std::string field = absl::StrCat("chat.messages[", i, "]");
@@ -128,7 +145,8 @@ absl::Status ToMessages(const v1::Chat& chat, std::vector<language::ChatMessage>
     if (!text.ok()) return text.status();
     messages.push_back({std::string(role), *std::move(text)});
   }
-  if (messages.back().role != "user") return FieldError("chat.messages", "ends with another's words; the last message must be the user's");
+  if (messages.back().role != "user")
+    return FieldError("chat.messages", "ends with another's words; the last message must be the user's");
   return absl::OkStatus();
 }
 
@@ -209,7 +227,8 @@ std::string ToJson(const google::protobuf::Message& message) {
   return status.ok() ? json : "{}";
 }
 
-absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOptions& options, language::GenerationOptions defaults) {
+absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOptions& options,
+                                                      language::GenerationOptions defaults) {
   language::GenerationOptions result = std::move(defaults);
   if (options.has_max_new_tokens()) result.max_new_tokens = options.max_new_tokens();
   if (options.has_temperature()) result.temperature = options.temperature();
@@ -223,9 +242,11 @@ absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOption
   if (options.has_seed()) result.seed = options.seed();
   if (options.stop_size() > 0) result.stop.assign(options.stop().begin(), options.stop().end());
   if (options.stop_token_ids_size() > kMaxStopTokens) {
-    return FieldError("options.stop_token_ids", absl::StrCat("has ", options.stop_token_ids_size(), " entries; the limit is ", kMaxStopTokens));
+    return FieldError("options.stop_token_ids",
+                      absl::StrCat("has ", options.stop_token_ids_size(), " entries; the limit is ", kMaxStopTokens));
   }
-  if (options.stop_token_ids_size() > 0) result.stop_token_ids.assign(options.stop_token_ids().begin(), options.stop_token_ids().end());
+  if (options.stop_token_ids_size() > 0)
+    result.stop_token_ids.assign(options.stop_token_ids().begin(), options.stop_token_ids().end());
   if (options.has_ignore_eos()) result.ignore_eos = options.ignore_eos();
   if (options.has_top_logprobs()) {
     result.top_logprobs = options.top_logprobs();
@@ -266,7 +287,9 @@ absl::StatusOr<CaptionRequest> FromProto(const v1::StreamCaptionRequest& request
 absl::StatusOr<CaptionRequest> FromProto(const v1::CaptionImagesRequest& request, const ModelStore& models) {
   return ToCaptionRequest(request, models);
 }
-absl::StatusOr<AskRequest> FromProto(const v1::AskRequest& request, const ModelStore& models) { return ToAskRequest(request, models); }
+absl::StatusOr<AskRequest> FromProto(const v1::AskRequest& request, const ModelStore& models) {
+  return ToAskRequest(request, models);
+}
 absl::StatusOr<AskRequest> FromProto(const v1::StreamAskRequest& request, const ModelStore& models) {
   return ToAskRequest(request, models);
 }
@@ -279,17 +302,27 @@ absl::StatusOr<GenerateRequest> FromProto(const v1::StreamGenerateRequest& reque
 
 absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
   if (request.query().empty()) return FieldError("query", "is empty; say what to look for");
-  if (absl::Status status = CheckLength("query", request.query().size(), kMaxQuestionBytes); !status.ok()) return status;
+  if (absl::Status status = CheckLength("query", request.query().size(), kMaxQuestionBytes); !status.ok())
+    return status;
   retrieval::Query query;
   query.text = request.query();
   if (request.has_count()) query.count = request.count();
-  if (query.count < 1 || query.count > 1000) return FieldError("count", absl::StrCat("is ", query.count, "; its range is 1 to 1000"));
+  if (query.count < 1 || query.count > 1000)
+    return FieldError("count", absl::StrCat("is ", query.count, "; its range is 1 to 1000"));
   switch (request.mode()) {
     case v1::SEARCH_MODE_UNSPECIFIED:
-    case v1::SEARCH_MODE_HYBRID: query.mode = retrieval::SearchMode::kBoth; break;
-    case v1::SEARCH_MODE_LEXICAL: query.mode = retrieval::SearchMode::kWords; break;
-    case v1::SEARCH_MODE_VECTOR: query.mode = retrieval::SearchMode::kMeaning; break;
-    default: return FieldError("mode", absl::StrCat("is ", static_cast<int>(request.mode()), ", which this server does not know"));
+    case v1::SEARCH_MODE_HYBRID:
+      query.mode = retrieval::SearchMode::kBoth;
+      break;
+    case v1::SEARCH_MODE_LEXICAL:
+      query.mode = retrieval::SearchMode::kWords;
+      break;
+    case v1::SEARCH_MODE_VECTOR:
+      query.mode = retrieval::SearchMode::kMeaning;
+      break;
+    default:
+      return FieldError("mode",
+                        absl::StrCat("is ", static_cast<int>(request.mode()), ", which this server does not know"));
   }
   auto filter = FromProto(request.filter());
   if (!filter.ok()) return filter.status();
@@ -299,7 +332,8 @@ absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
 
 absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter) {
   if (filter.document_ids_size() > kMaxFilterIds) {
-    return FieldError("filter.document_ids", absl::StrCat("has ", filter.document_ids_size(), " entries; the limit is ", kMaxFilterIds));
+    return FieldError("filter.document_ids",
+                      absl::StrCat("has ", filter.document_ids_size(), " entries; the limit is ", kMaxFilterIds));
   }
   retrieval::Filter result;
   result.source = filter.source();
@@ -313,8 +347,9 @@ absl::Status CheckModel(const std::string& name, ModelRole role, const ModelStor
   if (name.empty()) return absl::OkStatus();
   const absl::StatusOr<ModelInfo> info = models.Get(name);
   if (info.ok() && info->role == role) return absl::OkStatus();
-  std::string message = info.ok() ? absl::StrCat("model \"", name, "\" is not for this call; use \"", models.Info(role).name, "\"")
-                                  : std::string(info.status().message());
+  std::string message =
+      info.ok() ? absl::StrCat("model \"", name, "\" is not for this call; use \"", models.Info(role).name, "\"")
+                : std::string(info.status().message());
   return WithReason(WithField(absl::NotFoundError(message), "model"), "MODEL_NOT_FOUND");
 }
 
@@ -365,7 +400,8 @@ v1::ScoreResponse ToProto(const CompletionScore& result, ModelStore& models, dou
   reply.set_logprob(result.total_logprob);
   reply.set_mean_logprob(result.mean_logprob);
   for (size_t i = 0; i < result.tokens.size(); ++i) {
-    Fill(*reply.add_tokens(), result.tokens[i].id, result.tokens[i].logprob, i < result.pieces.size() ? result.pieces[i] : "");
+    Fill(*reply.add_tokens(), result.tokens[i].id, result.tokens[i].logprob,
+         i < result.pieces.size() ? result.pieces[i] : "");
   }
   reply.mutable_usage()->set_prompt_tokens(Int32(result.prompt_tokens));
   reply.mutable_usage()->set_output_tokens(Int32(result.tokens.size()));
@@ -462,9 +498,12 @@ v1::Document ToProto(const retrieval::Document& document) {
 
 v1::PutState ToProto(retrieval::PutOutcome outcome) {
   switch (outcome) {
-    case retrieval::PutOutcome::kAdded: return v1::PUT_STATE_ADDED;
-    case retrieval::PutOutcome::kReplaced: return v1::PUT_STATE_REPLACED;
-    case retrieval::PutOutcome::kUnchanged: return v1::PUT_STATE_UNCHANGED;
+    case retrieval::PutOutcome::kAdded:
+      return v1::PUT_STATE_ADDED;
+    case retrieval::PutOutcome::kReplaced:
+      return v1::PUT_STATE_REPLACED;
+    case retrieval::PutOutcome::kUnchanged:
+      return v1::PUT_STATE_UNCHANGED;
   }
   return v1::PUT_STATE_UNSPECIFIED;
 }
@@ -498,12 +537,18 @@ v1::ModelIdentity ToIdentity(const ModelInfo& info) {
 
 v1::FinishReason ToProto(language::FinishReason reason) {
   switch (reason) {
-    case language::FinishReason::kEndOfText: return v1::FINISH_REASON_END_OF_TEXT;
-    case language::FinishReason::kStop: return v1::FINISH_REASON_STOP;
-    case language::FinishReason::kLength: return v1::FINISH_REASON_LENGTH;
-    case language::FinishReason::kCancelled: return v1::FINISH_REASON_CANCELLED;
-    case language::FinishReason::kDeadline: return v1::FINISH_REASON_DEADLINE;
-    case language::FinishReason::kRepetition: return v1::FINISH_REASON_REPETITION;
+    case language::FinishReason::kEndOfText:
+      return v1::FINISH_REASON_END_OF_TEXT;
+    case language::FinishReason::kStop:
+      return v1::FINISH_REASON_STOP;
+    case language::FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case language::FinishReason::kCancelled:
+      return v1::FINISH_REASON_CANCELLED;
+    case language::FinishReason::kDeadline:
+      return v1::FINISH_REASON_DEADLINE;
+    case language::FinishReason::kRepetition:
+      return v1::FINISH_REASON_REPETITION;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }

@@ -1,5 +1,5 @@
-// Between the messages of proto/blazon/v1 and the plain structs of the service. Used by the server, and by the command line
-// for --json and --server.
+// Between the messages of proto/blazon/v1 and the plain structs of the service. Used by the server, and by the command
+// line for --json and --server.
 //
 // No tensor comes here: this is the one place that knows both sides.
 #pragma once
@@ -30,10 +30,12 @@ namespace blazon::service::rpc {
 std::string ToJson(const google::protobuf::Message& message);
 
 // ---- Options, both ways. Ranges that need no model are checked; the error names the field.
-absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOptions& options, language::GenerationOptions defaults);
+absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOptions& options,
+                                                      language::GenerationOptions defaults);
 v1::GenerationOptions ToProto(const language::GenerationOptions& options);
 
-// ---- Requests. kInvalidArgument (or kNotFound for a model's name) tagged with field and reason (service/rpc/status.h).
+// ---- Requests. kInvalidArgument (or kNotFound for a model's name) tagged with field and reason
+// (service/rpc/status.h).
 absl::StatusOr<CaptionRequest> FromProto(const v1::CaptionRequest& request, const ModelStore& models);
 absl::StatusOr<CaptionRequest> FromProto(const v1::StreamCaptionRequest& request, const ModelStore& models);
 absl::StatusOr<CaptionRequest> FromProto(const v1::CaptionImagesRequest& request, const ModelStore& models);

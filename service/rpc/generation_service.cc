@@ -15,7 +15,8 @@ constexpr int kMaxDetokenizeIds = 1 << 20;
 
 class GenerateReply final : public language::TextSink {
  public:
-  GenerateReply(std::shared_ptr<UnaryCall> call, v1::GenerateResponse* response) : call_(std::move(call)), response_(response) {}
+  GenerateReply(std::shared_ptr<UnaryCall> call, v1::GenerateResponse* response)
+      : call_(std::move(call)), response_(response) {}
   bool OnText(std::string_view text) override {
     text_ += text;
     return call_->stopped().ok();
@@ -47,7 +48,8 @@ class GenerateEvents final : public language::TextSink {
     absl::Status status = EndOf(*call_, result);
     if (status.ok()) {
       v1::StreamGenerateResponse event;
-      *event.mutable_done() = ToProto(GeneratedText{std::move(text_), *result}, call_->runtime().models(), call_->waited_ms());
+      *event.mutable_done() =
+          ToProto(GeneratedText{std::move(text_), *result}, call_->runtime().models(), call_->waited_ms());
       if (!call_->Push(std::move(event))) status = call_->stopped();
     }
     call_->End(std::move(status));
@@ -69,11 +71,13 @@ void StartGeneration(Call& call, const Request& request, std::shared_ptr<languag
 
 }  // namespace
 
-grpc::ServerUnaryReactor* GenerationService::Generate(grpc::CallbackServerContext* context, const v1::GenerateRequest* request,
+grpc::ServerUnaryReactor* GenerationService::Generate(grpc::CallbackServerContext* context,
+                                                      const v1::GenerateRequest* request,
                                                       v1::GenerateResponse* response) {
   auto call = std::make_shared<UnaryCall>(runtime_, context);
-  call->Begin(*request,
-              [call, request, response] { StartGeneration(*call, *request, std::make_shared<GenerateReply>(call, response)); });
+  call->Begin(*request, [call, request, response] {
+    StartGeneration(*call, *request, std::make_shared<GenerateReply>(call, response));
+  });
   return call.get();
 }
 
@@ -84,12 +88,13 @@ grpc::ServerWriteReactor<v1::StreamGenerateResponse>* GenerationService::StreamG
   return call.get();
 }
 
-grpc::ServerUnaryReactor* GenerationService::Score(grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
-                                                   v1::ScoreResponse* response) {
+grpc::ServerUnaryReactor* GenerationService::Score(grpc::CallbackServerContext* context,
+                                                   const v1::ScoreRequest* request, v1::ScoreResponse* response) {
   return Compute(runtime_, context, request, response,
                  [](const v1::ScoreRequest& request, v1::ScoreResponse& response, UnaryCall& call) -> absl::Status {
                    ModelStore& models = call.runtime().models();
-                   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
+                   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok())
+                     return status;
                    auto score = call.runtime().generator().Score(request.prompt(), request.completion());
                    if (!score.ok()) return score.status();
                    response = ToProto(*score, models, call.waited_ms());
@@ -97,45 +102,53 @@ grpc::ServerUnaryReactor* GenerationService::Score(grpc::CallbackServerContext* 
                  });
 }
 
-grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
+grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* context,
+                                                      const v1::TokenizeRequest* request,
                                                       v1::TokenizeResponse* response) {
-  return Compute(runtime_, context, request, response,
-                 [](const v1::TokenizeRequest& request, v1::TokenizeResponse& response, UnaryCall& call) -> absl::Status {
-                   ModelStore& models = call.runtime().models();
-                   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
-                   auto tokens = call.runtime().generator().Tokenize(request.text());
-                   if (!tokens.ok()) return tokens.status();
-                   response = ToProto(*tokens, models);
-                   return absl::OkStatus();
-                 });
+  return Compute(
+      runtime_, context, request, response,
+      [](const v1::TokenizeRequest& request, v1::TokenizeResponse& response, UnaryCall& call) -> absl::Status {
+        ModelStore& models = call.runtime().models();
+        if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok())
+          return status;
+        auto tokens = call.runtime().generator().Tokenize(request.text());
+        if (!tokens.ok()) return tokens.status();
+        response = ToProto(*tokens, models);
+        return absl::OkStatus();
+      });
 }
 
-grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
+grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context,
+                                                        const v1::DetokenizeRequest* request,
                                                         v1::DetokenizeResponse* response) {
-  return Compute(runtime_, context, request, response,
-                 [](const v1::DetokenizeRequest& request, v1::DetokenizeResponse& response, UnaryCall& call) -> absl::Status {
-                   ModelStore& models = call.runtime().models();
-                   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
-                   if (request.ids_size() > kMaxDetokenizeIds) {
-                     return FieldError("ids", absl::StrCat("has ", request.ids_size(), " entries; the limit is ", kMaxDetokenizeIds));
-                   }
-                   const std::vector<language::TokenId> ids(request.ids().begin(), request.ids().end());
-                   auto text = call.runtime().generator().Detokenize(ids);
-                   if (!text.ok()) {
-                     const bool id = text.status().code() == absl::StatusCode::kInvalidArgument;
-                     return id ? WithReason(WithField(text.status(), "ids"), "INVALID_FIELD") : text.status();
-                   }
-                   response = ToDetokenizeResponse(*std::move(text), models);
-                   return absl::OkStatus();
-                 });
+  return Compute(
+      runtime_, context, request, response,
+      [](const v1::DetokenizeRequest& request, v1::DetokenizeResponse& response, UnaryCall& call) -> absl::Status {
+        ModelStore& models = call.runtime().models();
+        if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok())
+          return status;
+        if (request.ids_size() > kMaxDetokenizeIds) {
+          return FieldError("ids",
+                            absl::StrCat("has ", request.ids_size(), " entries; the limit is ", kMaxDetokenizeIds));
+        }
+        const std::vector<language::TokenId> ids(request.ids().begin(), request.ids().end());
+        auto text = call.runtime().generator().Detokenize(ids);
+        if (!text.ok()) {
+          const bool id = text.status().code() == absl::StatusCode::kInvalidArgument;
+          return id ? WithReason(WithField(text.status(), "ids"), "INVALID_FIELD") : text.status();
+        }
+        response = ToDetokenizeResponse(*std::move(text), models);
+        return absl::OkStatus();
+      });
 }
 
-grpc::ServerUnaryReactor* GenerationService::Embed(grpc::CallbackServerContext* context, const v1::EmbedRequest* request,
-                                                   v1::EmbedResponse* response) {
+grpc::ServerUnaryReactor* GenerationService::Embed(grpc::CallbackServerContext* context,
+                                                   const v1::EmbedRequest* request, v1::EmbedResponse* response) {
   return Compute(runtime_, context, request, response,
                  [](const v1::EmbedRequest& request, v1::EmbedResponse& response, UnaryCall& call) -> absl::Status {
                    ModelStore& models = call.runtime().models();
-                   if (absl::Status status = CheckModel(request.model(), ModelRole::kEmbedder, models); !status.ok()) return status;
+                   if (absl::Status status = CheckModel(request.model(), ModelRole::kEmbedder, models); !status.ok())
+                     return status;
                    const std::vector<std::string> texts(request.texts().begin(), request.texts().end());
                    auto embeddings = call.runtime().generator().Embed(texts);
                    if (!embeddings.ok()) return embeddings.status();

@@ -9,7 +9,8 @@ constexpr std::chrono::milliseconds kPeriod(200);
 
 }  // namespace
 
-HealthMonitor::HealthMonitor(grpc::HealthCheckServiceInterface& health, Runtime& runtime) : health_(health), runtime_(runtime) {
+HealthMonitor::HealthMonitor(grpc::HealthCheckServiceInterface& health, Runtime& runtime)
+    : health_(health), runtime_(runtime) {
   Update();
   watcher_ = std::thread([this] { Watch(); });
   if (runtime_.options().preload) loader_ = std::thread([this] { Preload(); });

@@ -40,7 +40,8 @@ absl::Status Search(const v1::SearchRequest& request, v1::SearchResponse& respon
   return absl::OkStatus();
 }
 
-absl::Status ListDocuments(const v1::ListDocumentsRequest& request, v1::ListDocumentsResponse& response, UnaryCall& call) {
+absl::Status ListDocuments(const v1::ListDocumentsRequest& request, v1::ListDocumentsResponse& response,
+                           UnaryCall& call) {
   absl::StatusOr<int> page_size = PageSize(request.page_size());
   if (!page_size.ok()) return page_size.status();
   absl::StatusOr<retrieval::Filter> filter = FromProto(request.filter());
@@ -65,7 +66,8 @@ absl::Status GetDocument(const v1::GetDocumentRequest& request, v1::GetDocumentR
   return absl::OkStatus();
 }
 
-absl::Status DeleteDocuments(const v1::DeleteDocumentsRequest& request, v1::DeleteDocumentsResponse& response, UnaryCall& call) {
+absl::Status DeleteDocuments(const v1::DeleteDocumentsRequest& request, v1::DeleteDocumentsResponse& response,
+                             UnaryCall& call) {
   if (request.ids_size() < 1 || request.ids_size() > kMaxDeletions) {
     return FieldError("ids", absl::StrCat("has ", request.ids_size(), " entries; its range is 1 to ", kMaxDeletions));
   }
@@ -83,15 +85,17 @@ absl::Status DeleteDocuments(const v1::DeleteDocumentsRequest& request, v1::Dele
 grpc::ServerUnaryReactor* IndexService::CreateCollection(grpc::CallbackServerContext* context,
                                                          const v1::CreateCollectionRequest* request,
                                                          v1::CreateCollectionResponse* response) {
-  return Compute(runtime_, context, request, response,
-                 [](const v1::CreateCollectionRequest& request, v1::CreateCollectionResponse& response, UnaryCall& call) {
-                   CollectionStore& collections = call.runtime().collections();
-                   absl::Status status = collections.Create(request.collection());
-                   return status.ok() ? Describe(collections, request.collection(), *response.mutable_collection()) : status;
-                 });
+  return Compute(
+      runtime_, context, request, response,
+      [](const v1::CreateCollectionRequest& request, v1::CreateCollectionResponse& response, UnaryCall& call) {
+        CollectionStore& collections = call.runtime().collections();
+        absl::Status status = collections.Create(request.collection());
+        return status.ok() ? Describe(collections, request.collection(), *response.mutable_collection()) : status;
+      });
 }
 
-grpc::ServerUnaryReactor* IndexService::GetCollection(grpc::CallbackServerContext* context, const v1::GetCollectionRequest* request,
+grpc::ServerUnaryReactor* IndexService::GetCollection(grpc::CallbackServerContext* context,
+                                                      const v1::GetCollectionRequest* request,
                                                       v1::GetCollectionResponse* response) {
   return Compute(runtime_, context, request, response,
                  [](const v1::GetCollectionRequest& request, v1::GetCollectionResponse& response, UnaryCall& call) {
@@ -103,10 +107,12 @@ grpc::ServerUnaryReactor* IndexService::ListCollections(grpc::CallbackServerCont
                                                         const v1::ListCollectionsRequest* request,
                                                         v1::ListCollectionsResponse* response) {
   return Compute(runtime_, context, request, response,
-                 [](const v1::ListCollectionsRequest& request, v1::ListCollectionsResponse& response, UnaryCall& call) -> absl::Status {
+                 [](const v1::ListCollectionsRequest& request, v1::ListCollectionsResponse& response,
+                    UnaryCall& call) -> absl::Status {
                    absl::StatusOr<std::vector<std::string>> names = call.runtime().collections().List();
                    if (!names.ok()) return names.status();
-                   auto page = TakePage(*names, request.page_size(), request.page_token(), [](const std::string& name) { return name; });
+                   auto page = TakePage(*names, request.page_size(), request.page_token(),
+                                        [](const std::string& name) { return name; });
                    if (!page.ok()) return page.status();
                    response.mutable_collections()->Assign(page->items.begin(), page->items.end());
                    response.set_next_page_token(page->next_page_token);
@@ -134,12 +140,14 @@ grpc::ServerUnaryReactor* IndexService::DeleteDocuments(grpc::CallbackServerCont
   return Compute(runtime_, context, request, response, rpc::DeleteDocuments);
 }
 
-grpc::ServerUnaryReactor* IndexService::GetDocument(grpc::CallbackServerContext* context, const v1::GetDocumentRequest* request,
+grpc::ServerUnaryReactor* IndexService::GetDocument(grpc::CallbackServerContext* context,
+                                                    const v1::GetDocumentRequest* request,
                                                     v1::GetDocumentResponse* response) {
   return Compute(runtime_, context, request, response, rpc::GetDocument);
 }
 
-grpc::ServerUnaryReactor* IndexService::ListDocuments(grpc::CallbackServerContext* context, const v1::ListDocumentsRequest* request,
+grpc::ServerUnaryReactor* IndexService::ListDocuments(grpc::CallbackServerContext* context,
+                                                      const v1::ListDocumentsRequest* request,
                                                       v1::ListDocumentsResponse* response) {
   return Compute(runtime_, context, request, response, rpc::ListDocuments);
 }

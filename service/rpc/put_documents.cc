@@ -30,16 +30,19 @@ bool HasControlCharacters(const std::string& text) {
 absl::Status CheckHeader(const v1::DocumentHeader& header) {
   const int limit = static_cast<int>(retrieval::LoaderLimits().max_bytes);
   if (header.path().empty() || header.path().size() > kMaxPathBytes || HasControlCharacters(header.path())) {
-    return FieldError("document.path", absl::StrCat("must have 1 to ", kMaxPathBytes, " bytes and no control characters"));
+    return FieldError("document.path",
+                      absl::StrCat("must have 1 to ", kMaxPathBytes, " bytes and no control characters"));
   }
   if (header.source().size() > kMaxSourceBytes || HasControlCharacters(header.source())) {
-    return FieldError("document.source", absl::StrCat("must have at most ", kMaxSourceBytes, " bytes and no control characters"));
+    return FieldError("document.source",
+                      absl::StrCat("must have at most ", kMaxSourceBytes, " bytes and no control characters"));
   }
   if (header.size_bytes() < 1 || header.size_bytes() > limit) {
     return FieldError("document.size_bytes", absl::StrCat("is ", header.size_bytes(), "; its range is 1 to ", limit));
   }
   if (header.metadata_size() > kMaxMetadata) {
-    return FieldError("document.metadata", absl::StrCat("has ", header.metadata_size(), " entries; the limit is ", kMaxMetadata));
+    return FieldError("document.metadata",
+                      absl::StrCat("has ", header.metadata_size(), " entries; the limit is ", kMaxMetadata));
   }
   return absl::OkStatus();
 }
@@ -111,10 +114,14 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
   absl::Status Take(const v1::PutDocumentsRequest& request) {
     if (absl::Status status = CheckKnownFields(request); !status.ok()) return status;
     switch (request.item_case()) {
-      case v1::PutDocumentsRequest::kCollection: return TakeCollection(request.collection());
-      case v1::PutDocumentsRequest::kDocument: return TakeHeader(request.document());
-      case v1::PutDocumentsRequest::kData: return TakeData(request.data());
-      default: return FieldError("item", "is missing; give the collection, a document's header, or data");
+      case v1::PutDocumentsRequest::kCollection:
+        return TakeCollection(request.collection());
+      case v1::PutDocumentsRequest::kDocument:
+        return TakeHeader(request.document());
+      case v1::PutDocumentsRequest::kData:
+        return TakeData(request.data());
+      default:
+        return FieldError("item", "is missing; give the collection, a document's header, or data");
     }
   }
 
@@ -129,7 +136,8 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     if (collection_.empty()) return FieldError("collection", "is missing; the first message names it");
     if (header_.has_value()) return Unfinished();
     if (response_->results_size() >= kMaxDocuments) {
-      return FieldError("document", absl::StrCat("is one too many; a call takes ", kMaxDocuments, " documents. Use several calls."));
+      return FieldError(
+          "document", absl::StrCat("is one too many; a call takes ", kMaxDocuments, " documents. Use several calls."));
     }
     if (absl::Status status = CheckHeader(header); !status.ok()) return status;
     header_ = header;
@@ -141,8 +149,8 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     if (!header_.has_value()) return FieldError("data", "belongs to no document; a header comes before it");
     if (data.empty()) return FieldError("data", "is empty; send at least one byte");
     if (bytes_.size() + data.size() > static_cast<size_t>(header_->size_bytes())) {
-      return FieldError("data", absl::StrCat("is more than the ", header_->size_bytes(), " bytes that the header of ", header_->path(),
-                                             " announced"));
+      return FieldError("data", absl::StrCat("is more than the ", header_->size_bytes(), " bytes that the header of ",
+                                             header_->path(), " announced"));
     }
     bytes_ += data;
     return bytes_.size() == static_cast<size_t>(header_->size_bytes()) ? TakeDocument() : absl::OkStatus();
@@ -155,8 +163,8 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
   }
 
   absl::Status Unfinished() const {
-    return FieldError("data", absl::StrCat("ended early: ", header_->path(), " has ", bytes_.size(), " of ", header_->size_bytes(),
-                                           " bytes"));
+    return FieldError("data", absl::StrCat("ended early: ", header_->path(), " has ", bytes_.size(), " of ",
+                                           header_->size_bytes(), " bytes"));
   }
 
   // All bytes of a document are here.
@@ -226,7 +234,8 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
 
 }  // namespace
 
-grpc::ServerReadReactor<v1::PutDocumentsRequest>* StartPutDocuments(Runtime& runtime, grpc::CallbackServerContext* context,
+grpc::ServerReadReactor<v1::PutDocumentsRequest>* StartPutDocuments(Runtime& runtime,
+                                                                    grpc::CallbackServerContext* context,
                                                                     v1::PutDocumentsResponse* response) {
   auto call = std::make_shared<PutDocumentsCall>(runtime, context, response);
   call->Start();

@@ -10,7 +10,8 @@
 namespace blazon::service::rpc {
 
 // The reactor of one call; it owns itself.
-grpc::ServerReadReactor<v1::PutDocumentsRequest>* StartPutDocuments(Runtime& runtime, grpc::CallbackServerContext* context,
+grpc::ServerReadReactor<v1::PutDocumentsRequest>* StartPutDocuments(Runtime& runtime,
+                                                                    grpc::CallbackServerContext* context,
                                                                     v1::PutDocumentsResponse* response);
 
 }  // namespace blazon::service::rpc

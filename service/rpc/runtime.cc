@@ -14,7 +14,9 @@ constexpr std::chrono::minutes kStallLimit(1);
 constexpr std::chrono::milliseconds kRetryAfter(1000);
 constexpr size_t kJobsPerRequest = 8;  // a stream of pictures has several at once
 
-int Workers(int asked) { return asked > 0 ? asked : std::max(2, static_cast<int>(std::thread::hardware_concurrency())); }
+int Workers(int asked) {
+  return asked > 0 ? asked : std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+}
 
 }  // namespace
 
@@ -31,14 +33,16 @@ absl::Status Runtime::Admit(const std::shared_ptr<Call>& call) {
   std::lock_guard lock(mutex_);
   calls_[call.get()] = call;
   if (draining_) {
-    return WithRetry(WithReason(absl::UnavailableError("the server is shutting down; try another, or later"), "SHUTTING_DOWN"),
-                     kRetryAfter);
+    return WithRetry(
+        WithReason(absl::UnavailableError("the server is shutting down; try another, or later"), "SHUTTING_DOWN"),
+        kRetryAfter);
   }
   if (active_.load() >= options_.max_requests) {
-    return WithRetry(WithReason(absl::ResourceExhaustedError(absl::StrCat(
-                                    options_.max_requests, " requests are under way, which is this server's limit; try again soon")),
-                                "TOO_MANY_REQUESTS"),
-                     kRetryAfter);
+    return WithRetry(
+        WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                       options_.max_requests, " requests are under way, which is this server's limit; try again soon")),
+                   "TOO_MANY_REQUESTS"),
+        kRetryAfter);
   }
   ++active_;
   return absl::OkStatus();
@@ -54,7 +58,8 @@ void Runtime::Forget(Call* call) {
 
 absl::Status Runtime::Enqueue(std::function<void()> job) {
   if (pool_.Enqueue(std::move(job))) return absl::OkStatus();
-  return WithRetry(WithReason(absl::ResourceExhaustedError("too many requests wait for a worker; try again soon"), "TOO_MANY_REQUESTS"),
+  return WithRetry(WithReason(absl::ResourceExhaustedError("too many requests wait for a worker; try again soon"),
+                              "TOO_MANY_REQUESTS"),
                    kRetryAfter);
 }
 

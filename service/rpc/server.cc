@@ -45,9 +45,10 @@ struct Address {
 absl::StatusOr<Address> ParseAddress(const std::string& text) {
   const size_t colon = text.rfind(':');
   Address address;
-  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) || address.port < 0 ||
-      address.port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat("address \"", text, "\" is not HOST:PORT with a port of 0 to 65535"));
+  if (colon == std::string::npos || colon == 0 || !absl::SimpleAtoi(text.substr(colon + 1), &address.port) ||
+      address.port < 0 || address.port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("address \"", text, "\" is not HOST:PORT with a port of 0 to 65535"));
   }
   address.host = text.substr(0, colon);
   return address;
@@ -63,7 +64,8 @@ absl::Status TryAddress(const Address& address) {
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
   if (getaddrinfo(host.c_str(), std::to_string(address.port).c_str(), &hints, &found) != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("address ", name, " cannot be resolved; give HOST:PORT of this machine"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("address ", name, " cannot be resolved; give HOST:PORT of this machine"));
   }
   int error = 0;
   for (const addrinfo* each = found; each != nullptr && error == 0; each = each->ai_next) {
@@ -76,26 +78,31 @@ absl::Status TryAddress(const Address& address) {
   }
   freeaddrinfo(found);
   if (error == EADDRINUSE) {
-    return absl::UnavailableError(absl::StrCat("address ", name, " is in use by another process; end it, or give another port"));
+    return absl::UnavailableError(
+        absl::StrCat("address ", name, " is in use by another process; end it, or give another port"));
   }
   if (error != 0) {
-    return absl::UnavailableError(absl::StrCat("address ", name, " cannot be listened on: ", std::strerror(error), ". Give another."));
+    return absl::UnavailableError(
+        absl::StrCat("address ", name, " cannot be listened on: ", std::strerror(error), ". Give another."));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckOptions(const ServerOptions& options) {
   if (options.max_requests < 1 || options.max_requests > 65536) {
-    return absl::InvalidArgumentError(absl::StrCat("max_requests is ", options.max_requests, "; its range is 1 to 65536"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_requests is ", options.max_requests, "; its range is 1 to 65536"));
   }
   if (options.workers < 0 || options.workers > 256) {
     return absl::InvalidArgumentError(absl::StrCat("workers is ", options.workers, "; its range is 0 to 256"));
   }
-  if (options.data_folder.empty()) return absl::InvalidArgumentError("data_folder is empty; say where collections are kept");
+  if (options.data_folder.empty())
+    return absl::InvalidArgumentError("data_folder is empty; say where collections are kept");
   return absl::OkStatus();
 }
 
-// Each connection is a file: with the usual soft limit of 1,024 a flood of idle ones stops gRPC 1.51's listener for good.
+// Each connection is a file: with the usual soft limit of 1,024 a flood of idle ones stops gRPC 1.51's listener for
+// good.
 void RaiseFileLimit() {
   rlimit limit = {};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -145,7 +152,8 @@ class Server::Impl {
     builder.RegisterService(&model_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {
-      return absl::UnavailableError(absl::StrCat("address ", address.host, ":", address.port, " was taken a moment ago; try again"));
+      return absl::UnavailableError(
+          absl::StrCat("address ", address.host, ":", address.port, " was taken a moment ago; try again"));
     }
     address_ = absl::StrCat(address.host, ":", port_);
     monitor_ = std::make_unique<HealthMonitor>(*server_->GetHealthCheckService(), runtime_);
@@ -171,7 +179,8 @@ class Server::Impl {
       runtime_.Drain();
       monitor_->ShutDown();
       if (!runtime_.WaitUntilIdle(std::chrono::steady_clock::now() + runtime_.options().shutdown_grace)) {
-        runtime_.StopAll(WithReason(absl::UnavailableError("the server shut down before this was done"), "SHUTTING_DOWN"));
+        runtime_.StopAll(
+            WithReason(absl::UnavailableError("the server shut down before this was done"), "SHUTTING_DOWN"));
       }
       server_->Shutdown(std::chrono::system_clock::now() + kCloseTime);
       server_->Wait();
@@ -234,7 +243,8 @@ void OnSignal(int number) {
 }  // namespace
 
 absl::Status RunUntilSignal(Server& server) {
-  if (pipe2(signal_pipe, O_CLOEXEC) != 0) return absl::InternalError(absl::StrCat("no pipe for signals: ", std::strerror(errno)));
+  if (pipe2(signal_pipe, O_CLOEXEC) != 0)
+    return absl::InternalError(absl::StrCat("no pipe for signals: ", std::strerror(errno)));
   struct sigaction action = {};
   action.sa_handler = OnSignal;
   sigemptyset(&action.sa_mask);

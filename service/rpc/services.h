@@ -41,8 +41,8 @@ class GenerationService final : public v1::GenerationService::CallbackService {
   explicit GenerationService(Runtime& runtime) : runtime_(runtime) {}
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context, const v1::GenerateRequest* request,
                                      v1::GenerateResponse* response) override;
-  grpc::ServerWriteReactor<v1::StreamGenerateResponse>* StreamGenerate(grpc::CallbackServerContext* context,
-                                                                       const v1::StreamGenerateRequest* request) override;
+  grpc::ServerWriteReactor<v1::StreamGenerateResponse>* StreamGenerate(
+      grpc::CallbackServerContext* context, const v1::StreamGenerateRequest* request) override;
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context, const v1::ScoreRequest* request,
                                   v1::ScoreResponse* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
@@ -59,17 +59,21 @@ class GenerationService final : public v1::GenerationService::CallbackService {
 class IndexService final : public v1::IndexService::CallbackService {
  public:
   explicit IndexService(Runtime& runtime) : runtime_(runtime) {}
-  grpc::ServerUnaryReactor* CreateCollection(grpc::CallbackServerContext* context, const v1::CreateCollectionRequest* request,
+  grpc::ServerUnaryReactor* CreateCollection(grpc::CallbackServerContext* context,
+                                             const v1::CreateCollectionRequest* request,
                                              v1::CreateCollectionResponse* response) override;
   grpc::ServerUnaryReactor* GetCollection(grpc::CallbackServerContext* context, const v1::GetCollectionRequest* request,
                                           v1::GetCollectionResponse* response) override;
-  grpc::ServerUnaryReactor* ListCollections(grpc::CallbackServerContext* context, const v1::ListCollectionsRequest* request,
+  grpc::ServerUnaryReactor* ListCollections(grpc::CallbackServerContext* context,
+                                            const v1::ListCollectionsRequest* request,
                                             v1::ListCollectionsResponse* response) override;
-  grpc::ServerUnaryReactor* DeleteCollection(grpc::CallbackServerContext* context, const v1::DeleteCollectionRequest* request,
+  grpc::ServerUnaryReactor* DeleteCollection(grpc::CallbackServerContext* context,
+                                             const v1::DeleteCollectionRequest* request,
                                              v1::DeleteCollectionResponse* response) override;
   grpc::ServerReadReactor<v1::PutDocumentsRequest>* PutDocuments(grpc::CallbackServerContext* context,
                                                                  v1::PutDocumentsResponse* response) override;
-  grpc::ServerUnaryReactor* DeleteDocuments(grpc::CallbackServerContext* context, const v1::DeleteDocumentsRequest* request,
+  grpc::ServerUnaryReactor* DeleteDocuments(grpc::CallbackServerContext* context,
+                                            const v1::DeleteDocumentsRequest* request,
                                             v1::DeleteDocumentsResponse* response) override;
   grpc::ServerUnaryReactor* GetDocument(grpc::CallbackServerContext* context, const v1::GetDocumentRequest* request,
                                         v1::GetDocumentResponse* response) override;

@@ -1,6 +1,7 @@
 // Errors on the wire: absl::Status to grpc::Status one to one, with google.rpc details, and back.
 //
-// Every error carries google.rpc.ErrorInfo (domain "blazon.v1"); BadRequest when a field is to blame; RetryInfo when waiting helps.
+// Every error carries google.rpc.ErrorInfo (domain "blazon.v1"); BadRequest when a field is to blame; RetryInfo when
+// waiting helps.
 #pragma once
 
 #include <google/rpc/status.pb.h>

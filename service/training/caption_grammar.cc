@@ -12,22 +12,42 @@ namespace {
 constexpr std::array<const char*, 6> kNumbers = {"no", "one", "two", "three", "four", "five"};
 
 std::string PluralWord(const std::string& word) {
-  static constexpr std::pair<const char*, const char*> kIrregular[] = {
-      {"mouse", "mice"},     {"goose", "geese"},     {"tooth", "teeth"},       {"fireman", "firemen"},   {"snowman", "snowmen"},
-      {"wolf", "wolves"},    {"leaf", "leaves"},     {"loaf", "loaves"},       {"knife", "knives"},      {"scarf", "scarves"},
-      {"sheep", "sheep"},    {"fish", "fish"},       {"deer", "deer"},         {"bison", "bison"},       {"shrimp", "shrimp"},
-      {"squid", "squid"},    {"aircraft", "aircraft"}, {"equipment", "pieces of equipment"}, {"spacecraft", "spacecraft"},
-      {"potato", "potatoes"}, {"tomato", "tomatoes"}, {"mango", "mangoes"},    {"ox", "oxen"},           {"clothing", "clothes"}};
+  static constexpr std::pair<const char*, const char*> kIrregular[] = {{"mouse", "mice"},
+                                                                       {"goose", "geese"},
+                                                                       {"tooth", "teeth"},
+                                                                       {"fireman", "firemen"},
+                                                                       {"snowman", "snowmen"},
+                                                                       {"wolf", "wolves"},
+                                                                       {"leaf", "leaves"},
+                                                                       {"loaf", "loaves"},
+                                                                       {"knife", "knives"},
+                                                                       {"scarf", "scarves"},
+                                                                       {"sheep", "sheep"},
+                                                                       {"fish", "fish"},
+                                                                       {"deer", "deer"},
+                                                                       {"bison", "bison"},
+                                                                       {"shrimp", "shrimp"},
+                                                                       {"squid", "squid"},
+                                                                       {"aircraft", "aircraft"},
+                                                                       {"equipment", "pieces of equipment"},
+                                                                       {"spacecraft", "spacecraft"},
+                                                                       {"potato", "potatoes"},
+                                                                       {"tomato", "tomatoes"},
+                                                                       {"mango", "mangoes"},
+                                                                       {"ox", "oxen"},
+                                                                       {"clothing", "clothes"}};
   for (const auto& [singular, plural] : kIrregular) {
     if (absl::EndsWith(word, singular)) {
       const std::string rest = word.substr(0, word.size() - std::string_view(singular).size());
       if (rest.empty() || rest.back() == ' ' || std::string_view(singular) == "fish") return absl::StrCat(rest, plural);
     }
   }
-  if (absl::EndsWith(word, "s") || absl::EndsWith(word, "x") || absl::EndsWith(word, "sh") || absl::EndsWith(word, "ch")) {
+  if (absl::EndsWith(word, "s") || absl::EndsWith(word, "x") || absl::EndsWith(word, "sh") ||
+      absl::EndsWith(word, "ch")) {
     return absl::StrCat(word, "es");
   }
-  if (absl::EndsWith(word, "y") && word.size() > 1 && std::string_view("aeiou").find(word[word.size() - 2]) == std::string_view::npos) {
+  if (absl::EndsWith(word, "y") && word.size() > 1 &&
+      std::string_view("aeiou").find(word[word.size() - 2]) == std::string_view::npos) {
     return absl::StrCat(word.substr(0, word.size() - 1), "ies");
   }
   return absl::StrCat(word, "s");
@@ -63,14 +83,17 @@ std::string Caption(const SceneDescription& scene, const std::vector<std::string
     case Layout::kStacked: {
       const bool beside = scene.layout == Layout::kSideBySide;
       if (random.Chance(0.5)) {
-        return Capitalised(absl::StrCat(WithArticle(names[0]), beside ? " to the left of " : " above ", WithArticle(names[1]), "."));
+        return Capitalised(
+            absl::StrCat(WithArticle(names[0]), beside ? " to the left of " : " above ", WithArticle(names[1]), "."));
       }
-      return Capitalised(absl::StrCat(WithArticle(names[1]), beside ? " to the right of " : " below ", WithArticle(names[0]), "."));
+      return Capitalised(
+          absl::StrCat(WithArticle(names[1]), beside ? " to the right of " : " below ", WithArticle(names[0]), "."));
     }
     case Layout::kCount:
       return Capitalised(absl::StrCat(kNumbers[static_cast<size_t>(scene.count)], " ", Plural(names[0]), " on ",
                                       WithArticle(scene.background), " background."));
-    case Layout::kOne: break;
+    case Layout::kOne:
+      break;
   }
   return Capitalised(absl::StrCat(WithArticle(names[0]), " on ", WithArticle(scene.background), " background."));
 }

@@ -16,7 +16,7 @@ struct SceneObject {
   std::string name;  // without an article: "red circle", "pair of scissors"
   std::string kind;  // empty: none
   std::string library;
-  std::string path;  // of the cut-out; empty for a drawn shape
+  std::string path;             // of the cut-out; empty for a drawn shape
   std::vector<float> coverage;  // the share of each of the 3 x 3 cells that it covers, row-major
 };
 

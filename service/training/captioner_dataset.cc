@@ -36,7 +36,8 @@ std::vector<fs::path> Pictures(const fs::path& folder) {
   std::error_code error;
   for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end; place.increment(error)) {
     std::string extension = place->path().extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(extension.begin(), extension.end(), extension.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     for (const char* known : {".jpg", ".jpeg", ".png", ".webp", ".bmp"}) {
       if (extension == known) found.push_back(place->path());
     }
@@ -47,23 +48,26 @@ std::vector<fs::path> Pictures(const fs::path& folder) {
 
 nlohmann::json ToJson(const SceneDescription& scene) {
   nlohmann::json objects = nlohmann::json::array();
-  for (const SceneObject& object : scene.objects) objects.push_back({object.name, object.kind, object.library, object.path, object.coverage});
+  for (const SceneObject& object : scene.objects)
+    objects.push_back({object.name, object.kind, object.library, object.path, object.coverage});
   return {static_cast<int>(scene.layout), scene.count, scene.background, objects};
 }
 
 SceneDescription FromJson(const nlohmann::json& json) {
-  SceneDescription scene{static_cast<Layout>(json.at(0).get<int>()), {}, json.at(1).get<int64_t>(), json.at(2).get<std::string>()};
+  SceneDescription scene{
+      static_cast<Layout>(json.at(0).get<int>()), {}, json.at(1).get<int64_t>(), json.at(2).get<std::string>()};
   for (const nlohmann::json& object : json.at(3)) {
-    scene.objects.push_back({object.at(0).get<std::string>(), object.at(1).get<std::string>(), object.at(2).get<std::string>(),
-                             object.at(3).get<std::string>(), object.at(4).get<std::vector<float>>()});
+    scene.objects.push_back({object.at(0).get<std::string>(), object.at(1).get<std::string>(),
+                             object.at(2).get<std::string>(), object.at(3).get<std::string>(),
+                             object.at(4).get<std::vector<float>>()});
   }
   return scene;
 }
 
 }  // namespace
 
-absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const vision::ImageEncoder& encoder, int64_t count, uint64_t seed,
-                                           const std::function<bool(int64_t)>& progress) {
+absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const vision::ImageEncoder& encoder,
+                                           int64_t count, uint64_t seed, const std::function<bool(int64_t)>& progress) {
   RandomSource random(seed);
   SceneFeatures features;
   std::vector<at::Tensor> parts;
@@ -106,12 +110,14 @@ absl::StatusOr<SceneFeatures> ReadSceneFeatures(const fs::path& file, const std:
   absl::StatusOr<TensorMap> tensors = ReadSafetensors(file, &metadata);
   if (!tensors.ok()) return tensors.status();
   if (metadata["key"] != key || !tensors->contains("cells") || !tensors->contains("scenes")) {
-    return absl::FailedPreconditionError(absl::StrCat(file.string(), " holds the features of other scenes; delete it, or name another file"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(file.string(), " holds the features of other scenes; delete it, or name another file"));
   }
   const at::Tensor bytes = tensors->at("scenes").contiguous();
   SceneFeatures features{tensors->at("cells"), {}};
-  const nlohmann::json scenes =
-      nlohmann::json::parse(std::string(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel())), nullptr, false);
+  const nlohmann::json scenes = nlohmann::json::parse(
+      std::string(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel())),
+      nullptr, false);
   try {
     for (const nlohmann::json& scene : scenes) features.descriptions.push_back(FromJson(scene));
   } catch (const nlohmann::json::exception&) {
@@ -135,12 +141,14 @@ std::vector<cv::Mat> ReadPhotos(const fs::path& folder, int side) {
   return photos;
 }
 
-at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count, uint64_t seed) {
+at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
+                       uint64_t seed) {
   RandomSource random(seed);
   std::vector<at::Tensor> parts;
   for (int64_t done = 0; done < count; done += kBatch) {
     std::vector<vision::Image> images;
-    for (int64_t i = 0; i < kBatch; ++i) images.push_back(ToImage(RandomCrop(random.Pick(photos), SceneComposer::kSide, random)));
+    for (int64_t i = 0; i < kBatch; ++i)
+      images.push_back(ToImage(RandomCrop(random.Pick(photos), SceneComposer::kSide, random)));
     parts.push_back(EncodeBatch(encoder, images));
   }
   return at::cat(parts);
@@ -160,7 +168,9 @@ absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const fs::path& folder, 
     parts.push_back(EncodeBatch(encoder, {&*image, 1}));
     pictures.captions.push_back(caption);
   }
-  if (parts.empty()) return absl::NotFoundError(absl::StrCat(folder.string(), " holds no picture with a caption in a .txt file beside it"));
+  if (parts.empty())
+    return absl::NotFoundError(
+        absl::StrCat(folder.string(), " holds no picture with a caption in a .txt file beside it"));
   pictures.cells = at::cat(parts);
   return pictures;
 }

@@ -8,10 +8,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <opencv2/core.hpp>
 #include <string>
 #include <vector>
-
-#include <opencv2/core.hpp>
 
 #include "absl/status/statusor.h"
 #include "service/training/scene_composer.h"
@@ -24,28 +23,33 @@ struct SceneFeatures {
   std::vector<SceneDescription> descriptions;
 };
 
-// `count` scenes of `composer`, drawn with `seed`. progress, called now and then with the number done, returns false to stop.
-absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const vision::ImageEncoder& encoder, int64_t count, uint64_t seed,
-                                           const std::function<bool(int64_t)>& progress);
+// `count` scenes of `composer`, drawn with `seed`. progress, called now and then with the number done, returns false to
+// stop.
+absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const vision::ImageEncoder& encoder,
+                                           int64_t count, uint64_t seed, const std::function<bool(int64_t)>& progress);
 
 // A cache of EncodeScenes: a safetensors file that is only valid for the same `key` (options and seeds, spelled out).
 // kFailedPrecondition: another key.
-absl::Status WriteSceneFeatures(const std::filesystem::path& file, const std::string& key, const SceneFeatures& features);
+absl::Status WriteSceneFeatures(const std::filesystem::path& file, const std::string& key,
+                                const SceneFeatures& features);
 absl::StatusOr<SceneFeatures> ReadSceneFeatures(const std::filesystem::path& file, const std::string& key);
 
-// The pictures of a folder and its subfolders (JPEG, PNG, WebP, BMP), in BGR, at most `side` pixels on their longer side; for backgrounds.
+// The pictures of a folder and its subfolders (JPEG, PNG, WebP, BMP), in BGR, at most `side` pixels on their longer
+// side; for backgrounds.
 std::vector<cv::Mat> ReadPhotos(const std::filesystem::path& folder, int side);
 
 // Cells of random crops of `photos`: fp16 [count, kCells, C].
-at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count, uint64_t seed);
+at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
+                       uint64_t seed);
 
 struct CaptionedPictures {
   at::Tensor cells;  // fp16 [S, kCells, C]
   std::vector<std::string> captions;
 };
 
-// Every picture of `folder` and its subfolders that has a caption beside it (cat.jpg and cat.txt; the first line counts).
-// kInvalidArgument: a picture cannot be decoded. kNotFound: there is no such pair in the folder.
-absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const std::filesystem::path& folder, const vision::ImageEncoder& encoder);
+// Every picture of `folder` and its subfolders that has a caption beside it (cat.jpg and cat.txt; the first line
+// counts). kInvalidArgument: a picture cannot be decoded. kNotFound: there is no such pair in the folder.
+absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const std::filesystem::path& folder,
+                                                        const vision::ImageEncoder& encoder);
 
 }  // namespace blazon::service

@@ -33,7 +33,8 @@ at::Tensor Rows(const at::Tensor& table, const std::vector<int64_t>& indices) {
 std::pair<at::Tensor, at::Tensor> ClassifierRows(const vision::ImageEncoder& encoder) {
   const int64_t channels = encoder.dimension();
   const at::Tensor bias = encoder.Classify(at::zeros({1, channels, 1, 1})).flatten();
-  const at::Tensor rows = encoder.Classify(at::eye(channels).view({channels, channels, 1, 1})).sub(bias).t().contiguous();
+  const at::Tensor rows =
+      encoder.Classify(at::eye(channels).view({channels, channels, 1, 1})).sub(bias).t().contiguous();
   return {rows, bias};
 }
 
@@ -49,7 +50,8 @@ class Progress {
     last_ = Clock::now();
     const double elapsed = Seconds(start_);
     log_(absl::StrFormat("%s: step %d of %d, loss %.3f, %.1f samples/s, %.0f s left", stage_, step, steps_, mean_,
-                         static_cast<double>(step * batch_) / elapsed, elapsed / static_cast<double>(step) * static_cast<double>(steps_ - step)));
+                         static_cast<double>(step * batch_) / elapsed,
+                         elapsed / static_cast<double>(step) * static_cast<double>(steps_ - step)));
   }
 
  private:
@@ -71,13 +73,15 @@ std::map<std::string, int64_t> ConceptIndex(const std::vector<Concept>& concepts
 
 }  // namespace
 
-void BuildConcepts(const std::vector<std::string>& labels, const std::map<std::string, std::string>& names, std::vector<Concept>& concepts,
-                   std::vector<int64_t>& row_concepts) {
+void BuildConcepts(const std::vector<std::string>& labels, const std::map<std::string, std::string>& names,
+                   std::vector<Concept>& concepts, std::vector<int64_t>& row_concepts) {
   std::map<std::string, int64_t> index;
   auto add = [&](const Concept& concept_) {
     const auto [place, added] = index.try_emplace(concept_.name, static_cast<int64_t>(concepts.size()));
-    if (added) concepts.push_back(concept_);
-    else if (!concept_.kind.empty()) concepts[static_cast<size_t>(place->second)].kind = concept_.kind;
+    if (added)
+      concepts.push_back(concept_);
+    else if (!concept_.kind.empty())
+      concepts[static_cast<size_t>(place->second)].kind = concept_.kind;
     row_concepts.push_back(place->second);
   };
   for (size_t i = 0; i < labels.size(); ++i) add(ImageNetConcept(static_cast<int64_t>(i), labels[i]));
@@ -114,14 +118,16 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
     at::Tensor base = Rows(set.scenes.cells, first).add(Rows(set.scenes.cells, second)).mul(0.4);  // [b, kCells, C]
     if (set.crops.defined()) base = at::where(at::tensor(mix).view({batch, 1, 1}).gt(0.5), Rows(set.crops, crop), base);
     const at::Tensor index = at::tensor(wanted, at::kLong).view({batch, 1});
-    const at::Tensor step = directions.index_select(0, index.flatten()).unsqueeze(1).mul(at::tensor(factors).view({batch, kCells, 1}));
+    const at::Tensor step =
+        directions.index_select(0, index.flatten()).unsqueeze(1).mul(at::tensor(factors).view({batch, kCells, 1}));
     at::Tensor low = at::zeros({batch, 1, 1}), high = at::full({batch, 1, 1}, 60.0);
     at::Tensor moved;
     for (int round = 0; round < 10; ++round) {
       const at::Tensor middle = low.add(high).mul(0.5);
       moved = base.add(step.mul(middle)).clamp(0, 6);
       moved.select(1, kCells - 1).copy_(moved.slice(1, 0, kCells - 1).mean(1));
-      const at::Tensor sure = at::softmax(at::linear(moved.select(1, kCells - 1), rows, bias), 1).gather(1, index);  // [b, 1]
+      const at::Tensor sure =
+          at::softmax(at::linear(moved.select(1, kCells - 1), rows, bias), 1).gather(1, index);  // [b, 1]
       const at::Tensor enough = sure.ge(at::tensor(target).view({batch, 1})).unsqueeze(2);
       high = at::where(enough, middle, high);
       low = at::where(enough, low, middle);
@@ -131,18 +137,22 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
   set.edited = at::cat(parts);
 }
 
-absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const TrainingSet& set, const std::vector<Concept>& concepts,
-                                   const std::vector<int64_t>& row_concepts, bool with_reserved, int64_t steps, uint64_t seed,
-                                   const TrainingLog& log, const TrainingStop& stop) {
-  const int64_t classes = static_cast<int64_t>(encoder.labels().size()), all = static_cast<int64_t>(row_concepts.size());
+absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const TrainingSet& set,
+                                   const std::vector<Concept>& concepts, const std::vector<int64_t>& row_concepts,
+                                   bool with_reserved, int64_t steps, uint64_t seed, const TrainingLog& log,
+                                   const TrainingStop& stop) {
+  const int64_t classes = static_cast<int64_t>(encoder.labels().size()),
+                all = static_cast<int64_t>(row_concepts.size());
   std::map<std::string, int64_t> row;  // name -> added row
-  for (int64_t i = classes; i < all; ++i) row.emplace(concepts[static_cast<size_t>(row_concepts[static_cast<size_t>(i)])].name, i);
+  for (int64_t i = classes; i < all; ++i)
+    row.emplace(concepts[static_cast<size_t>(row_concepts[static_cast<size_t>(i)])].name, i);
 
   // One line for each region of a scene that has an answer: features, and up to two rows that share the target.
   std::vector<at::Tensor> parts;
   std::vector<int64_t> first, second;
   for (int64_t begin = 0; begin < set.scenes.cells.size(0); begin += 1000) {
-    const at::Tensor regions = PoolRegions(set.scenes.cells.slice(0, begin, begin + 1000).to(at::kFloat));  // [b, kRegions, C]
+    const at::Tensor regions =
+        PoolRegions(set.scenes.cells.slice(0, begin, begin + 1000).to(at::kFloat));  // [b, kRegions, C]
     std::vector<int64_t> picked;
     for (int64_t i = 0; i < regions.size(0); ++i) {
       const size_t scene = static_cast<size_t>(begin + i);
@@ -190,7 +200,8 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
     const at::Tensor photo_features = Rows(photos, pictures);
     const at::Tensor photo_logits = at::linear(photo_features, class_rows, class_bias);
     at::Tensor x = at::cat({features.index_select(0, index), photo_features});
-    x = x.mul(at::rand(x.sizes(), dropout, at::kFloat).ge(0.15)).mul(1 / 0.85);  // dropout of features: no picture is known by a few of them
+    x = x.mul(at::rand(x.sizes(), dropout, at::kFloat).ge(0.15))
+            .mul(1 / 0.85);  // dropout of features: no picture is known by a few of them
     const at::Tensor own = at::cat({scene_logits.index_select(0, index).to(at::kFloat), photo_logits});
     const at::Tensor log_probabilities = at::log_softmax(at::cat({own, at::linear(x, weight, bias)}, 1), 1);
     const at::Tensor scenes = log_probabilities.slice(0, 0, kScenes);
@@ -198,11 +209,14 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
                                       .add(scenes.gather(1, second_rows.index_select(0, index).unsqueeze(1)))
                                       .mean()
                                       .mul(-0.5);
-    const at::Tensor photo_loss =
-        at::softmax(photo_logits, 1).mul(log_probabilities.slice(0, kScenes).slice(1, 0, classes)).sum().div(-static_cast<double>(kPhotos));
+    const at::Tensor photo_loss = at::softmax(photo_logits, 1)
+                                      .mul(log_probabilities.slice(0, kScenes).slice(1, 0, classes))
+                                      .sum()
+                                      .div(-static_cast<double>(kPhotos));
     const at::Tensor loss = scene_loss.add(photo_loss.mul(0.5));
     loss.backward();
-    if (!std::isfinite(optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(steps))))) {
+    if (!std::isfinite(
+            optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(steps))))) {
       return absl::OutOfRangeError(kDivergedMessage);
     }
     progress.Step(step, loss.item<double>());
@@ -210,8 +224,9 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
   return Tagger::Create(concepts, row_concepts, weight.detach(), bias.detach());
 }
 
-absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language::LanguageModel& model, const language::Tokenizer& tokenizer,
-                            const TrainingSet& set, const CaptionerWeights& weights, int64_t steps, uint64_t seed, const TrainingLog& log,
+absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language::LanguageModel& model,
+                            const language::Tokenizer& tokenizer, const TrainingSet& set,
+                            const CaptionerWeights& weights, int64_t steps, uint64_t seed, const TrainingLog& log,
                             const TrainingStop& stop) {
   // The vocabulary: concepts, then the words of backgrounds; each the mean of its tokens' embeddings.
   std::vector<std::string> words;
@@ -228,16 +243,19 @@ absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language:
   }
   std::vector<at::Tensor> means;
   for (const std::string& word : words) {
-    means.push_back(model.Embed(at::tensor(tokenizer.Encode(absl::StrCat(" ", word)), at::kLong)).to(at::kFloat).mean(0));
+    means.push_back(
+        model.Embed(at::tensor(tokenizer.Encode(absl::StrCat(" ", word)), at::kLong)).to(at::kFloat).mean(0));
   }
   const at::Tensor embeddings = at::stack(means);                       // [A, D]
   const at::Tensor centre = embeddings.mean(0, true);                   // [1, D]
   const double length = embeddings.norm(2, {1}).mean().item<double>();  // of a typical embedding
   at::Tensor goals = embeddings.sub(centre);
-  goals = goals.div(goals.norm(2, {1}, true)).t().contiguous();         // [D, A]
-  const int64_t vocabulary = static_cast<int64_t>(words.size()), classes = static_cast<int64_t>(encoder.labels().size());
-  const at::Tensor class_concept =
-      at::tensor(std::vector<int64_t>(weights.tagger.row_concepts().begin(), weights.tagger.row_concepts().begin() + classes), at::kLong);
+  goals = goals.div(goals.norm(2, {1}, true)).t().contiguous();  // [D, A]
+  const int64_t vocabulary = static_cast<int64_t>(words.size()),
+                classes = static_cast<int64_t>(encoder.labels().size());
+  const at::Tensor class_concept = at::tensor(
+      std::vector<int64_t>(weights.tagger.row_concepts().begin(), weights.tagger.row_concepts().begin() + classes),
+      at::kLong);
 
   std::vector<at::Tensor> parameters;
   for (const auto& [name, tensor] : weights.projector.tensors()) {
@@ -260,7 +278,8 @@ absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language:
       scenes.push_back(random.Pick(usable));
       const SceneDescription& scene = set.scenes.descriptions[static_cast<size_t>(scenes.back())];
       std::vector<int64_t> backgrounds;
-      for (const auto& word : absl::StrSplit(scene.background, " and ")) backgrounds.push_back(background_index.at(std::string(word)));
+      for (const auto& word : absl::StrSplit(scene.background, " and "))
+        backgrounds.push_back(background_index.at(std::string(word)));
       for (int64_t cell = 0; cell < kCells; ++cell) {
         float left = 1;
         for (const SceneObject& object : scene.objects) {
@@ -269,23 +288,31 @@ absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language:
           access[i][cell][index.at(object.name)] += share;
           left -= share;
         }
-        for (const int64_t background : backgrounds) access[i][cell][background] += left / static_cast<float>(backgrounds.size());
+        for (const int64_t background : backgrounds)
+          access[i][cell][background] += left / static_cast<float>(backgrounds.size());
       }
     }
     at::Tensor photo_cells;
     for (int64_t i = 0; i < kPhotos; ++i) photos.push_back(random.Below(set.edited.size(0)));
     photo_cells = Rows(set.edited, photos);  // [p, kCells, C]
-    const at::Tensor answer = at::softmax(encoder.Classify(photo_cells.select(1, kCells - 1).unsqueeze(2).unsqueeze(3)), 1);  // [p, K]
-    targets.slice(0, kScenes).copy_(at::zeros({kPhotos, vocabulary}).index_add(1, class_concept, answer).unsqueeze(1).expand({kPhotos, kCells, vocabulary}));
+    const at::Tensor answer =
+        at::softmax(encoder.Classify(photo_cells.select(1, kCells - 1).unsqueeze(2).unsqueeze(3)), 1);  // [p, K]
+    targets.slice(0, kScenes)
+        .copy_(at::zeros({kPhotos, vocabulary})
+                   .index_add(1, class_concept, answer)
+                   .unsqueeze(1)
+                   .expand({kPhotos, kCells, vocabulary}));
 
-    const at::Tensor tokens = weights.projector.Forward(at::cat({Rows(set.scenes.cells, scenes), photo_cells}));  // [b, kCells, D]
+    const at::Tensor tokens =
+        weights.projector.Forward(at::cat({Rows(set.scenes.cells, scenes), photo_cells}));  // [b, kCells, D]
     const at::Tensor offset = tokens.sub(centre);
     const at::Tensor logits = at::matmul(offset.div(offset.norm(2, {2}, true)), goals).mul(14.0);
     const at::Tensor match = at::log_softmax(logits, 2).mul(targets).sum({2}).mean().neg();
     const at::Tensor size = tokens.norm(2, {2}).div(length).sub(1).square().mean();
     const at::Tensor loss = match.add(size);
     loss.backward();
-    if (!std::isfinite(optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(steps))))) {
+    if (!std::isfinite(
+            optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(steps))))) {
       return absl::OutOfRangeError(kDivergedMessage);
     }
     progress.Step(step, loss.item<double>());
@@ -298,8 +325,14 @@ namespace {
 // Draws samples for stage 3: cells and the caption that is true of them.
 class SampleSource {
  public:
-  SampleSource(const vision::ImageEncoder& encoder, const TrainingSet& set, const Tagger& tagger, const CaptionStageOptions& options)
-      : encoder_(encoder), set_(set), tagger_(tagger), options_(options), random_(options.seed), index_(ConceptIndex(tagger.concepts())) {}
+  SampleSource(const vision::ImageEncoder& encoder, const TrainingSet& set, const Tagger& tagger,
+               const CaptionStageOptions& options)
+      : encoder_(encoder),
+        set_(set),
+        tagger_(tagger),
+        options_(options),
+        random_(options.seed),
+        index_(ConceptIndex(tagger.concepts())) {}
 
   struct Sample {
     at::Tensor cells;  // [kCells, C]
@@ -321,9 +354,11 @@ class SampleSource {
     for (size_t object = 0; object < scene.objects.size(); ++object) {
       names.push_back(scene.objects[object].name);
       if (!set_.reserved[static_cast<size_t>(i)] || scene.objects[object].kind.empty()) continue;
-      // A stranger: its name only where the tagger reads it right, else its kind, so that the model learns not to guess.
+      // A stranger: its name only where the tagger reads it right, else its kind, so that the model learns not to
+      // guess.
       if (!read.defined()) read = Read(sample.cells);
-      const int64_t region = scene.objects.size() == 1 ? 0 : (scene.layout == Layout::kSideBySide ? 1 : 3) + static_cast<int64_t>(object);
+      const int64_t region =
+          scene.objects.size() == 1 ? 0 : (scene.layout == Layout::kSideBySide ? 1 : 3) + static_cast<int64_t>(object);
       if (read[region].argmax().item<int64_t>() != index_.at(names.back())) names.back() = scene.objects[object].kind;
     }
     sample.caption = Caption(scene, names, random_);
@@ -344,7 +379,8 @@ class SampleSource {
     const int64_t concept_ = tagger_.row_concepts()[static_cast<size_t>(set_.edited_class[static_cast<size_t>(i)])];
     const Concept& shown = tagger_.concepts()[static_cast<size_t>(concept_)];
     const double sure = Read(sample.cells)[0][concept_].item<double>();
-    sample.caption = absl::StrCat("A photo of ", WithArticle(sure < 0.35 && !shown.kind.empty() ? shown.kind : shown.name), ".");
+    sample.caption =
+        absl::StrCat("A photo of ", WithArticle(sure < 0.35 && !shown.kind.empty() ? shown.kind : shown.name), ".");
     return sample;
   }
 
@@ -358,11 +394,13 @@ class SampleSource {
 
 }  // namespace
 
-absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& encoder, const language::LanguageModel& model,
-                           const language::Tokenizer& tokenizer, const TrainingSet& set, const CaptionerWeights& weights,
-                           const CaptionStageOptions& options, const TrainingLog& log, const TrainingStop& stop,
+absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& encoder,
+                           const language::LanguageModel& model, const language::Tokenizer& tokenizer,
+                           const TrainingSet& set, const CaptionerWeights& weights, const CaptionStageOptions& options,
+                           const TrainingLog& log, const TrainingStop& stop,
                            const std::function<void(int64_t)>& evaluate) {
-  absl::StatusOr<std::shared_ptr<CaptionerFamily>> family = CaptionerFamily::Create(weights, encoder, tokenizer, model.config().width);
+  absl::StatusOr<std::shared_ptr<CaptionerFamily>> family =
+      CaptionerFamily::Create(weights, encoder, tokenizer, model.config().width);
   if (!family.ok()) return family.status();
   const language::TokenId end = *tokenizer.FindToken("<|im_end|>");
 
@@ -372,7 +410,8 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
   for (std::vector<at::Tensor>* group : {&connector, &adapter}) {
     for (at::Tensor& tensor : *group) tensor.requires_grad_(true);
   }
-  language::AdamW optimiser({{connector, options.connector_rate, options.weight_decay}, {adapter, options.adapter_rate, options.weight_decay}});
+  language::AdamW optimiser({{connector, options.connector_rate, options.weight_decay},
+                             {adapter, options.adapter_rate, options.weight_decay}});
   SampleSource source(*encoder, set, weights.tagger, options);
   Progress progress("captions", options.steps, options.batch, log);
   for (int64_t step = 1; step <= options.steps && !stop(); ++step) {
@@ -384,7 +423,7 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
     }
     const at::Tensor batch_cells = at::stack(cells);
     std::vector<EncodedImage> encoded = (*family)->EncodeCells(batch_cells);  // for the readings
-    const at::Tensor tokens = weights.projector.Forward(batch_cells);          // with gradients
+    const at::Tensor tokens = weights.projector.Forward(batch_cells);         // with gradients
     std::vector<language::ModelInput> inputs;
     std::vector<int64_t> rows, targets;
     int64_t row = 0;
@@ -415,7 +454,8 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
     const at::Tensor hidden = model.Forward(inputs).index_select(0, at::tensor(rows, at::kLong));
     const at::Tensor loss = at::cross_entropy_loss(model.Logits(hidden), at::tensor(targets, at::kLong));
     loss.backward();
-    if (!std::isfinite(optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(options.steps))))) {
+    if (!std::isfinite(
+            optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(options.steps))))) {
       return absl::OutOfRangeError(kDivergedMessage);
     }
     progress.Step(step, loss.item<double>());

@@ -36,9 +36,11 @@ absl::Status CaptionInBatches(const CaptionerUnderTest& captioner, const std::ve
                               std::vector<CaptionJudgement>& judgements) {
   for (size_t begin = 0; begin < images.size(); begin += kBatch) {
     const size_t count = std::min<size_t>(kBatch, images.size() - begin);
-    absl::StatusOr<std::vector<EncodedImage>> encoded = captioner.family.Encode(absl::MakeConstSpan(images).subspan(begin, count));
+    absl::StatusOr<std::vector<EncodedImage>> encoded =
+        captioner.family.Encode(absl::MakeConstSpan(images).subspan(begin, count));
     if (!encoded.ok()) return encoded.status();
-    absl::StatusOr<std::vector<std::string>> captions = GreedyCaptions(captioner.model, captioner.tokenizer, captioner.family, *encoded);
+    absl::StatusOr<std::vector<std::string>> captions =
+        GreedyCaptions(captioner.model, captioner.tokenizer, captioner.family, *encoded);
     if (!captions.ok()) return captions.status();
     for (size_t i = 0; i < count; ++i) {
       judgements[begin + i].caption = (*captions)[i];
@@ -50,9 +52,10 @@ absl::Status CaptionInBatches(const CaptionerUnderTest& captioner, const std::ve
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::LanguageModel& model, const language::Tokenizer& tokenizer,
-                                                        const VisionLanguageFamily& family, absl::Span<const EncodedImage> pictures,
-                                                        int64_t max_tokens) {
+absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::LanguageModel& model,
+                                                        const language::Tokenizer& tokenizer,
+                                                        const VisionLanguageFamily& family,
+                                                        absl::Span<const EncodedImage> pictures, int64_t max_tokens) {
   const at::NoGradGuard no_grad;
   const size_t count = pictures.size();
   const std::shared_ptr<const language::Adapter> adapter = family.adapter();
@@ -66,7 +69,8 @@ absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::Language
     std::vector<at::Tensor> parts;
     for (const language::PromptPart& part : *prompt) {
       const auto* text = std::get_if<std::vector<language::TokenId>>(&part);
-      parts.push_back(text != nullptr ? model.Embed(at::tensor(*text, at::kLong)).to(at::kFloat) : std::get<at::Tensor>(part));
+      parts.push_back(text != nullptr ? model.Embed(at::tensor(*text, at::kLong)).to(at::kFloat)
+                                      : std::get<at::Tensor>(part));
     }
     states.push_back(model.NewState());
     language::ModelInput input;
@@ -130,8 +134,8 @@ bool RelationIsRight(const std::string& caption, const SceneDescription& scene) 
   return false;
 }
 
-absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, const PictureLibrary& library, const std::vector<cv::Mat>& photos,
-                                           int64_t count, uint64_t seed) {
+absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, const PictureLibrary& library,
+                                           const std::vector<cv::Mat>& photos, int64_t count, uint64_t seed) {
   SceneOptions options;
   options.augmentation = Augmentation::kMild;
   options.libraries = {{"stamps", 1.0}};
@@ -144,7 +148,8 @@ absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, 
     Scene scene = composer.Compose(random);
     std::string shows = scene.description.objects[0].name;
     if (scene.description.objects.size() > 1) {
-      absl::StrAppend(&shows, scene.description.layout == Layout::kSideBySide ? " | " : " over ", scene.description.objects[1].name);
+      absl::StrAppend(&shows, scene.description.layout == Layout::kSideBySide ? " | " : " over ",
+                      scene.description.objects[1].name);
     }
     if (scene.description.layout == Layout::kCount) shows = absl::StrCat(scene.description.count, " x ", shows);
     judgements.push_back({shows, "", "", false});
@@ -189,9 +194,9 @@ absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, 
   return report;
 }
 
-absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(const CaptionerUnderTest& captioner, const PictureLibrary& library,
-                                                             const std::map<std::string, std::vector<std::string>>& accepted,
-                                                             int64_t scenes_each, uint64_t seed) {
+absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(
+    const CaptionerUnderTest& captioner, const PictureLibrary& library,
+    const std::map<std::string, std::vector<std::string>>& accepted, int64_t scenes_each, uint64_t seed) {
   SceneOptions options;
   options.augmentation = Augmentation::kMild;
   const std::vector<cv::Mat> no_photos;
@@ -214,13 +219,16 @@ absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(const CaptionerUnde
   return judgements;
 }
 
-absl::StatusOr<std::vector<CaptionJudgement>> EvaluatePhotos(const CaptionerUnderTest& captioner, const std::filesystem::path& folder,
-                                                             const std::map<std::string, std::vector<std::string>>& accepted) {
+absl::StatusOr<std::vector<CaptionJudgement>> EvaluatePhotos(
+    const CaptionerUnderTest& captioner, const std::filesystem::path& folder,
+    const std::map<std::string, std::vector<std::string>>& accepted) {
   std::vector<vision::Image> images;
   std::vector<CaptionJudgement> judgements;
   for (const auto& [name, words] : accepted) {
     std::ifstream file(folder / name, std::ios::binary);
-    if (!file) return absl::NotFoundError(absl::StrCat("the photograph ", (folder / name).string(), " is missing; run setup/photos.py"));
+    if (!file)
+      return absl::NotFoundError(
+          absl::StrCat("the photograph ", (folder / name).string(), " is missing; run setup/photos.py"));
     std::ostringstream bytes;
     bytes << file.rdbuf();
     absl::StatusOr<vision::Image> image = vision::DecodeImage(bytes.str());
@@ -243,7 +251,8 @@ absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadAccepted(con
   for (std::string line; std::getline(file, line);) {
     if (line.empty() || line[0] == '#') continue;
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
-    for (const auto& word : absl::StrSplit(fields.back(), absl::ByAnyChar(",|"))) accepted[fields[0]].push_back(std::string(absl::StripAsciiWhitespace(word)));
+    for (const auto& word : absl::StrSplit(fields.back(), absl::ByAnyChar(",|")))
+      accepted[fields[0]].push_back(std::string(absl::StripAsciiWhitespace(word)));
   }
   return accepted;
 }

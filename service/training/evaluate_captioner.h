@@ -19,8 +19,10 @@
 namespace blazon::service {
 
 // Greedy captions, one for each picture, of at most `max_tokens` tokens.
-absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::LanguageModel& model, const language::Tokenizer& tokenizer,
-                                                        const VisionLanguageFamily& family, absl::Span<const EncodedImage> pictures,
+absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::LanguageModel& model,
+                                                        const language::Tokenizer& tokenizer,
+                                                        const VisionLanguageFamily& family,
+                                                        absl::Span<const EncodedImage> pictures,
                                                         int64_t max_tokens = 24);
 
 // Whether `caption` holds `phrase`, or its plural, as whole words; upper and lower case alike.
@@ -29,7 +31,8 @@ bool Mentions(const std::string& caption, const std::string& phrase);
 // The noun by which an object counts as named: a drawn shape's without its colour, which is judged apart.
 std::string Noun(const SceneObject& object);
 
-// Whether a caption of two objects side by side says which is where, both by noun (by colour too, when they share it): "A pig to the left of a guitar."
+// Whether a caption of two objects side by side says which is where, both by noun (by colour too, when they share it):
+// "A pig to the left of a guitar."
 bool RelationIsRight(const std::string& caption, const SceneDescription& scene);
 
 // One judged picture.
@@ -41,7 +44,7 @@ struct CaptionJudgement {
 };
 
 struct SceneReport {
-  int64_t objects = 0, named = 0;          // objects in all scenes; those whose noun the caption has
+  int64_t objects = 0, named = 0;              // objects in all scenes; those whose noun the caption has
   int64_t relations = 0, relations_right = 0;  // scenes of two objects side by side; right: both named, in their places
   int64_t colours = 0, colours_right = 0;      // of drawn shapes
   int64_t counts = 0, counts_right = 0;
@@ -57,17 +60,18 @@ struct CaptionerUnderTest {
 };
 
 // `count` scenes of the library's stamps, mildly varied, composed with `seed`.
-absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, const PictureLibrary& library, const std::vector<cv::Mat>& photos,
-                                           int64_t count, uint64_t seed);
+absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, const PictureLibrary& library,
+                                           const std::vector<cv::Mat>& photos, int64_t count, uint64_t seed);
 
 // Every stamp of `library`, alone, `scenes_each` times; `accepted`: path -> words that count as right.
-absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(const CaptionerUnderTest& captioner, const PictureLibrary& library,
-                                                             const std::map<std::string, std::vector<std::string>>& accepted,
-                                                             int64_t scenes_each, uint64_t seed);
+absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(
+    const CaptionerUnderTest& captioner, const PictureLibrary& library,
+    const std::map<std::string, std::vector<std::string>>& accepted, int64_t scenes_each, uint64_t seed);
 
 // The files of `folder` that `accepted` names.
-absl::StatusOr<std::vector<CaptionJudgement>> EvaluatePhotos(const CaptionerUnderTest& captioner, const std::filesystem::path& folder,
-                                                             const std::map<std::string, std::vector<std::string>>& accepted);
+absl::StatusOr<std::vector<CaptionJudgement>> EvaluatePhotos(
+    const CaptionerUnderTest& captioner, const std::filesystem::path& folder,
+    const std::map<std::string, std::vector<std::string>>& accepted);
 
 // Lines of a table: the first field, and the words of the last, separated by commas or bars.
 absl::StatusOr<std::map<std::string, std::vector<std::string>>> ReadAccepted(const std::filesystem::path& table);

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <fstream>
-#include <utility>
-
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -22,15 +21,20 @@ cv::Mat ReadCutout(const std::filesystem::path& path) {
   if (pixels.empty()) return {};
   if (pixels.depth() == CV_16U) pixels.convertTo(pixels, CV_8U, 1.0 / 257);
   switch (pixels.channels()) {
-    case 1: cv::cvtColor(pixels, pixels, cv::COLOR_GRAY2BGRA); break;
+    case 1:
+      cv::cvtColor(pixels, pixels, cv::COLOR_GRAY2BGRA);
+      break;
     case 2: {
       cv::Mat planes[2];
       cv::split(pixels, planes);
       cv::merge(std::vector<cv::Mat>{planes[0], planes[0], planes[0], planes[1]}, pixels);
       break;
     }
-    case 3: cv::cvtColor(pixels, pixels, cv::COLOR_BGR2BGRA); break;
-    default: break;
+    case 3:
+      cv::cvtColor(pixels, pixels, cv::COLOR_BGR2BGRA);
+      break;
+    default:
+      break;
   }
   cv::Mat alpha;
   cv::extractChannel(pixels, alpha, 3);
@@ -39,8 +43,8 @@ cv::Mat ReadCutout(const std::filesystem::path& path) {
   pixels = pixels(visible).clone();
   const double scale = static_cast<double>(kLongestSide) / std::max(pixels.cols, pixels.rows);
   if (scale < 1) {
-    cv::resize(pixels, pixels, {std::max(1, cvRound(pixels.cols * scale)), std::max(1, cvRound(pixels.rows * scale))}, 0, 0,
-               cv::INTER_AREA);
+    cv::resize(pixels, pixels, {std::max(1, cvRound(pixels.cols * scale)), std::max(1, cvRound(pixels.rows * scale))},
+               0, 0, cv::INTER_AREA);
   }
   return pixels;
 }
@@ -58,8 +62,8 @@ absl::StatusOr<PictureLibrary> PictureLibrary::Load(const std::filesystem::path&
     if (line.empty() || line[0] == '#') continue;
     const std::vector<std::string> fields = absl::StrSplit(line, '\t');
     if (fields.size() != 4) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(table.string(), ":", number, ": a line needs 4 fields (library, path, name, kind), separated by tabs"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          table.string(), ":", number, ": a line needs 4 fields (library, path, name, kind), separated by tabs"));
     }
     const std::string kind = fields[3] == "-" ? "" : fields[3];
     library.names_.try_emplace(fields[2], kind);
@@ -68,12 +72,14 @@ absl::StatusOr<PictureLibrary> PictureLibrary::Load(const std::filesystem::path&
     try {
       Cutout cutout{fields[0], fields[1], fields[2], kind, ReadCutout(folder->second / fields[1])};
       if (cutout.pixels.empty()) {
-        return absl::NotFoundError(absl::StrCat("the picture ", (folder->second / fields[1]).string(), " of the library \"", fields[0],
-                                                "\" is missing or cannot be read; ", table.string(), " says what brings it"));
+        return absl::NotFoundError(absl::StrCat("the picture ", (folder->second / fields[1]).string(),
+                                                " of the library \"", fields[0], "\" is missing or cannot be read; ",
+                                                table.string(), " says what brings it"));
       }
       library.cutouts_.push_back(std::move(cutout));
     } catch (const cv::Exception&) {
-      return absl::InvalidArgumentError(absl::StrCat("the picture ", (folder->second / fields[1]).string(), " is broken"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the picture ", (folder->second / fields[1]).string(), " is broken"));
     }
   }
   return library;

@@ -5,10 +5,9 @@
 #include <cmath>
 #include <map>
 #include <numbers>
-#include <utility>
-
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -19,14 +18,16 @@ struct Colour {
   const char* name;
   int red, green, blue;
 };
-constexpr Colour kColours[] = {{"red", 215, 35, 35},      {"orange", 240, 140, 30}, {"yellow", 240, 220, 50}, {"green", 45, 150, 60},
-                               {"blue", 45, 80, 205},     {"purple", 125, 50, 160}, {"pink", 240, 150, 185},  {"brown", 120, 75, 40},
-                               {"black", 18, 18, 18},     {"white", 248, 248, 248}, {"grey", 135, 135, 135}};
+constexpr Colour kColours[] = {{"red", 215, 35, 35},     {"orange", 240, 140, 30}, {"yellow", 240, 220, 50},
+                               {"green", 45, 150, 60},   {"blue", 45, 80, 205},    {"purple", 125, 50, 160},
+                               {"pink", 240, 150, 185},  {"brown", 120, 75, 40},   {"black", 18, 18, 18},
+                               {"white", 248, 248, 248}, {"grey", 135, 135, 135}};
 constexpr const char* kShapes[] = {"circle", "square", "triangle", "star", "heart"};
 
 cv::Scalar Jittered(const Colour& colour, RandomSource& random) {
   auto vary = [&](int value) { return std::clamp(value + random.Between(-14, 14), int64_t{0}, int64_t{255}); };
-  return cv::Scalar(static_cast<double>(vary(colour.blue)), static_cast<double>(vary(colour.green)), static_cast<double>(vary(colour.red)), 255);
+  return cv::Scalar(static_cast<double>(vary(colour.blue)), static_cast<double>(vary(colour.green)),
+                    static_cast<double>(vary(colour.red)), 255);
 }
 
 // A filled shape in one colour, 200 x 200.
@@ -64,7 +65,8 @@ cv::Mat Varied(const cv::Mat& source, double size, Augmentation augmentation, bo
   cv::Mat patch;
   const double scale = size / std::max(source.cols, source.rows);
   const double stretch = strong ? random.Uniform(0.88, 1.12) : 1.0;
-  cv::resize(source, patch, {std::max(4, cvRound(source.cols * scale * stretch)), std::max(4, cvRound(source.rows * scale))}, 0, 0,
+  cv::resize(source, patch,
+             {std::max(4, cvRound(source.cols * scale * stretch)), std::max(4, cvRound(source.rows * scale))}, 0, 0,
              scale < 1 ? cv::INTER_AREA : cv::INTER_CUBIC);
   if (random.Chance(0.5)) cv::flip(patch, patch, 1);
 
@@ -104,8 +106,11 @@ cv::Mat Varied(const cv::Mat& source, double size, Augmentation augmentation, bo
     cv::cvtColor(grey, colour, cv::COLOR_GRAY2BGR);
   }
   if (strong && random.Chance(0.15)) {  // partly hidden
-    const int w = std::max(1, cvRound(width * random.Uniform(0.2, 0.45))), h = std::max(1, cvRound(height * random.Uniform(0.2, 0.45)));
-    planes[3](cv::Rect(static_cast<int>(random.Below(width - w + 1)), static_cast<int>(random.Below(height - h + 1)), w, h)).setTo(0);
+    const int w = std::max(1, cvRound(width * random.Uniform(0.2, 0.45))),
+              h = std::max(1, cvRound(height * random.Uniform(0.2, 0.45)));
+    planes[3](
+        cv::Rect(static_cast<int>(random.Below(width - w + 1)), static_cast<int>(random.Below(height - h + 1)), w, h))
+        .setTo(0);
   }
   cv::split(colour, planes);
   cv::merge(std::vector<cv::Mat>{planes[0], planes[1], planes[2], planes[3]}, turned);
@@ -160,7 +165,8 @@ vision::Image ToImage(const cv::Mat& bgr) {
 cv::Mat RandomCrop(const cv::Mat& photo, int side, RandomSource& random) {
   const int shorter = std::min(photo.cols, photo.rows);
   const int size = std::max(1, cvRound(shorter * std::sqrt(random.Uniform(0.06, 1.0))));
-  const cv::Rect part(static_cast<int>(random.Below(photo.cols - size + 1)), static_cast<int>(random.Below(photo.rows - size + 1)), size, size);
+  const cv::Rect part(static_cast<int>(random.Below(photo.cols - size + 1)),
+                      static_cast<int>(random.Below(photo.rows - size + 1)), size, size);
   cv::Mat crop;
   cv::resize(photo(part), crop, {side, side}, 0, 0, size > side ? cv::INTER_AREA : cv::INTER_CUBIC);
   if (random.Chance(0.5)) cv::flip(crop, crop, 1);
@@ -207,7 +213,11 @@ cv::Mat SceneComposer::Background(RandomSource& random, std::string& words) cons
     const int direction = static_cast<int>(random.Below(4));
     for (int y = 0; y < kSide; ++y) {
       for (int x = 0; x < kSide; ++x) {
-        const double t = (direction == 0 ? x : direction == 1 ? y : direction == 2 ? (x + y) / 2.0 : (x + kSide - y) / 2.0) / kSide;
+        const double t = (direction == 0   ? x
+                          : direction == 1 ? y
+                          : direction == 2 ? (x + y) / 2.0
+                                           : (x + kSide - y) / 2.0) /
+                         kSide;
         for (int channel = 0; channel < 3; ++channel) {
           canvas.at<cv::Vec3b>(y, x)[channel] = cv::saturate_cast<uint8_t>(from[channel] * (1 - t) + to[channel] * t);
         }
@@ -224,7 +234,8 @@ cv::Mat SceneComposer::Background(RandomSource& random, std::string& words) cons
                          : pattern == 1 ? (upright ? x : y) / period % 2 == 1
                                         : (x / period + y / period) % 2 == 1;
         const cv::Scalar& colour = odd ? to : from;
-        canvas.at<cv::Vec3b>(y, x) = cv::Vec3b(static_cast<uint8_t>(colour[0]), static_cast<uint8_t>(colour[1]), static_cast<uint8_t>(colour[2]));
+        canvas.at<cv::Vec3b>(y, x) = cv::Vec3b(static_cast<uint8_t>(colour[0]), static_cast<uint8_t>(colour[1]),
+                                               static_cast<uint8_t>(colour[2]));
       }
     }
     words = "patterned";
@@ -241,10 +252,10 @@ Scene SceneComposer::Compose(RandomSource& random, int64_t only) const {
   const bool strong = options_.augmentation == Augmentation::kStrong;
   const double total = options_.one + options_.side_by_side + options_.stacked + options_.count;
   const double choice = random.Uniform() * total;
-  description.layout = only >= 0 || choice < options_.one                   ? Layout::kOne
-                       : choice < options_.one + options_.side_by_side      ? Layout::kSideBySide
-                       : choice < total - options_.count                    ? Layout::kStacked
-                                                                            : Layout::kCount;
+  description.layout = only >= 0 || choice < options_.one              ? Layout::kOne
+                       : choice < options_.one + options_.side_by_side ? Layout::kSideBySide
+                       : choice < total - options_.count               ? Layout::kStacked
+                                                                       : Layout::kCount;
   cv::Mat canvas = Background(random, description.background);
 
   const bool two = description.layout == Layout::kSideBySide || description.layout == Layout::kStacked;
@@ -276,8 +287,8 @@ Scene SceneComposer::Compose(RandomSource& random, int64_t only) const {
     case Layout::kOne: {
       const double size = kSide * (strong ? random.Uniform(0.45, 1.0) : random.Uniform(0.6, 0.95));
       const double slack = std::max(0.0, (kSide - size) / 2) + 6;
-      Paste(canvas, varied(0, size), kSide / 2.0 + random.Uniform(-slack, slack), kSide / 2.0 + random.Uniform(-slack, slack),
-            description.objects[0].coverage);
+      Paste(canvas, varied(0, size), kSide / 2.0 + random.Uniform(-slack, slack),
+            kSide / 2.0 + random.Uniform(-slack, slack), description.objects[0].coverage);
       break;
     }
     case Layout::kSideBySide:
@@ -287,7 +298,8 @@ Scene SceneComposer::Compose(RandomSource& random, int64_t only) const {
         const double size = kSide * (strong ? random.Uniform(0.34, 0.54) : random.Uniform(0.42, 0.52));
         const double along = kSide * ((i == 0 ? 0.25 : 0.75) + random.Uniform(-0.03, 0.03));
         const double across = kSide * random.Uniform(0.38, 0.62);
-        Paste(canvas, varied(i, size), beside ? along : across, beside ? across : along, description.objects[i].coverage);
+        Paste(canvas, varied(i, size), beside ? along : across, beside ? across : along,
+              description.objects[i].coverage);
       }
       break;
     }

@@ -25,13 +25,16 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
     const char* name;
     int64_t value, low, high;
   };
-  for (const Range& range : {Range{"scenes", options.scenes, 100, 1000000}, Range{"crops", options.crops, 0, 100000},
-                             Range{"edited", options.edited, 200, 1000000}, Range{"tagger_steps", options.tagger_steps, 1, 1000000},
-                             Range{"alignment_steps", options.alignment_steps, 1, 1000000}, Range{"steps", options.steps, options.start_from.empty() ? 1 : 0, 10000000},
-                             Range{"tagger_scenes", options.tagger_scenes, 0, 1000000},
-                             Range{"batch", options.batch, 1, 256}, Range{"hidden", options.hidden, 16, 8192}, Range{"rank", options.rank, 1, 256}}) {
+  for (const Range& range :
+       {Range{"scenes", options.scenes, 100, 1000000}, Range{"crops", options.crops, 0, 100000},
+        Range{"edited", options.edited, 200, 1000000}, Range{"tagger_steps", options.tagger_steps, 1, 1000000},
+        Range{"alignment_steps", options.alignment_steps, 1, 1000000},
+        Range{"steps", options.steps, options.start_from.empty() ? 1 : 0, 10000000},
+        Range{"tagger_scenes", options.tagger_scenes, 0, 1000000}, Range{"batch", options.batch, 1, 256},
+        Range{"hidden", options.hidden, 16, 8192}, Range{"rank", options.rank, 1, 256}}) {
     if (range.value < range.low || range.value > range.high) {
-      return absl::InvalidArgumentError(absl::StrCat(range.name, " is ", range.value, "; it must be ", range.low, " to ", range.high));
+      return absl::InvalidArgumentError(
+          absl::StrCat(range.name, " is ", range.value, "; it must be ", range.low, " to ", range.high));
     }
   }
   return absl::OkStatus();
@@ -41,7 +44,8 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
 bool IsReserved(const SceneObject& object) {
   if (object.library == "stamps" || object.path.empty()) return false;
   uint64_t hash = 14695981039346656037ULL;
-  for (const char c : absl::StrCat(object.library, "/", object.path)) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  for (const char c : absl::StrCat(object.library, "/", object.path))
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
   return hash % 8 == 0;
 }
 
@@ -56,7 +60,8 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   absl::StatusOr<LoadedLanguageModel> language = LoadLanguageModel(options.language_model, {language::Dtype::kFp32});
   if (!language.ok()) return language.status();
   const auto* llama = dynamic_cast<const language::LlamaModel*>(language->model.get());
-  if (llama == nullptr) return absl::InvalidArgumentError("the captioner is trained over a language model of Llama's kind");
+  if (llama == nullptr)
+    return absl::InvalidArgumentError("the captioner is trained over a language model of Llama's kind");
   absl::StatusOr<std::shared_ptr<vision::ImageEncoder>> loaded_encoder = LoadImageEncoder(options.image_encoder);
   if (!loaded_encoder.ok()) return loaded_encoder.status();
   const std::shared_ptr<const vision::ImageEncoder> encoder = *loaded_encoder;
@@ -71,7 +76,8 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   if (!library.ok()) return library.status();
   if (library->cutouts().size() < 2) return absl::InvalidArgumentError("no library of cut-outs was given a folder");
   const std::vector<cv::Mat> photos = options.photos.empty() ? std::vector<cv::Mat>() : ReadPhotos(options.photos, 640);
-  log(absl::StrCat(library->cutouts().size(), " cut-outs, ", excluded.size(), " held out, ", photos.size(), " photographs"));
+  log(absl::StrCat(library->cutouts().size(), " cut-outs, ", excluded.size(), " held out, ", photos.size(),
+                   " photographs"));
 
   // What is learned from.
   TrainingSet set;
@@ -79,7 +85,8 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   scene_options.libraries = {{"stamps", 0.55}, {"emoji", 0.25}, {"clipart", 0.2}};
   const SceneComposer composer(*library, photos, scene_options);
   std::string key = absl::StrCat("scenes ", options.scenes, " seed ", options.seed, " photos ", photos.size());
-  for (const Cutout& cutout : library->cutouts()) absl::StrAppend(&key, "\n", cutout.library, "/", cutout.path, " ", cutout.name, " ", cutout.kind);
+  for (const Cutout& cutout : library->cutouts())
+    absl::StrAppend(&key, "\n", cutout.library, "/", cutout.path, " ", cutout.name, " ", cutout.kind);
   const auto counted = [&](const std::string& what, int64_t all) {
     return [&log, &stop, what, all](int64_t done) {
       if (done % 800 == 0) log(absl::StrCat(what, ": ", done, " of ", all));
@@ -87,8 +94,9 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
     };
   };
   const bool cached = !options.cache.empty() && std::filesystem::exists(options.cache);
-  absl::StatusOr<SceneFeatures> scenes = cached ? ReadSceneFeatures(options.cache, key)
-                                                : EncodeScenes(composer, *encoder, options.scenes, options.seed, counted("scenes", options.scenes));
+  absl::StatusOr<SceneFeatures> scenes =
+      cached ? ReadSceneFeatures(options.cache, key)
+             : EncodeScenes(composer, *encoder, options.scenes, options.seed, counted("scenes", options.scenes));
   if (!scenes.ok()) return scenes.status();
   set.scenes = *std::move(scenes);
   if (!options.cache.empty() && !cached) {
@@ -105,7 +113,8 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   for (const std::filesystem::path& folder : options.captioned) {
     absl::StatusOr<CaptionedPictures> pictures = EncodeCaptionedFolder(folder, *encoder);
     if (!pictures.ok()) return pictures.status();
-    set.captioned.cells = set.captioned.cells.defined() ? at::cat({set.captioned.cells, pictures->cells}) : pictures->cells;
+    set.captioned.cells =
+        set.captioned.cells.defined() ? at::cat({set.captioned.cells, pictures->cells}) : pictures->cells;
     set.captioned.captions.insert(set.captioned.captions.end(), pictures->captions.begin(), pictures->captions.end());
   }
 
@@ -129,12 +138,20 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
       targets.push_back({attention + "v_proj", config.width, config.key_heads * head});
       targets.push_back({attention + "o_proj", config.heads * head, config.width});
     }
-    const double length = language->model->Embed(at::arange(1000, 3000, at::kLong)).to(at::kFloat).norm(2, {1}).mean().item<double>();
+    const double length =
+        language->model->Embed(at::arange(1000, 3000, at::kLong)).to(at::kFloat).norm(2, {1}).mean().item<double>();
     weights.emplace(CaptionerWeights{
-        vision::Projector::Random(kCells, encoder->dimension(), options.hidden, config.width, length, options.seed + 4), *std::move(tagger),
-        language::NewLoraAdapter("captioner", targets, options.rank, scale * static_cast<double>(options.rank), options.seed + 5), scale,
-        ProbeEncoder(*encoder), config.width, language->digest, {}});
-    status = AlignConnector(*encoder, *language->model, *language->tokenizer, set, *weights, options.alignment_steps, options.seed + 6, log, stop);
+        vision::Projector::Random(kCells, encoder->dimension(), options.hidden, config.width, length, options.seed + 4),
+        *std::move(tagger),
+        language::NewLoraAdapter("captioner", targets, options.rank, scale * static_cast<double>(options.rank),
+                                 options.seed + 5),
+        scale,
+        ProbeEncoder(*encoder),
+        config.width,
+        language->digest,
+        {}});
+    status = AlignConnector(*encoder, *language->model, *language->tokenizer, set, *weights, options.alignment_steps,
+                            options.seed + 6, log, stop);
     if (!status.ok()) return status;
   } else {
     absl::StatusOr<CaptionerWeights> read = ReadCaptioner(options.start_from);
@@ -157,12 +174,16 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
         CaptionerFamily::Create(*weights, encoder, *language->tokenizer, language->model->config().width);
     if (!family.ok()) return;
     const std::vector<EncodedImage> encoded = (*family)->EncodeCells(watched);
-    absl::StatusOr<std::vector<std::string>> captions = GreedyCaptions(*language->model, *language->tokenizer, **family, encoded);
+    absl::StatusOr<std::vector<std::string>> captions =
+        GreedyCaptions(*language->model, *language->tokenizer, **family, encoded);
     if (!captions.ok()) return;
     for (size_t i = 0; i < shown.size(); ++i) {
       const SceneDescription& scene = set.scenes.descriptions[static_cast<size_t>(shown[i])];
-      log(absl::StrCat("  step ", step, ": ", scene.count > 1 ? absl::StrCat(scene.count, " x ") : "", scene.objects[0].name,
-                       scene.objects.size() > 1 ? absl::StrCat(scene.layout == Layout::kSideBySide ? " | " : " over ", scene.objects[1].name) : "",
+      log(absl::StrCat("  step ", step, ": ", scene.count > 1 ? absl::StrCat(scene.count, " x ") : "",
+                       scene.objects[0].name,
+                       scene.objects.size() > 1
+                           ? absl::StrCat(scene.layout == Layout::kSideBySide ? " | " : " over ", scene.objects[1].name)
+                           : "",
                        " [", encoded[i].reading, "] -> ", (*captions)[i]));
     }
     const absl::Status written = WriteCaptioner(options.output, *weights);
@@ -183,14 +204,15 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   if (options.tagger_scenes > 0) {
     scene_options.augmentation = Augmentation::kMild;
     const SceneComposer mild(*library, photos, scene_options);
-    absl::StatusOr<SceneFeatures> more =
-        EncodeScenes(mild, *encoder, options.tagger_scenes, options.seed + 8, counted("scenes for the tagger", options.tagger_scenes));
+    absl::StatusOr<SceneFeatures> more = EncodeScenes(mild, *encoder, options.tagger_scenes, options.seed + 8,
+                                                      counted("scenes for the tagger", options.tagger_scenes));
     if (!more.ok()) return more.status();
     set.scenes.cells = at::cat({set.scenes.cells, more->cells});
     set.scenes.descriptions.insert(set.scenes.descriptions.end(), more->descriptions.begin(), more->descriptions.end());
     set.reserved.resize(set.scenes.descriptions.size(), 0);
   }
-  absl::StatusOr<Tagger> tagger = TrainTagger(*encoder, set, concepts, row_concepts, true, options.tagger_steps, options.seed + 3, log, [] { return false; });
+  absl::StatusOr<Tagger> tagger = TrainTagger(*encoder, set, concepts, row_concepts, true, options.tagger_steps,
+                                              options.seed + 3, log, [] { return false; });
   if (!tagger.ok()) return tagger.status();
   weights->tagger = *std::move(tagger);
   return WriteCaptioner(options.output, *weights);

@@ -80,7 +80,8 @@ void Decode(benchmark::State& state, Dtype dtype) {
       for (int64_t i = 0; i < sequences; ++i) batch[i].tokens = next.narrow(0, i, 1);
     }
   }
-  state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(64 * sequences), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["tokens/s"] =
+      benchmark::Counter(static_cast<double>(64 * sequences), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK_CAPTURE(Decode, 64_tokens_auto, Dtype::kAuto)->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK_CAPTURE(Decode, 64_tokens_fp32, Dtype::kFp32)->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond)->UseRealTime();
@@ -107,21 +108,32 @@ void QuantizedProduct(benchmark::State& state, bool by_rows) {
   const auto weight = (*file)->Tensor("blk.0.ffn_down.weight");
   if (!weight.ok()) return state.SkipWithError(std::string(weight.status().message()).c_str());
   const auto& matrix = std::get<language::QuantizedTensor>(*weight);
-  const auto kernels = language::IsSupported(language::QuantKernels::kAvx2) ? language::QuantKernels::kAvx2 : language::QuantKernels::kPortable;
+  const auto kernels = language::IsSupported(language::QuantKernels::kAvx2) ? language::QuantKernels::kAvx2
+                                                                            : language::QuantKernels::kPortable;
   c10::InferenceMode inference;
   const at::Tensor x = at::randn({state.range(0), matrix.columns});
   for (auto _ : state) {
-    benchmark::DoNotOptimize(by_rows ? language::QuantizedMatmulByRows(x, matrix, kernels) : language::QuantizedMatmulByTiles(x, matrix, kernels));
+    benchmark::DoNotOptimize(by_rows ? language::QuantizedMatmulByRows(x, matrix, kernels)
+                                     : language::QuantizedMatmulByTiles(x, matrix, kernels));
   }
 }
-BENCHMARK_CAPTURE(QuantizedProduct, by_rows, true)->RangeMultiplier(2)->Range(1, 64)->Unit(benchmark::kMicrosecond)->UseRealTime();
-BENCHMARK_CAPTURE(QuantizedProduct, by_tiles, false)->RangeMultiplier(2)->Range(1, 64)->Unit(benchmark::kMicrosecond)->UseRealTime();
+BENCHMARK_CAPTURE(QuantizedProduct, by_rows, true)
+    ->RangeMultiplier(2)
+    ->Range(1, 64)
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(QuantizedProduct, by_tiles, false)
+    ->RangeMultiplier(2)
+    ->Range(1, 64)
+    ->Unit(benchmark::kMicrosecond)
+    ->UseRealTime();
 
 // Passages of 100 words, 32 at a time.
 void EmbedPassages(benchmark::State& state) {
   const auto embedder = service::LoadTextEmbedder(kModels + "/all-minilm-l6-v2");
   if (!embedder.ok()) return state.SkipWithError(std::string(embedder.status().message()).c_str());
-  const char* const words[] = {"the", "river", "carries", "cold", "water", "from", "mountains", "through", "fields", "where", "people", "grow", "barley"};
+  const char* const words[] = {"the",     "river",  "carries", "cold",   "water", "from",  "mountains",
+                               "through", "fields", "where",   "people", "grow",  "barley"};
   std::vector<std::string> passages(32);
   for (size_t i = 0; i < passages.size(); ++i) {
     for (size_t j = 0; j < 100; ++j) absl::StrAppend(&passages[i], words[(i * 7 + j * j) % 13], " ");

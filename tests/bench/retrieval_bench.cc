@@ -42,11 +42,13 @@ void IndexDocuments(benchmark::State& state, const Embedder& embedder, int docum
     state.PauseTiming();
     TemporaryFolder folder;
     std::vector<Document> documents;
-    for (int i = 0; i < documents_a_round; ++i) documents.push_back(TextDocument(absl::StrCat(i, ".txt"), Prose(random)));
+    for (int i = 0; i < documents_a_round; ++i)
+      documents.push_back(TextDocument(absl::StrCat(i, ".txt"), Prose(random)));
     auto collection = *Collection::Open(folder, Options(embedder));
     state.ResumeTiming();
     for (size_t i = 0; i < documents.size(); i += 32) {
-      const auto outcomes = collection->Put(absl::MakeSpan(documents).subspan(i, std::min<size_t>(32, documents.size() - i)));
+      const auto outcomes =
+          collection->Put(absl::MakeSpan(documents).subspan(i, std::min<size_t>(32, documents.size() - i)));
       if (!outcomes.ok()) state.SkipWithError(std::string(outcomes.status().message()).c_str());
     }
     state.PauseTiming();
@@ -98,7 +100,8 @@ Collection& Filled(int64_t chunks) {
         value = normal(random);
         norm += static_cast<double>(value) * value;
       }
-      for (int64_t d = 0; d < kWidth; ++d) rows[i * kWidth + static_cast<size_t>(d)] /= static_cast<float>(std::sqrt(norm));
+      for (int64_t d = 0; d < kWidth; ++d)
+        rows[i * kWidth + static_cast<size_t>(d)] /= static_cast<float>(std::sqrt(norm));
     }
     return rows;
   };
@@ -128,17 +131,34 @@ void Search(benchmark::State& state, SearchMode mode) {
   query.mode = mode;
   for (auto _ : state) {
     state.PauseTiming();
-    query.text = absl::StrCat("what is word", random() % 20000, " and word", random() % 2000, " with word", random() % 200);
+    query.text =
+        absl::StrCat("what is word", random() % 20000, " and word", random() % 2000, " with word", random() % 200);
     query.vector = *SampleEmbedder(kWidth).embed({query.text});
     state.ResumeTiming();
     const auto found = collection.Search(query);
     if (!found.ok() || (mode != SearchMode::kWords && found->size() != 8)) state.SkipWithError("a search failed");
   }
-  state.counters["queries/s"] = benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["queries/s"] =
+      benchmark::Counter(static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
-BENCHMARK_CAPTURE(Search, meaning, SearchMode::kMeaning)->Name("retrieval/search_by_meaning")->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(Search, words, SearchMode::kWords)->Name("retrieval/search_by_words")->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond)->UseRealTime();
-BENCHMARK_CAPTURE(Search, both, SearchMode::kBoth)->Name("retrieval/search_by_both")->Arg(10000)->Arg(100000)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK_CAPTURE(Search, meaning, SearchMode::kMeaning)
+    ->Name("retrieval/search_by_meaning")
+    ->Arg(10000)
+    ->Arg(100000)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(Search, words, SearchMode::kWords)
+    ->Name("retrieval/search_by_words")
+    ->Arg(10000)
+    ->Arg(100000)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
+BENCHMARK_CAPTURE(Search, both, SearchMode::kBoth)
+    ->Name("retrieval/search_by_both")
+    ->Arg(10000)
+    ->Arg(100000)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 
 }  // namespace
 }  // namespace blazon::retrieval

@@ -21,8 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 
 ModelStore& Models() {
-  static ModelStore& models = **new auto(std::move(*ModelStore::Open({.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models",
-                                                                       .assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets"})));
+  static ModelStore& models =
+      **new auto(std::move(*ModelStore::Open({.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models",
+                                              .assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets"})));
   return models;
 }
 
@@ -47,7 +48,8 @@ void BM_Caption(benchmark::State& state) {
   CaptionRequest request;
   request.image = Photo();
   request.options.seed = 1;
-  if (const auto warm = captioner.Caption(request); !warm.ok()) return state.SkipWithError(std::string(warm.status().message()).c_str());
+  if (const auto warm = captioner.Caption(request); !warm.ok())
+    return state.SkipWithError(std::string(warm.status().message()).c_str());
   double decode = 0, encode = 0, prefill = 0, generate = 0, tokens = 0;
   for (auto _ : state) {
     const auto caption = captioner.Caption(request);
@@ -68,20 +70,23 @@ void BM_Caption(benchmark::State& state) {
 BENCHMARK(BM_Caption)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 void Ask(benchmark::State& state, bool extractive) {
-  const fs::path folder = fs::temp_directory_path() / absl::StrCat("blazon_bench.", getpid(), extractive ? ".extractive" : ".generated");
+  const fs::path folder =
+      fs::temp_directory_path() / absl::StrCat("blazon_bench.", getpid(), extractive ? ".extractive" : ".generated");
   const auto embedder = Models().CollectionEmbedder();
   if (!embedder.ok()) return state.SkipWithError(std::string(embedder.status().message()).c_str());
   retrieval::CollectionOptions options{.mode = retrieval::OpenMode::kWrite, .create = true, .embedder = *embedder};
   {
     const auto collection = retrieval::Collection::Open(folder, options);
     const fs::path documents = fs::path(BLAZON_SOURCE_DIR) / "assets/documents";
-    if (!collection.ok() || !retrieval::Indexer(**collection, {}).Add({&documents, 1}).ok()) return state.SkipWithError("the sample documents were not indexed");
+    if (!collection.ok() || !retrieval::Indexer(**collection, {}).Add({&documents, 1}).ok())
+      return state.SkipWithError("the sample documents were not indexed");
     Answerer answerer(Models());
     AskRequest request;
     request.question = "What is the elevation of Mount Larkspur?";
     request.extractive = extractive;
     request.options.seed = 1;
-    if (const auto warm = answerer.Ask(request, **collection); !warm.ok()) return state.SkipWithError(std::string(warm.status().message()).c_str());
+    if (const auto warm = answerer.Ask(request, **collection); !warm.ok())
+      return state.SkipWithError(std::string(warm.status().message()).c_str());
     double retrieve = 0, generate = 0;
     for (auto _ : state) {
       const auto answer = answerer.Ask(request, **collection);

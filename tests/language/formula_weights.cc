@@ -29,7 +29,9 @@ at::Tensor FormulaWeight(std::string_view name, const std::vector<int64_t>& shap
 
 StateDict FormulaLlama(const LlamaConfig& config) {
   StateDict weights;
-  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) { weights[name] = FormulaWeight(name, shape); };
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape) {
+    weights[name] = FormulaWeight(name, shape);
+  };
   const int64_t head_width = config.head_width != 0 ? config.head_width : config.width / config.heads;
   const int64_t query_width = config.heads * head_width, key_width = config.key_heads * head_width;
   add("model.embed_tokens.weight", {config.vocabulary_size, config.width});

@@ -1,4 +1,5 @@
-// Weights that both C++ and Python (tests/reference/formula_weights.py) compute, so that no random checkpoint is committed.
+// Weights that both C++ and Python (tests/reference/formula_weights.py) compute, so that no random checkpoint is
+// committed.
 #pragma once
 
 #include <ATen/core/Tensor.h>

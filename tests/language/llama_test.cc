@@ -24,14 +24,33 @@ const char kRemedy[] = "; goldens are made by: python tests/reference/llama_gold
 
 // The same table stands in tests/reference/llama_goldens.py.
 const std::map<std::string, LlamaConfig>& SmallConfigs() {
-  static const auto& configs = *new std::map<std::string, LlamaConfig>{
-      {"grouped", {.width = 64, .layers = 3, .heads = 4, .key_heads = 2, .mlp_width = 96, .vocabulary_size = 199, .context_length = 128,
-                   .rope_theta = 10000.0, .norm_epsilon = 1e-5, .tie_embeddings = false}},
-      {"tied", {.width = 48, .layers = 2, .heads = 6, .key_heads = 1, .head_width = 16, .mlp_width = 160, .vocabulary_size = 131,
-                .context_length = 64, .rope_theta = 500000.0, .norm_epsilon = 1e-6, .tie_embeddings = true}}};
+  static const auto& configs = *new std::map<std::string, LlamaConfig>{{"grouped",
+                                                                        {.width = 64,
+                                                                         .layers = 3,
+                                                                         .heads = 4,
+                                                                         .key_heads = 2,
+                                                                         .mlp_width = 96,
+                                                                         .vocabulary_size = 199,
+                                                                         .context_length = 128,
+                                                                         .rope_theta = 10000.0,
+                                                                         .norm_epsilon = 1e-5,
+                                                                         .tie_embeddings = false}},
+                                                                       {"tied",
+                                                                        {.width = 48,
+                                                                         .layers = 2,
+                                                                         .heads = 6,
+                                                                         .key_heads = 1,
+                                                                         .head_width = 16,
+                                                                         .mlp_width = 160,
+                                                                         .vocabulary_size = 131,
+                                                                         .context_length = 64,
+                                                                         .rope_theta = 500000.0,
+                                                                         .norm_epsilon = 1e-6,
+                                                                         .tie_embeddings = true}}};
   return configs;
 }
-const char* const kLoraModules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj", "model.layers.1.mlp.down_proj"};
+const char* const kLoraModules[] = {"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.v_proj",
+                                    "model.layers.1.mlp.down_proj"};
 constexpr int64_t kLoraRank = 4, kTokens = 23;
 constexpr double kLoraScale = 0.5;
 
@@ -42,7 +61,9 @@ std::unique_ptr<LlamaModel> Small(const std::string& name, Dtype dtype = Dtype::
   return *std::move(model);
 }
 
-at::Tensor SmallTokens(const LlamaModel& model) { return at::arange(kTokens, at::kLong) * 37 % model.config().vocabulary_size; }
+at::Tensor SmallTokens(const LlamaModel& model) {
+  return at::arange(kTokens, at::kLong) * 37 % model.config().vocabulary_size;
+}
 
 Adapter FormulaAdapter(const std::string& config_name) {
   const LlamaConfig& config = SmallConfigs().at(config_name);
@@ -99,7 +120,8 @@ TEST(LlamaTest, AdaptersAndTheirGradientsAgreeWithTransformers) {
       ASSERT_TRUE(parameter.grad().defined()) << key;
       const at::Tensor& golden = goldens.at(key);
       EXPECT_GT(golden.abs().max().item<double>(), 1e-4) << key << " would be trivial";
-      EXPECT_LE(MaxDifference(parameter.grad(), golden), 1e-5 + 1e-4 * golden.abs().max().item<double>()) << key << kRemedy;
+      EXPECT_LE(MaxDifference(parameter.grad(), golden), 1e-5 + 1e-4 * golden.abs().max().item<double>())
+          << key << kRemedy;
     };
     expect_gradient(embeddings, name + ".embeddings.grad");
     for (const auto& [module, lora] : adapter.modules) {
@@ -195,9 +217,10 @@ TEST(LlamaTest, ARaggedBatchGivesTheRowsOfEachSequenceAlone) {
   const auto first = model->NewState(), second = model->NewState(), alone = model->NewState();
   model->Forward({{.tokens = tokens.narrow(0, 0, 4), .state = first.get()}});
   model->Forward({{.tokens = tokens.narrow(0, 0, 4), .state = alone.get()}});
-  const at::Tensor batched = model->Forward({{.tokens = tokens.narrow(0, 4, 1), .state = first.get()},
-                                             {.tokens = tokens.narrow(0, 3, 6), .state = second.get(), .adapter = &adapter},
-                                             {.tokens = tokens.narrow(0, 9, 2)}});
+  const at::Tensor batched =
+      model->Forward({{.tokens = tokens.narrow(0, 4, 1), .state = first.get()},
+                      {.tokens = tokens.narrow(0, 3, 6), .state = second.get(), .adapter = &adapter},
+                      {.tokens = tokens.narrow(0, 9, 2)}});
   const at::Tensor expected = at::cat({model->Forward({{.tokens = tokens.narrow(0, 4, 1), .state = alone.get()}}),
                                        model->Forward({{.tokens = tokens.narrow(0, 3, 6), .adapter = &adapter}}),
                                        model->Forward({{.tokens = tokens.narrow(0, 9, 2)}})});
@@ -216,7 +239,8 @@ TEST(LlamaTest, BrokenWeightsAreRefusedByName) {
   EXPECT_EQ(message(weights, config), "tensor model.layers.1.mlp.up_proj.weight is missing");
   weights = FormulaLlama(config);
   weights["model.layers.9.mlp.up_proj.weight"] = FormulaWeight("x", {2, 3});
-  EXPECT_EQ(message(weights, config), "tensor model.layers.9.mlp.up_proj.weight [2, 3] is unknown to the Llama architecture");
+  EXPECT_EQ(message(weights, config),
+            "tensor model.layers.9.mlp.up_proj.weight [2, 3] is unknown to the Llama architecture");
   weights = FormulaLlama(config);
   weights["model.norm.weight"] = FormulaWeight("x", {63});
   EXPECT_EQ(message(weights, config), "tensor model.norm.weight has shape [63] and not [64]");

@@ -4,14 +4,13 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <c10/util/Half.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <random>
 #include <string>
 #include <tuple>
-
-#include <c10/util/Half.h>
 
 #include "absl/strings/str_cat.h"
 #include "language/models/llama.h"
@@ -63,12 +62,14 @@ TEST_P(QuantizedMatmulTest, AgreesWithDequantizeInDouble) {
 std::string CaseName(const testing::TestParamInfo<Case>& info) {
   const auto [format, count, inputs, outputs, kernels] = info.param;
   const char* name = format == QuantFormat::kQ4_0 ? "Q4_0" : format == QuantFormat::kQ4_1 ? "Q4_1" : "Q8_0";
-  return absl::StrCat(name, "_", count, "x", inputs, "x", outputs, kernels == QuantKernels::kAvx2 ? "_avx2" : "_portable");
+  return absl::StrCat(name, "_", count, "x", inputs, "x", outputs,
+                      kernels == QuantKernels::kAvx2 ? "_avx2" : "_portable");
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, QuantizedMatmulTest,
                          testing::Combine(testing::Values(QuantFormat::kQ4_0, QuantFormat::kQ4_1, QuantFormat::kQ8_0),
-                                          testing::Values(1, 2, 3, 4, 5, 8, 17), testing::Values(32, 96, 576), testing::Values(1, 7, 192),
+                                          testing::Values(1, 2, 3, 4, 5, 8, 17), testing::Values(32, 96, 576),
+                                          testing::Values(1, 7, 192),
                                           testing::Values(QuantKernels::kPortable, QuantKernels::kAvx2)),
                          CaseName);
 
@@ -87,7 +88,8 @@ TEST(QuantizedKernelsTest, DecodedRowsAreThoseOfDequantizeBitForBit) {
   }
 }
 
-// What makes batched text equal to unbatched text: a row's result is the same, bit for bit, whatever rows stand beside it.
+// What makes batched text equal to unbatched text: a row's result is the same, bit for bit, whatever rows stand beside
+// it.
 TEST(QuantizedKernelsTest, ARowDoesNotDependOnItsNeighbours) {
   for (const QuantFormat format : {QuantFormat::kQ4_0, QuantFormat::kQ4_1, QuantFormat::kQ8_0}) {
     const QuantizedTensor matrix = RandomMatrix(format, 200, 576, 9);
@@ -104,14 +106,23 @@ TEST(QuantizedKernelsTest, ARowDoesNotDependOnItsNeighbours) {
 
 // A quantised model: gradients reach the embeddings, and the output is that of its dequantised self.
 TEST(QuantizedLlamaTest, AgreesWithItsDequantisedSelf) {
-  const LlamaConfig config = {.width = 64, .layers = 2, .heads = 4, .key_heads = 2, .mlp_width = 96, .vocabulary_size = 64, .context_length = 64,
+  const LlamaConfig config = {.width = 64,
+                              .layers = 2,
+                              .heads = 4,
+                              .key_heads = 2,
+                              .mlp_width = 96,
+                              .vocabulary_size = 64,
+                              .context_length = 64,
                               .tie_embeddings = true};
   StateDict weights = FormulaLlama(config);
   for (auto& [name, weight] : weights) {
     const at::Tensor& dense = std::get<at::Tensor>(weight);
-    if (dense.dim() == 2) weight = RandomMatrix(name.size() % 2 == 0 ? QuantFormat::kQ4_1 : QuantFormat::kQ8_0, dense.size(0), dense.size(1), 3);
+    if (dense.dim() == 2)
+      weight =
+          RandomMatrix(name.size() % 2 == 0 ? QuantFormat::kQ4_1 : QuantFormat::kQ8_0, dense.size(0), dense.size(1), 3);
   }
-  const auto quantised = LlamaModel::Create(config, weights, Dtype::kAuto), dense = LlamaModel::Create(config, weights, Dtype::kFp32);
+  const auto quantised = LlamaModel::Create(config, weights, Dtype::kAuto),
+             dense = LlamaModel::Create(config, weights, Dtype::kFp32);
   ASSERT_TRUE(quantised.ok() && dense.ok());
   for (const int64_t count : {1, 5, 40}) {
     at::NoGradGuard no_grad;
@@ -120,7 +131,8 @@ TEST(QuantizedLlamaTest, AgreesWithItsDequantisedSelf) {
     const at::Tensor b = (*dense)->Logits((*dense)->Forward({{.embeddings = embeddings}}));
     EXPECT_LE((a - b).abs().max().item<double>(), 1e-4 * b.abs().max().item<double>()) << count << " rows";
   }
-  at::Tensor first = FormulaWeight("embeddings", {9, 64}).requires_grad_(), second = first.detach().clone().requires_grad_();
+  at::Tensor first = FormulaWeight("embeddings", {9, 64}).requires_grad_(),
+             second = first.detach().clone().requires_grad_();
   (*quantised)->Forward({{.embeddings = first}}).square().sum().backward();
   (*dense)->Forward({{.embeddings = second}}).square().sum().backward();
   EXPECT_LE((first.grad() - second.grad()).abs().max().item<double>(), 1e-4 * second.grad().abs().max().item<double>());

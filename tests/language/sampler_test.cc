@@ -20,7 +20,9 @@ namespace {
 
 const char kRemedy[] = "; goldens are made by: python tests/reference/sampler_goldens.py";
 
-at::Tensor Logits(std::vector<float>& values) { return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat); }
+at::Tensor Logits(std::vector<float>& values) {
+  return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat);
+}
 
 GenerationOptions FromJson(const nlohmann::json& json) {
   GenerationOptions options;
@@ -102,7 +104,8 @@ TEST(SamplerTest, TopPBeyondTheFirstSortedCandidatesKeepsTheRightOnes) {
   options.temperature = 1.0;
   options.top_p = 0.5;
   std::vector<float> logits(5000);
-  for (size_t i = 0; i < logits.size(); ++i) logits[i] = 1e-4f * static_cast<float>(i * 7919 % logits.size());  // nearly flat
+  for (size_t i = 0; i < logits.size(); ++i)
+    logits[i] = 1e-4f * static_cast<float>(i * 7919 % logits.size());  // nearly flat
   const auto kept = Sampler(options, 1, {}).Distribution(Logits(logits));
   double mass = 0, total = 0, least = std::numeric_limits<double>::infinity();
   for (const float logit : logits) total += std::exp(static_cast<double>(logit));
@@ -112,7 +115,8 @@ TEST(SamplerTest, TopPBeyondTheFirstSortedCandidatesKeepsTheRightOnes) {
   }
   EXPECT_GE(mass, 0.5 * total * (1 - 1e-5));
   EXPECT_LE(mass - std::exp(least), 0.5 * total * (1 + 1e-5));
-  EXPECT_EQ(static_cast<size_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x >= least; })), kept.size());
+  EXPECT_EQ(static_cast<size_t>(std::count_if(logits.begin(), logits.end(), [&](float x) { return x >= least; })),
+            kept.size());
 }
 
 TEST(SamplerTest, LogprobsAreThoseOfTheModel) {
@@ -145,31 +149,49 @@ TEST(SamplerTest, EveryOptionOutOfRangeIsNamedWithItsValueAndRange) {
     return std::string(status.message());
   };
   using Options = GenerationOptions;
-  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 0; }), "max_new_tokens is 0; it must be 1 to 64, the model's context");
-  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 65; }), "max_new_tokens is 65; it must be 1 to 64, the model's context");
+  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 0; }),
+            "max_new_tokens is 0; it must be 1 to 64, the model's context");
+  EXPECT_EQ(message([](Options& o) { o.max_new_tokens = 65; }),
+            "max_new_tokens is 65; it must be 1 to 64, the model's context");
   const auto with_limit = [&](const auto& change) {  // the default of max_new_tokens is above this small context
-    return message([&](Options& o) { o.max_new_tokens = 8; change(o); });
+    return message([&](Options& o) {
+      o.max_new_tokens = 8;
+      change(o);
+    });
   };
-  EXPECT_EQ(with_limit([](Options& o) { o.temperature = -1; }), "temperature is -1; it must be 0 (greedy) or 0.01 to 10");
-  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 0.001; }), "temperature is 0.001; it must be 0 (greedy) or 0.01 to 10");
-  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 11; }), "temperature is 11; it must be 0 (greedy) or 0.01 to 10");
-  EXPECT_EQ(with_limit([](Options& o) { o.temperature = kNan; }), "temperature is nan; it must be 0 (greedy) or 0.01 to 10");
-  EXPECT_EQ(with_limit([](Options& o) { o.top_k = -1; }), "top_k is -1; it must be 0 (off) or 1 to 100, the model's vocabulary");
-  EXPECT_EQ(with_limit([](Options& o) { o.top_k = 101; }), "top_k is 101; it must be 0 (off) or 1 to 100, the model's vocabulary");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = -1; }),
+            "temperature is -1; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 0.001; }),
+            "temperature is 0.001; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = 11; }),
+            "temperature is 11; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.temperature = kNan; }),
+            "temperature is nan; it must be 0 (greedy) or 0.01 to 10");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_k = -1; }),
+            "top_k is -1; it must be 0 (off) or 1 to 100, the model's vocabulary");
+  EXPECT_EQ(with_limit([](Options& o) { o.top_k = 101; }),
+            "top_k is 101; it must be 0 (off) or 1 to 100, the model's vocabulary");
   EXPECT_EQ(with_limit([](Options& o) { o.top_p = 0; }), "top_p is 0; it must be above 0 and at most 1 (off)");
   EXPECT_EQ(with_limit([](Options& o) { o.top_p = 1.5; }), "top_p is 1.5; it must be above 0 and at most 1 (off)");
   EXPECT_EQ(with_limit([](Options& o) { o.top_p = kNan; }), "top_p is nan; it must be above 0 and at most 1 (off)");
   EXPECT_EQ(with_limit([](Options& o) { o.min_p = -0.5; }), "min_p is -0.5; it must be at least 0 (off) and below 1");
   EXPECT_EQ(with_limit([](Options& o) { o.min_p = 1; }), "min_p is 1; it must be at least 0 (off) and below 1");
-  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 0; }), "repetition_penalty is 0; it must be 0.1 to 10 (1: off)");
-  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 11; }), "repetition_penalty is 11; it must be 0.1 to 10 (1: off)");
-  EXPECT_EQ(with_limit([](Options& o) { o.presence_penalty = 2.5; }), "presence_penalty is 2.5; it must be -2 to 2 (0: off)");
-  EXPECT_EQ(with_limit([](Options& o) { o.frequency_penalty = -3; }), "frequency_penalty is -3; it must be -2 to 2 (0: off)");
-  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = -1; }), "no_repeat_ngram_size is -1; it must be 0 (off) to 64");
-  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = 65; }), "no_repeat_ngram_size is 65; it must be 0 (off) to 64");
+  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 0; }),
+            "repetition_penalty is 0; it must be 0.1 to 10 (1: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.repetition_penalty = 11; }),
+            "repetition_penalty is 11; it must be 0.1 to 10 (1: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.presence_penalty = 2.5; }),
+            "presence_penalty is 2.5; it must be -2 to 2 (0: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.frequency_penalty = -3; }),
+            "frequency_penalty is -3; it must be -2 to 2 (0: off)");
+  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = -1; }),
+            "no_repeat_ngram_size is -1; it must be 0 (off) to 64");
+  EXPECT_EQ(with_limit([](Options& o) { o.no_repeat_ngram_size = 65; }),
+            "no_repeat_ngram_size is 65; it must be 0 (off) to 64");
   EXPECT_EQ(with_limit([](Options& o) { o.stop.assign(17, "x"); }), "stop has 17 strings; it may have 16");
   EXPECT_EQ(with_limit([](Options& o) { o.stop = {"x", ""}; }), "stop[1] has 0 bytes; it must have 1 to 256");
-  EXPECT_EQ(with_limit([](Options& o) { o.stop = {std::string(257, 'x')}; }), "stop[0] has 257 bytes; it must have 1 to 256");
+  EXPECT_EQ(with_limit([](Options& o) { o.stop = {std::string(257, 'x')}; }),
+            "stop[0] has 257 bytes; it must have 1 to 256");
   EXPECT_EQ(with_limit([](Options& o) { o.stop_token_ids = {100}; }), "stop_token_ids[0] is 100; it must be 0 to 99");
   EXPECT_EQ(with_limit([](Options& o) { o.stop_token_ids = {0, -1}; }), "stop_token_ids[1] is -1; it must be 0 to 99");
   EXPECT_EQ(with_limit([](Options& o) { o.top_logprobs = -2; }), "top_logprobs is -2; it must be -1 (none) or 0 to 20");

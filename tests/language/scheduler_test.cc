@@ -52,7 +52,8 @@ class PieceTokenizer : public Tokenizer {
 // The bytes of these pieces, joined in any order, split characters and stop strings in every way.
 const std::vector<std::string>& Pieces() {
   static const auto& pieces = *new std::vector<std::string>{
-      "<end>", "a", "b", "ab", "S", "ST", "TO", "OP", "STOP", " ", "\n", "\xC3", "\xA9", "\xE6\xBC", "\xA2", "\xF0\x9F", "\x98\x80", "\xFF", "é", "x"};
+      "<end>", "a",    "b",    "ab",       "S",    "ST",       "TO",       "OP",   "STOP", " ",
+      "\n",    "\xC3", "\xA9", "\xE6\xBC", "\xA2", "\xF0\x9F", "\x98\x80", "\xFF", "é",    "x"};
   return pieces;
 }
 constexpr TokenId kEnd = 0;
@@ -69,7 +70,10 @@ class HashModel : public LanguageModel {
     std::vector<int64_t> ids;
   };
 
-  HashModel() { config_ = {.width = 2, .vocabulary_size = static_cast<int64_t>(Pieces().size()), .layers = 1, .context_length = kContext}; }
+  HashModel() {
+    config_ = {
+        .width = 2, .vocabulary_size = static_cast<int64_t>(Pieces().size()), .layers = 1, .context_length = kContext};
+  }
   const LanguageModelConfig& config() const override { return config_; }
   std::unique_ptr<ModelState> NewState() const override { return std::make_unique<State>(); }
 
@@ -84,7 +88,8 @@ class HashModel : public LanguageModel {
     std::vector<float> rows;
     for (const ModelInput& input : batch) {
       auto& ids = static_cast<State*>(input.state)->ids;
-      const at::Tensor numbers = input.tokens.defined() ? input.tokens : input.embeddings.select(1, 0).round().to(at::kLong);
+      const at::Tensor numbers =
+          input.tokens.defined() ? input.tokens : input.embeddings.select(1, 0).round().to(at::kLong);
       for (int64_t i = 0; i < numbers.size(0); ++i) {
         ids.push_back(numbers[i].item<int64_t>());
         TORCH_CHECK(ids.back() != kPoison, "poison");
@@ -107,7 +112,8 @@ class HashModel : public LanguageModel {
         continue;
       }
       std::mt19937 random(static_cast<uint32_t>(rows[row][0].item<float>()));
-      for (int64_t id = 0; id < config_.vocabulary_size; ++id) logits[row][id] = static_cast<float>(random() % 4096) / 1024.0f;
+      for (int64_t id = 0; id < config_.vocabulary_size; ++id)
+        logits[row][id] = static_cast<float>(random() % 4096) / 1024.0f;
       logits[row][kPoison] = -100.0f;
     }
     return logits;
@@ -172,7 +178,8 @@ class Gate {
   bool open_ = false;
 };
 
-GenerationRequest Request(std::vector<TokenId> prompt, int64_t max_new_tokens, std::shared_ptr<TextSink> sink = nullptr) {
+GenerationRequest Request(std::vector<TokenId> prompt, int64_t max_new_tokens,
+                          std::shared_ptr<TextSink> sink = nullptr) {
   GenerationRequest request;
   request.prompt = {std::move(prompt)};
   request.options.max_new_tokens = max_new_tokens;
@@ -247,8 +254,9 @@ TEST_F(SchedulerTest, PromptsOutOfRangeAreRefused) {
     return std::string(generated.status().message());
   };
   EXPECT_EQ(message(Request({}, 5)), "prompt is empty; give at least one token");
-  EXPECT_EQ(message(Request(std::vector<TokenId>(kContext, 1), 5)),
-            "prompt has 96 tokens; the model's context has 96 and one must be left for the answer. Give a shorter prompt.");
+  EXPECT_EQ(
+      message(Request(std::vector<TokenId>(kContext, 1), 5)),
+      "prompt has 96 tokens; the model's context has 96 and one must be left for the answer. Give a shorter prompt.");
   EXPECT_EQ(message(Request({20}, 5)), "prompt has token 20; ids are 0 to 19");
   EXPECT_EQ(message(Request({-1}, 5)), "prompt has token -1; ids are 0 to 19");
   EXPECT_EQ(message(Request({1}, 0)), "max_new_tokens is 0; it must be 1 to 96, the model's context");
@@ -358,7 +366,9 @@ TEST_F(SchedulerTest, ADeadlineStopsWithinOneStep) {
   request.deadline = steady_clock::now() + std::chrono::milliseconds(50);
   model.script.assign(kContext, 1);
   model.on_forward = [&](absl::Span<const ModelInput>) {
-    if (++steps == 3) while (steady_clock::now() < request.deadline) {}  // this step ends after the deadline
+    if (++steps == 3)
+      while (steady_clock::now() < request.deadline) {
+      }  // this step ends after the deadline
   };
   const auto scheduler = Start();
   ASSERT_TRUE(scheduler->Submit(request).ok());
@@ -378,9 +388,13 @@ TEST_F(SchedulerTest, ADeadlineStopsWithinOneStep) {
 
 TEST_F(SchedulerTest, AFullQueueRefusesAndWaitingRequestsCanBeCancelled) {
   Gate gate, started;
-  model.on_forward = [&](absl::Span<const ModelInput>) { started.Open(); gate.Wait(); };
+  model.on_forward = [&](absl::Span<const ModelInput>) {
+    started.Open();
+    gate.Wait();
+  };
   const auto scheduler = Start({.max_sequences = 1, .max_queued = 2});
-  auto first = std::make_shared<Recorder>(), second = std::make_shared<Recorder>(), third = std::make_shared<Recorder>();
+  auto first = std::make_shared<Recorder>(), second = std::make_shared<Recorder>(),
+       third = std::make_shared<Recorder>();
   ASSERT_TRUE(scheduler->Submit(Request({1}, 3, first)).ok());
   started.Wait();  // the first runs; the next two wait
   auto cancel = scheduler->Submit(Request({1}, 3, second));
@@ -457,7 +471,10 @@ TEST_F(SchedulerTest, DestructionCancelsWhatRunsAndWhatWaits) {
   Scheduler::CancelFunction cancel;
   {
     Gate gate;
-    model.on_forward = [&](absl::Span<const ModelInput>) { started.Open(); gate.Wait(); };
+    model.on_forward = [&](absl::Span<const ModelInput>) {
+      started.Open();
+      gate.Wait();
+    };
     const auto scheduler = Start({.max_sequences = 1});
     cancel = *scheduler->Submit(Request({1}, 90, first));
     ASSERT_TRUE(scheduler->Submit(Request({1}, 90, second)).ok());
@@ -467,20 +484,26 @@ TEST_F(SchedulerTest, DestructionCancelsWhatRunsAndWhatWaits) {
     // `gate` outlives the scheduler, which is destroyed first.
   }
   EXPECT_TRUE(first->Wait().ok());
-  EXPECT_EQ(second->Wait()->finish_reason == FinishReason::kCancelled || second->Wait()->finish_reason == FinishReason::kLength, true);
+  EXPECT_EQ(second->Wait()->finish_reason == FinishReason::kCancelled ||
+                second->Wait()->finish_reason == FinishReason::kLength,
+            true);
   cancel();  // may outlive the scheduler
 }
 
 TEST_F(SchedulerTest, TheHeartbeatIsYoungWhenIdleAndAgesInAStep) {
   Gate gate, started;
-  model.on_forward = [&](absl::Span<const ModelInput>) { started.Open(); gate.Wait(); };
+  model.on_forward = [&](absl::Span<const ModelInput>) {
+    started.Open();
+    gate.Wait();
+  };
   const auto scheduler = Start();
   EXPECT_EQ(scheduler->heartbeat_age().count(), 0);
   auto sink = std::make_shared<Recorder>();
   ASSERT_TRUE(scheduler->Submit(Request({1}, 2, sink)).ok());
   started.Wait();
   const auto begin = steady_clock::now();
-  while (steady_clock::now() - begin < std::chrono::milliseconds(20)) {}
+  while (steady_clock::now() - begin < std::chrono::milliseconds(20)) {
+  }
   EXPECT_GE(scheduler->heartbeat_age().count(), 20);
   gate.Open();
   EXPECT_TRUE(sink->Wait().ok());
@@ -520,16 +543,18 @@ TEST_F(SchedulerTest, TheSameSeedGivesTheSameTextWhateverRunsBeside) {
   EXPECT_EQ(sinks[3]->text(), alone);
 }
 
-// Whatever the tokens and the stop strings: the joined deltas are the text before the first stop string, and no delta ends in
-// a part of one that follows.
+// Whatever the tokens and the stop strings: the joined deltas are the text before the first stop string, and no delta
+// ends in a part of one that follows.
 TEST_F(SchedulerTest, StreamingShowsExactlyTheTextBeforeTheFirstStop) {
   std::mt19937 random(11);
-  const std::vector<std::string> candidates = {"STOP", "a", "ab", "TOP", "\n", "é", "漢", "bST", "OPS", "aa", "SS", "S S"};
+  const std::vector<std::string> candidates = {"STOP", "a",   "ab",  "TOP", "\n", "é",
+                                               "漢",   "bST", "OPS", "aa",  "SS", "S S"};
   int stopped = 0, characters_split = 0;
   const auto scheduler = Start();
   for (int round = 0; round < 400; ++round) {
     auto sink = std::make_shared<Recorder>();
-    GenerationRequest request = Request({static_cast<TokenId>(1 + random() % 18), static_cast<TokenId>(1 + random() % 18)}, 30, sink);
+    GenerationRequest request =
+        Request({static_cast<TokenId>(1 + random() % 18), static_cast<TokenId>(1 + random() % 18)}, 30, sink);
     request.options.temperature = 2.0;
     request.options.seed = round;
     request.options.ignore_eos = true;
@@ -541,7 +566,8 @@ TEST_F(SchedulerTest, StreamingShowsExactlyTheTextBeforeTheFirstStop) {
       for (const TokenId id : generated->second.tokens) plain += id == kEnd ? "" : Pieces()[id];
       EXPECT_EQ(generated->first, ReplaceInvalidUtf8(plain));
     }
-    for (uint64_t i = random() % 3 + 1; i > 0; --i) request.options.stop.push_back(candidates[random() % candidates.size()]);
+    for (uint64_t i = random() % 3 + 1; i > 0; --i)
+      request.options.stop.push_back(candidates[random() % candidates.size()]);
     auto streamed = std::make_shared<Recorder>();
     request.sink = streamed;
     ASSERT_TRUE(scheduler->Submit(request).ok());
@@ -549,12 +575,13 @@ TEST_F(SchedulerTest, StreamingShowsExactlyTheTextBeforeTheFirstStop) {
     ASSERT_TRUE(result.ok());
     size_t first = std::string::npos;
     for (const std::string& stop : request.options.stop) first = std::min(first, plain.find(stop));
-    EXPECT_EQ(streamed->text(), ReplaceInvalidUtf8(plain.substr(0, first))) << "stops: " << absl::StrJoin(request.options.stop, "|");
+    EXPECT_EQ(streamed->text(), ReplaceInvalidUtf8(plain.substr(0, first)))
+        << "stops: " << absl::StrJoin(request.options.stop, "|");
     EXPECT_EQ(result->finish_reason, first == std::string::npos ? FinishReason::kLength : FinishReason::kStop);
     stopped += first != std::string::npos;
     characters_split += absl::StrContains(streamed->text(), "é");
   }
-  EXPECT_GT(stopped, 100);          // the data is not trivial
+  EXPECT_GT(stopped, 100);  // the data is not trivial
   EXPECT_LT(stopped, 390);
   EXPECT_GT(characters_split, 20);
 }
@@ -584,7 +611,13 @@ TEST(TextStreamTest, TheEndGivesWhatWasHeldBack) {
 
 // With a real transformer: sequences that share a batch give the text that each gives alone.
 TEST(LlamaSchedulerTest, BatchedTextIsUnbatchedText) {
-  const LlamaConfig config = {.width = 64, .layers = 3, .heads = 4, .key_heads = 2, .mlp_width = 96, .vocabulary_size = 199, .context_length = 128};
+  const LlamaConfig config = {.width = 64,
+                              .layers = 3,
+                              .heads = 4,
+                              .key_heads = 2,
+                              .mlp_width = 96,
+                              .vocabulary_size = 199,
+                              .context_length = 128};
   const auto model = LlamaModel::Create(config, FormulaLlama(config));
   ASSERT_TRUE(model.ok());
   std::vector<std::string> pieces;

@@ -12,8 +12,10 @@
 namespace blazon::retrieval {
 namespace {
 
-// What holds for the chunks of any document: within the limit, in order, whole characters, and nothing but white space and headings left out.
-void CheckChunks(const Document& document, const std::vector<Chunk>& chunks, const Embedder& embedder, const ChunkerOptions& options) {
+// What holds for the chunks of any document: within the limit, in order, whole characters, and nothing but white space
+// and headings left out.
+void CheckChunks(const Document& document, const std::vector<Chunk>& chunks, const Embedder& embedder,
+                 const ChunkerOptions& options) {
   size_t covered = 0;
   std::string uncovered;
   for (const Chunk& chunk : chunks) {
@@ -46,8 +48,10 @@ TEST(ChunkerTest, ShortDocumentIsOneChunk) {
 }
 
 TEST(ChunkerTest, SectionsAreKeptApartAndTheirHeadingsGoIntoThePrefixAlone) {
-  const Document document = *LoadDocument(DocumentFormat::kMarkdown,
-                                          "# Bees\n\nIntroduction here.\n\n## Care\n\n### Winter\n\nWrap the hive.\n\n### Summer\n\nGive them water.\n", "bees.md");
+  const Document document = *LoadDocument(
+      DocumentFormat::kMarkdown,
+      "# Bees\n\nIntroduction here.\n\n## Care\n\n### Winter\n\nWrap the hive.\n\n### Summer\n\nGive them water.\n",
+      "bees.md");
   const auto chunks = *ChunkDocument(document, SampleEmbedder(), {});
   ASSERT_EQ(chunks.size(), 3u);
   EXPECT_EQ(document.title, "Bees");
@@ -70,7 +74,8 @@ TEST(ChunkerTest, HeadingsAloneAreCutAsText) {
 
 TEST(ChunkerTest, LongTextOverlapsInWholeSentencesAndPrefersParagraphs) {
   std::string text;
-  for (int i = 0; i < 120; ++i) absl::StrAppend(&text, "Sentence number ", i, " tells of a thing.", i % 6 == 5 ? "\n\n" : " ");
+  for (int i = 0; i < 120; ++i)
+    absl::StrAppend(&text, "Sentence number ", i, " tells of a thing.", i % 6 == 5 ? "\n\n" : " ");
   const Document document = TextDocument("long.txt", text);
   ChunkerOptions options;
   options.target_tokens = 128;
@@ -94,7 +99,11 @@ TEST(ChunkerTest, LongTextOverlapsInWholeSentencesAndPrefersParagraphs) {
 
 TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
   std::mt19937 random(5);
-  std::vector<std::string> texts = {std::string(200000, 'x'), std::string(50000, '.'), "", " \n ", std::string(3000, '\n') + "end",
+  std::vector<std::string> texts = {std::string(200000, 'x'),
+                                    std::string(50000, '.'),
+                                    "",
+                                    " \n ",
+                                    std::string(3000, '\n') + "end",
                                     "word " + std::string(100000, 'y') + " word"};
   std::string japanese, mixed;
   for (int i = 0; i < 20000; ++i) japanese += "\xe6\x97\xa5";
@@ -121,14 +130,17 @@ TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
 
 TEST(ChunkerTest, ATokenizerThatSeesOneWordInALongRunDoesNotMakeAHugeChunk) {
   Embedder embedder = SampleEmbedder();
-  embedder.count_tokens = [](std::string_view) { return int64_t{3}; };  // as WordPiece reads a run of more than 100 letters
+  embedder.count_tokens = [](std::string_view) {
+    return int64_t{3};
+  };  // as WordPiece reads a run of more than 100 letters
   const auto chunks = *ChunkDocument(TextDocument("run.txt", std::string(1 << 20, 'x')), embedder, {});
   for (const Chunk& chunk : chunks) EXPECT_LE(chunk.span.size(), 16u * 256u);
 }
 
 TEST(ChunkerTest, OptionsOutOfRangeAreRefused) {
   const Document document = TextDocument("a.txt", "text");
-  for (const ChunkerOptions& options : {ChunkerOptions{15, 0.1}, ChunkerOptions{257, 0.1}, ChunkerOptions{64, -0.1}, ChunkerOptions{64, 0.6}}) {
+  for (const ChunkerOptions& options :
+       {ChunkerOptions{15, 0.1}, ChunkerOptions{257, 0.1}, ChunkerOptions{64, -0.1}, ChunkerOptions{64, 0.6}}) {
     EXPECT_EQ(ChunkDocument(document, SampleEmbedder(), options).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }

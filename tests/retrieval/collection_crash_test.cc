@@ -1,5 +1,6 @@
-// A collection survives SIGKILL at any moment of indexing: nothing acknowledged is lost, and a change that was under way is there whole or
-// not at all. The test runs itself as the writer, which says over a pipe what it starts and what is done, and kills it a hundred times.
+// A collection survives SIGKILL at any moment of indexing: nothing acknowledged is lost, and a change that was under
+// way is there whole or not at all. The test runs itself as the writer, which says over a pipe what it starts and what
+// is done, and kills it a hundred times.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -30,11 +31,13 @@ CollectionOptions Options(OpenMode mode) {
 
 std::string TextOf(const std::string& path, int64_t version) {
   std::string text;
-  for (int i = 0; i < 12; ++i) absl::StrAppend(&text, "Sentence ", i, " of ", path, " says version", version, " once more. ");
+  for (int i = 0; i < 12; ++i)
+    absl::StrAppend(&text, "Sentence ", i, " of ", path, " says version", version, " once more. ");
   return text;
 }
 
-// The writer: changes without end, each announced ("+path version" puts, "-path" deletes) and, when durable, acknowledged ("!").
+// The writer: changes without end, each announced ("+path version" puts, "-path" deletes) and, when durable,
+// acknowledged ("!").
 int Write(const std::string& folder, unsigned seed) {
   absl::StatusOr<std::unique_ptr<Collection>> collection = Collection::Open(folder, Options(OpenMode::kWrite));
   if (!collection.ok()) {
@@ -144,7 +147,8 @@ TEST(CollectionCrashTest, AHundredKillsLoseNothingAcknowledgedAndLeaveNothingHal
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status)) << "the writer ended by itself with " << WEXITSTATUS(status);
-    for (ssize_t count; (count = read(pipe_ends[0], buffer, sizeof buffer)) > 0;) said.append(buffer, static_cast<size_t>(count));
+    for (ssize_t count; (count = read(pipe_ends[0], buffer, sizeof buffer)) > 0;)
+      said.append(buffer, static_cast<size_t>(count));
     close(pipe_ends[0]);
 
     std::vector<std::string> change;
@@ -188,15 +192,18 @@ TEST(CollectionCrashTest, AHundredKillsLoseNothingAcknowledgedAndLeaveNothingHal
       }
       if (mode == OpenMode::kWrite) {
         int64_t files = 0;
-        for (const auto& entry : std::filesystem::directory_iterator(folder->path())) files += entry.path().string().find("segment-") != std::string::npos;
+        for (const auto& entry : std::filesystem::directory_iterator(folder->path()))
+          files += entry.path().string().find("segment-") != std::string::npos;
         ASSERT_EQ(files, (*collection)->Stats()->segments) << "left-overs were not removed";
       }
       state = found;
       with_change = found;
     }
   }
-  std::printf("%d kills, %lld changes acknowledged; %d kills came during a change, %d of those changes were there afterwards, whole\n", kKills,
-              static_cast<long long>(acknowledged), during_change, change_came_through);
+  std::printf(
+      "%d kills, %lld changes acknowledged; %d kills came during a change, %d of those changes were there afterwards, "
+      "whole\n",
+      kKills, static_cast<long long>(acknowledged), during_change, change_came_through);
   EXPECT_GT(during_change, kKills / 4);
 }
 
@@ -204,7 +211,8 @@ TEST(CollectionCrashTest, AHundredKillsLoseNothingAcknowledgedAndLeaveNothingHal
 }  // namespace blazon::retrieval
 
 int main(int argc, char** argv) {
-  if (argc == 4 && std::string(argv[1]) == "--write") return blazon::retrieval::Write(argv[2], static_cast<unsigned>(std::atoi(argv[3])));
+  if (argc == 4 && std::string(argv[1]) == "--write")
+    return blazon::retrieval::Write(argv[2], static_cast<unsigned>(std::atoi(argv[3])));
   blazon::retrieval::program = std::filesystem::read_symlink("/proc/self/exe").string();
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

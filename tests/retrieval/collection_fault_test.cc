@@ -1,4 +1,5 @@
-// What a collection does when the disk fails it: each write, flush and rename in turn; a disk that is really full; bits that flip.
+// What a collection does when the disk fails it: each write, flush and rename in turn; a disk that is really full; bits
+// that flip.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
@@ -19,7 +20,9 @@ using ::testing::HasSubstr;
 
 std::vector<Document> Generation(int number) {
   std::vector<Document> documents;
-  for (int i = 0; i < 6; ++i) documents.push_back(TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("common text, document ", i, " of generation", number)));
+  for (int i = 0; i < 6; ++i)
+    documents.push_back(
+        TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("common text, document ", i, " of generation", number)));
   return documents;
 }
 
@@ -97,8 +100,8 @@ TEST(CollectionFaultTest, EachFileOperationMayFail) {
   }
 }
 
-// A VFS on top of the default one whose write number `fail_at` (writes, flushes, truncations, from 0) and all later ones fail until it is
-// healed, as a disk that fills up.
+// A VFS on top of the default one whose write number `fail_at` (writes, flushes, truncations, from 0) and all later
+// ones fail until it is healed, as a disk that fills up.
 struct FaultyVfs {
   struct File {
     sqlite3_file base;
@@ -116,13 +119,17 @@ struct FaultyVfs {
     static const sqlite3_io_methods methods = {
         3,
         [](sqlite3_file* f) { return Real(f)->pMethods->xClose(Real(f)); },
-        [](sqlite3_file* f, void* to, int size, sqlite3_int64 at) { return Real(f)->pMethods->xRead(Real(f), to, size, at); },
+        [](sqlite3_file* f, void* to, int size, sqlite3_int64 at) {
+          return Real(f)->pMethods->xRead(Real(f), to, size, at);
+        },
         [](sqlite3_file* f, const void* from, int size, sqlite3_int64 at) {
           if (!Fails()) return Real(f)->pMethods->xWrite(Real(f), from, size, at);
           Real(f)->pMethods->xWrite(Real(f), from, size / 2, at);  // torn
           return SQLITE_FULL;
         },
-        [](sqlite3_file* f, sqlite3_int64 size) { return Fails() ? SQLITE_IOERR_TRUNCATE : Real(f)->pMethods->xTruncate(Real(f), size); },
+        [](sqlite3_file* f, sqlite3_int64 size) {
+          return Fails() ? SQLITE_IOERR_TRUNCATE : Real(f)->pMethods->xTruncate(Real(f), size);
+        },
         [](sqlite3_file* f, int how) { return Fails() ? SQLITE_IOERR_FSYNC : Real(f)->pMethods->xSync(Real(f), how); },
         [](sqlite3_file* f, sqlite3_int64* size) { return Real(f)->pMethods->xFileSize(Real(f), size); },
         [](sqlite3_file* f, int lock) { return Real(f)->pMethods->xLock(Real(f), lock); },
@@ -131,11 +138,17 @@ struct FaultyVfs {
         [](sqlite3_file* f, int op, void* argument) { return Real(f)->pMethods->xFileControl(Real(f), op, argument); },
         [](sqlite3_file* f) { return Real(f)->pMethods->xSectorSize(Real(f)); },
         [](sqlite3_file* f) { return Real(f)->pMethods->xDeviceCharacteristics(Real(f)); },
-        [](sqlite3_file* f, int region, int size, int extend, void volatile** place) { return Real(f)->pMethods->xShmMap(Real(f), region, size, extend, place); },
-        [](sqlite3_file* f, int offset, int n, int flags) { return Real(f)->pMethods->xShmLock(Real(f), offset, n, flags); },
+        [](sqlite3_file* f, int region, int size, int extend, void volatile** place) {
+          return Real(f)->pMethods->xShmMap(Real(f), region, size, extend, place);
+        },
+        [](sqlite3_file* f, int offset, int n, int flags) {
+          return Real(f)->pMethods->xShmLock(Real(f), offset, n, flags);
+        },
         [](sqlite3_file* f) { Real(f)->pMethods->xShmBarrier(Real(f)); },
         [](sqlite3_file* f, int remove) { return Real(f)->pMethods->xShmUnmap(Real(f), remove); },
-        [](sqlite3_file* f, sqlite3_int64 at, int size, void** place) { return Real(f)->pMethods->xFetch(Real(f), at, size, place); },
+        [](sqlite3_file* f, sqlite3_int64 at, int size, void** place) {
+          return Real(f)->pMethods->xFetch(Real(f), at, size, place);
+        },
         [](sqlite3_file* f, sqlite3_int64 at, void* place) { return Real(f)->pMethods->xUnfetch(Real(f), at, place); },
     };
     const int code = Default()->xOpen(Default(), name, mine->real, flags, out_flags);
@@ -176,7 +189,8 @@ TEST(CollectionFaultTest, EachWriteOfTheDatabaseMayFail) {
     }
     // Another process that opens a copy of what is on the disk now, as after a crash, sees one state, whole.
     TemporaryFolder copy;
-    std::filesystem::copy(folder.path(), copy.path(), std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(folder.path(), copy.path(),
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
     std::filesystem::remove(copy.path() / "collection.db-shm");
     auto crashed = Collection::Open(copy, WriteOptions());
     ASSERT_TRUE(crashed.ok()) << crashed.status();
@@ -193,13 +207,15 @@ TEST(CollectionFaultTest, EachWriteOfTheDatabaseMayFail) {
     EXPECT_EQ(GenerationIn(*collection), 3);
     if (all_done) break;
   }
-  std::printf("%d faults of the database; %d changes whose commit failed were there after a crash, whole\n", faults, came_through);
+  std::printf("%d faults of the database; %d changes whose commit failed were there after a crash, whole\n", faults,
+              came_through);
   EXPECT_GT(faults, 3);
 }
 
 TEST(CollectionFaultTest, AFullDiskLeavesTheOldStateServed) {
   TemporaryFolder folder;
-  if (mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=3m") != 0) GTEST_SKIP() << "no right to mount a small disk; the faults above stand for it";
+  if (mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=3m") != 0)
+    GTEST_SKIP() << "no right to mount a small disk; the faults above stand for it";
   const absl::Cleanup unmount = [&folder] { umount2(folder.path().c_str(), MNT_DETACH); };
   const std::filesystem::path place = folder.path() / "collection";
   auto collection = *Collection::Open(place, WriteOptions());
@@ -208,7 +224,10 @@ TEST(CollectionFaultTest, AFullDiskLeavesTheOldStateServed) {
   absl::Status status;
   int added = 0;
   for (; status.ok() && added < 10000; ++added) {
-    status = collection->Put({TextDocument(absl::StrCat("more", added), absl::StrCat("another ", added, std::string(20000, '.')))}).status();
+    status =
+        collection
+            ->Put({TextDocument(absl::StrCat("more", added), absl::StrCat("another ", added, std::string(20000, '.')))})
+            .status();
   }
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr(place.string()));

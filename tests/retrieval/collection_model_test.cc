@@ -27,15 +27,20 @@ TEST_P(CollectionModelTest, AgreesWithAMap) {
       for (unsigned i = 0; i < 1 + random() % 8; ++i) {
         const std::string path = absl::StrCat("p", random() % 40);
         std::string text = absl::StrCat("unique", serial++, " here.");
-        if (random() % 4 == 0 && model.contains(path)) text = model[path];
-        else for (unsigned s = random() % 12; s > 0; --s) absl::StrAppend(&text, " More words number ", random() % 1000, " follow.");
+        if (random() % 4 == 0 && model.contains(path))
+          text = model[path];
+        else
+          for (unsigned s = random() % 12; s > 0; --s)
+            absl::StrAppend(&text, " More words number ", random() % 1000, " follow.");
         batch[path] = text;
       }
       std::vector<Document> documents;
       std::vector<PutOutcome> expected;
       for (const auto& [path, text] : batch) {
         documents.push_back(TextDocument(path, text));
-        expected.push_back(!model.contains(path) ? PutOutcome::kAdded : model[path] == text ? PutOutcome::kUnchanged : PutOutcome::kReplaced);
+        expected.push_back(!model.contains(path) ? PutOutcome::kAdded
+                           : model[path] == text ? PutOutcome::kUnchanged
+                                                 : PutOutcome::kReplaced);
         model[path] = text;
       }
       const auto outcomes = collection->Put(documents);
@@ -82,7 +87,8 @@ TEST_P(CollectionModelTest, AgreesWithAMap) {
       const auto found = collection->Search(query);
       ASSERT_TRUE(found.ok()) << found.status();
       ASSERT_EQ(static_cast<int64_t>(found->size()), chunks);
-      for (const ScoredChunk& chunk : *found) ASSERT_EQ(model.at(chunk.path).substr(chunk.span.begin, chunk.span.size()), chunk.text);
+      for (const ScoredChunk& chunk : *found)
+        ASSERT_EQ(model.at(chunk.path).substr(chunk.span.begin, chunk.span.size()), chunk.text);
     }
   }
 }

@@ -43,9 +43,10 @@ Query Ask(const std::string& text, int64_t count = 8, SearchMode mode = SearchMo
 TEST(CollectionTest, FindsWhatWasPutByWordsAndByMeaningAndAfterReopening) {
   TemporaryFolder folder;
   auto collection = MustOpen(folder, WriteOptions());
-  const std::vector<Document> documents = {TextDocument("tea.txt", "Green tea is steeped at eighty degrees for two minutes."),
-                                           TextDocument("bees.txt", "The hive was inspected in March. The queen had survived the winter."),
-                                           TextDocument("ferry.txt", "The ferry leaves the harbour at seven and returns at noon.")};
+  const std::vector<Document> documents = {
+      TextDocument("tea.txt", "Green tea is steeped at eighty degrees for two minutes."),
+      TextDocument("bees.txt", "The hive was inspected in March. The queen had survived the winter."),
+      TextDocument("ferry.txt", "The ferry leaves the harbour at seven and returns at noon.")};
   const auto outcomes = collection->Put(documents);
   ASSERT_TRUE(outcomes.ok()) << outcomes.status();
   EXPECT_EQ(*outcomes, std::vector<PutOutcome>(3, PutOutcome::kAdded));
@@ -124,7 +125,8 @@ TEST(CollectionTest, SecondWriterIsTurnedAwayAtOnceByNameAndReadersAreNot) {
     const auto second = Collection::Open(folder, WriteOptions());
     const bool fast = std::chrono::steady_clock::now() - start < std::chrono::seconds(1);
     const std::string message(second.status().message());
-    const bool named = message.find(absl::StrCat(getppid())) != std::string::npos && message.find("127.0.0.1:50051") != std::string::npos;
+    const bool named = message.find(absl::StrCat(getppid())) != std::string::npos &&
+                       message.find("127.0.0.1:50051") != std::string::npos;
     const auto reader = Collection::Open(folder, ReadOptions());
     const bool read = reader.ok() && (*reader)->Search(Ask("one"))->size() == 1;
     _exit(second.status().code() == absl::StatusCode::kUnavailable && fast && named && read ? 0 : 1);
@@ -132,7 +134,8 @@ TEST(CollectionTest, SecondWriterIsTurnedAwayAtOnceByNameAndReadersAreNot) {
   int status = -1;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  EXPECT_EQ(Collection::Open(folder, WriteOptions()).status().code(), absl::StatusCode::kUnavailable);  // in the same process too
+  EXPECT_EQ(Collection::Open(folder, WriteOptions()).status().code(),
+            absl::StatusCode::kUnavailable);  // in the same process too
   ASSERT_TRUE(FindWriter(folder).has_value());
   EXPECT_EQ(FindWriter(folder)->pid, getpid());
   EXPECT_EQ(FindWriter(folder)->holder, "127.0.0.1:50051");
@@ -147,7 +150,8 @@ TEST(CollectionTest, ReaderSeesWholeGenerationsWhileAWriterWorks) {
   // Each generation holds ten documents that all say its number.
   const auto generation = [](int number) {
     std::vector<Document> documents;
-    for (int i = 0; i < 10; ++i) documents.push_back(TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("common generation", number)));
+    for (int i = 0; i < 10; ++i)
+      documents.push_back(TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("common generation", number)));
     return documents;
   };
   ASSERT_TRUE(writer->Put(generation(0)).ok());
@@ -190,8 +194,10 @@ TEST(CollectionTest, DeletedDocumentsAreGoneAndEverySurvivorFindsItself) {
     std::set<std::string> alive;
     for (const Document& document : documents) {
       const std::string id = DocumentId("tests", document.path);
-      if (static_cast<int>(random() % 100) < percent) gone.push_back(id);
-      else alive.insert(id);
+      if (static_cast<int>(random() % 100) < percent)
+        gone.push_back(id);
+      else
+        alive.insert(id);
     }
     ASSERT_EQ(*collection->Delete(gone), static_cast<int64_t>(gone.size()));
     EXPECT_EQ(*collection->Delete(gone), 0);
@@ -220,7 +226,8 @@ TEST(CollectionTest, FiltersNarrowSearchAndStillFillTheCount) {
   auto collection = MustOpen(folder, WriteOptions());
   std::vector<Document> documents;
   for (int i = 0; i < 300; ++i) {
-    documents.push_back(TextDocument(absl::StrCat(i % 30 == 0 ? "rare/" : "often/", i, ".txt"), absl::StrCat("common text number", i), i % 2 ? "odd" : "even"));
+    documents.push_back(TextDocument(absl::StrCat(i % 30 == 0 ? "rare/" : "often/", i, ".txt"),
+                                     absl::StrCat("common text number", i), i % 2 ? "odd" : "even"));
     documents.back().metadata["third"] = i % 3 == 0 ? "yes \"quoted\"" : "no";
   }
   ASSERT_TRUE(collection->Put(documents).ok());
@@ -246,10 +253,41 @@ TEST(CollectionTest, FiltersNarrowSearchAndStillFillTheCount) {
 TEST(CollectionTest, AnyQuestionIsSafe) {
   TemporaryFolder folder;
   auto collection = MustOpen(folder, WriteOptions());
-  ASSERT_TRUE(collection->Put({TextDocument("a.txt", "The quick brown fox asks: \"what's NEAR the AND gate?\" caf\xc3\xa9 \xf0\x9f\xa6\x8a 100%")}).ok());
-  const std::vector<std::string> hostile = {"\"", "\"\"", "'", "fox AND", "OR", "NOT fox", "NEAR(fox, 2)", "fox*", "^fox", "title:fox", "{title text}:fox", "(((((", "fox))", "-fox",
-                                            "a\"b\"c", "fox\" OR \"x", "';DROP TABLE documents;--", "%s%n", "\\", "\n", " ", std::string("fox\0bar", 7), "\xf0\x9f\xa6\x8a", "+", "caf\xc3\xa9",
-                                            "fox + quick", "rank MATCH 'x'", "\xe2\x80\x8b", "\xef\xbf\xbe", std::string(300, '(')};
+  ASSERT_TRUE(
+      collection
+          ->Put({TextDocument(
+              "a.txt", "The quick brown fox asks: \"what's NEAR the AND gate?\" caf\xc3\xa9 \xf0\x9f\xa6\x8a 100%")})
+          .ok());
+  const std::vector<std::string> hostile = {"\"",
+                                            "\"\"",
+                                            "'",
+                                            "fox AND",
+                                            "OR",
+                                            "NOT fox",
+                                            "NEAR(fox, 2)",
+                                            "fox*",
+                                            "^fox",
+                                            "title:fox",
+                                            "{title text}:fox",
+                                            "(((((",
+                                            "fox))",
+                                            "-fox",
+                                            "a\"b\"c",
+                                            "fox\" OR \"x",
+                                            "';DROP TABLE documents;--",
+                                            "%s%n",
+                                            "\\",
+                                            "\n",
+                                            " ",
+                                            std::string("fox\0bar", 7),
+                                            "\xf0\x9f\xa6\x8a",
+                                            "+",
+                                            "caf\xc3\xa9",
+                                            "fox + quick",
+                                            "rank MATCH 'x'",
+                                            "\xe2\x80\x8b",
+                                            "\xef\xbf\xbe",
+                                            std::string(300, '(')};
   for (const std::string& text : hostile) {
     for (const SearchMode mode : {SearchMode::kBoth, SearchMode::kWords, SearchMode::kMeaning}) {
       const auto result = collection->Search(Ask(text, 3, mode));
@@ -259,19 +297,21 @@ TEST(CollectionTest, AnyQuestionIsSafe) {
       }
     }
   }
-  EXPECT_EQ(MustSearch(*collection, Ask("NEAR", 3, SearchMode::kWords)).size(), 1u);   // a word like any other
-  EXPECT_EQ(MustSearch(*collection, Ask("CAFE", 3, SearchMode::kWords)).size(), 1u);   // accents and case do not matter
-  EXPECT_EQ(MustSearch(*collection, Ask("asking", 3, SearchMode::kWords)).size(), 1u); // nor do endings
+  EXPECT_EQ(MustSearch(*collection, Ask("NEAR", 3, SearchMode::kWords)).size(), 1u);  // a word like any other
+  EXPECT_EQ(MustSearch(*collection, Ask("CAFE", 3, SearchMode::kWords)).size(), 1u);  // accents and case do not matter
+  EXPECT_EQ(MustSearch(*collection, Ask("asking", 3, SearchMode::kWords)).size(), 1u);  // nor do endings
 
   std::string megabyte;
   while (megabyte.size() < (1u << 20)) megabyte += "fox \" OR ( ";
   EXPECT_EQ(MustSearch(*collection, Ask(megabyte, 3, SearchMode::kWords)).size(), 1u);
-  EXPECT_EQ(collection->Search(Ask(megabyte, 3)).status().code(), absl::StatusCode::kInvalidArgument);  // more tokens than the embedder reads
+  EXPECT_EQ(collection->Search(Ask(megabyte, 3)).status().code(),
+            absl::StatusCode::kInvalidArgument);  // more tokens than the embedder reads
   std::string many;
   for (int i = 0; i < 600; ++i) absl::StrAppend(&many, "word", i, " ");
   EXPECT_THAT(std::string(collection->Search(Ask(many, 3, SearchMode::kWords)).status().message()), HasSubstr("512"));
   std::string most = many.substr(0, many.find("word512"));
-  EXPECT_TRUE(collection->Search(Ask(most + "fox", 3, SearchMode::kWords)).status().message().find("513") != std::string::npos);
+  EXPECT_TRUE(collection->Search(Ask(most + "fox", 3, SearchMode::kWords)).status().message().find("513") !=
+              std::string::npos);
   most = many.substr(0, many.find("word511"));
   EXPECT_EQ(MustSearch(*collection, Ask(most + "fox", 3, SearchMode::kWords)).size(), 1u);
   EXPECT_EQ(collection->Search(Ask("\xff", 3)).status().code(), absl::StatusCode::kInvalidArgument);
@@ -286,7 +326,11 @@ TEST(CollectionTest, AnyQuestionIsSafe) {
 TEST(CollectionTest, CoverageTellsHowMuchOfAQuestionAChunkHolds) {
   TemporaryFolder folder;
   auto collection = MustOpen(folder, WriteOptions());
-  ASSERT_TRUE(collection->Put({TextDocument("a.txt", "The ferry leaves at seven."), TextDocument("b.txt", "The hive stands in the garden."), TextDocument("c.txt", "The ferry is blue.")}).ok());
+  ASSERT_TRUE(
+      collection
+          ->Put({TextDocument("a.txt", "The ferry leaves at seven."),
+                 TextDocument("b.txt", "The hive stands in the garden."), TextDocument("c.txt", "The ferry is blue.")})
+          .ok());
   const auto found = MustSearch(*collection, Ask("When does the ferry leave for Zanzibar?", 1, SearchMode::kWords));
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].path, "a.txt");
@@ -298,7 +342,8 @@ TEST(CollectionTest, ListsInPagesAndGetsWholeDocuments) {
   TemporaryFolder folder;
   auto collection = MustOpen(folder, WriteOptions());
   std::vector<Document> documents;
-  for (int i = 0; i < 25; ++i) documents.push_back(TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("text ", i), i % 2 ? "x" : ""));
+  for (int i = 0; i < 25; ++i)
+    documents.push_back(TextDocument(absl::StrCat(i, ".txt"), absl::StrCat("text ", i), i % 2 ? "x" : ""));
   documents[3].metadata = {{"language", "en"}};
   ASSERT_TRUE(collection->Put(documents).ok());
   std::set<std::string> seen;
@@ -332,12 +377,16 @@ TEST(CollectionTest, RefusesWhatItCannotKeep) {
   EXPECT_EQ(collection->Put({document}).status().code(), absl::StatusCode::kInvalidArgument);
   document.text = std::string("a\0b", 3);
   EXPECT_EQ(collection->Put({document}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(MustOpen(folder, ReadOptions())->Put({TextDocument("a.txt", "text")}).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(MustOpen(folder, ReadOptions())->Put({TextDocument("a.txt", "text")}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(collection->Stats()->documents, 0);
   collection.reset();
   CollectionOptions options = WriteOptions();
-  options.embedder.embed = [](absl::Span<const std::string> texts) { return std::vector<float>(texts.size() * 32, 0.0f); };
-  EXPECT_THAT(std::string(MustOpen(folder, options)->Put({TextDocument("a.txt", "text")}).status().message()), HasSubstr("unit length"));
+  options.embedder.embed = [](absl::Span<const std::string> texts) {
+    return std::vector<float>(texts.size() * 32, 0.0f);
+  };
+  EXPECT_THAT(std::string(MustOpen(folder, options)->Put({TextDocument("a.txt", "text")}).status().message()),
+              HasSubstr("unit length"));
 }
 
 }  // namespace

@@ -25,7 +25,8 @@ Document Load(DocumentFormat format, const std::string& bytes) {
     for (const SourceRun& run : document->source_map) {
       for (size_t i = 0; i < run.length; ++i) {
         const char text = document->text[run.text_begin + i], source = bytes[run.source_begin + i];
-        EXPECT_TRUE(text == source || (text == ' ' && std::isspace(static_cast<unsigned char>(source)))) << "text byte " << run.text_begin + i;
+        EXPECT_TRUE(text == source || (text == ' ' && std::isspace(static_cast<unsigned char>(source))))
+            << "text byte " << run.text_begin + i;
       }
     }
   }
@@ -51,8 +52,14 @@ TEST(DocumentLoaderTest, PlainTextIsKeptAsItStands) {
 }
 
 TEST(DocumentLoaderTest, EncodingsAreRecognisedOrRefused) {
-  EXPECT_EQ(Load(DocumentFormat::kText, "\xef\xbb\xbf" "caf\xc3\xa9").text, "caf\xc3\xa9");
-  const Document little = Load(DocumentFormat::kText, std::string("\xff\xfe" "c\0\xe9\0=\xd8\x0a\xde", 10));
+  EXPECT_EQ(Load(DocumentFormat::kText,
+                 "\xef\xbb\xbf"
+                 "caf\xc3\xa9")
+                .text,
+            "caf\xc3\xa9");
+  const Document little = Load(DocumentFormat::kText, std::string("\xff\xfe"
+                                                                  "c\0\xe9\0=\xd8\x0a\xde",
+                                                                  10));
   EXPECT_EQ(little.text, "c\xc3\xa9\xf0\x9f\x98\x8a");
   EXPECT_EQ(little.encoding, "UTF-16LE");
   EXPECT_EQ(Load(DocumentFormat::kText, std::string("\xfe\xff\0c\0\xe9", 6)).encoding, "UTF-16BE");
@@ -62,16 +69,23 @@ TEST(DocumentLoaderTest, EncodingsAreRecognisedOrRefused) {
   const Document russian = Load(DocumentFormat::kHtml, "<meta charset=\"koi8-r\"><p>\xf0\xd2\xc9\xd7\xc5\xd4");
   EXPECT_EQ(russian.encoding, "koi8-r");
   EXPECT_EQ(StripWhitespace(russian.text), "\xd0\x9f\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82");
-  const auto refused = [](const std::string& bytes) { return std::string(LoadDocument(DocumentFormat::kText, bytes, "f.txt").status().message()); };
+  const auto refused = [](const std::string& bytes) {
+    return std::string(LoadDocument(DocumentFormat::kText, bytes, "f.txt").status().message());
+  };
   EXPECT_THAT(refused(std::string("PK\3\4\0\0abc", 9)), HasSubstr("binary"));
   EXPECT_THAT(refused("\x89PNG\x0d\x0a\x1a\x0a\x01\x02"), HasSubstr("binary"));
   EXPECT_THAT(refused(std::string(50, '\x01')), HasSubstr("binary"));
   EXPECT_THAT(refused("\xef\xbb\xbf\xff"), HasSubstr("not UTF-8"));
-  EXPECT_THAT(refused(std::string("\xff\xfe" "a", 3)), HasSubstr("UTF-16LE"));
+  EXPECT_THAT(refused(std::string("\xff\xfe"
+                                  "a",
+                                  3)),
+              HasSubstr("UTF-16LE"));
   EXPECT_THAT(refused(std::string("\xff\xfe\x00\xd8", 4)), HasSubstr("UTF-16LE"));  // half a surrogate pair
   EXPECT_THAT(refused(""), HasSubstr("no text"));
   EXPECT_THAT(refused(" \n\n"), HasSubstr("no text"));
-  EXPECT_THAT(std::string(LoadDocument(DocumentFormat::kText, "too long", "f.txt", LoaderLimits{5, 10}).status().message()), HasSubstr("8 bytes; at most 5"));
+  EXPECT_THAT(
+      std::string(LoadDocument(DocumentFormat::kText, "too long", "f.txt", LoaderLimits{5, 10}).status().message()),
+      HasSubstr("8 bytes; at most 5"));
 }
 
 TEST(DocumentLoaderTest, LineEndsAreUnified) {
@@ -82,13 +96,16 @@ TEST(DocumentLoaderTest, LineEndsAreUnified) {
 
 TEST(DocumentLoaderTest, MarkdownBecomesReadableTextWithHeadingsAndPlaces) {
   const std::string source =
-      "---\ntitle: \"Soup\"\n---\n# Lentil soup\n\nServes *four*, in **30** minutes [see](http://x).\nStill the same paragraph.\n\n"
-      "## You need\n\n- 200 g lentils\n- 1 onion\n  1. chopped\n  2. fried\n\n| herb | grams |\n|---|---|\n| thyme | 2 |\n\n"
+      "---\ntitle: \"Soup\"\n---\n# Lentil soup\n\nServes *four*, in **30** minutes [see](http://x).\nStill the same "
+      "paragraph.\n\n"
+      "## You need\n\n- 200 g lentils\n- 1 onion\n  1. chopped\n  2. fried\n\n| herb | grams |\n|---|---|\n| thyme | 2 "
+      "|\n\n"
       "```c\nint x = 1;\n  y();\n```\n\nAT&amp;T caf&eacute; &#233;\n\n<div>raw html</div>\n\n## Then\n\nBoil.\n";
   const Document document = Load(DocumentFormat::kMarkdown, source);
   EXPECT_EQ(document.title, "Soup");
   EXPECT_EQ(document.text,
-            "Lentil soup\n\nServes four, in 30 minutes see. Still the same paragraph.\n\nYou need\n\n- 200 g lentils\n- 1 onion\n1. chopped\n2. fried\n\n"
+            "Lentil soup\n\nServes four, in 30 minutes see. Still the same paragraph.\n\nYou need\n\n- 200 g "
+            "lentils\n- 1 onion\n1. chopped\n2. fried\n\n"
             "herb | grams\nthyme | 2\n\nint x = 1;\n  y();\n\nAT&T caf\xc3\xa9 \xc3\xa9\n\nThen\n\nBoil.\n\n");
   EXPECT_THAT(document.HeadingsAt(document.text.find("onion")), ElementsAre("Lentil soup", "You need"));
   EXPECT_THAT(document.HeadingsAt(document.text.find("Boil")), ElementsAre("Lentil soup", "Then"));
@@ -98,14 +115,18 @@ TEST(DocumentLoaderTest, MarkdownBecomesReadableTextWithHeadingsAndPlaces) {
 
 TEST(DocumentLoaderTest, HtmlBecomesWhatAReaderSees) {
   const std::string source =
-      "<!doctype html><html><head><title> Ferry\n times </title><style>p{color:red}</style><script>var hidden = '<p>no</p>';</script></head>\n"
-      "<body><nav>Home</nav><h1>Ferry</h1><p>Leaves  at\n<b>seven</b> &amp; returns.</p><h2>Fares</h2><table><tr><th>who<th>price</tr><tr><td>adult<td>4</table>"
-      "<ul><li>bring <i>cash</i><li><p>no dogs</p><p>or cats</p></ul><pre>  keep\n this</pre><p hidden>secret</p><template>x</template>"
+      "<!doctype html><html><head><title> Ferry\n times </title><style>p{color:red}</style><script>var hidden = "
+      "'<p>no</p>';</script></head>\n"
+      "<body><nav>Home</nav><h1>Ferry</h1><p>Leaves  at\n<b>seven</b> &amp; "
+      "returns.</p><h2>Fares</h2><table><tr><th>who<th>price</tr><tr><td>adult<td>4</table>"
+      "<ul><li>bring <i>cash</i><li><p>no dogs</p><p>or cats</p></ul><pre>  keep\n this</pre><p "
+      "hidden>secret</p><template>x</template>"
       "<p>one<br>two<img src=x alt=\"a boat\"></p></body></html>";
   const Document document = Load(DocumentFormat::kHtml, source);
   EXPECT_EQ(document.title, "Ferry times");
   EXPECT_EQ(document.text,
-            "Home\n\nFerry\n\nLeaves at seven & returns.\n\nFares\n\nwho | price\nadult | 4\n\n- bring cash\n- no dogs\nor cats\n\n  keep\n this\n\none\ntwoa boat\n\n");
+            "Home\n\nFerry\n\nLeaves at seven & returns.\n\nFares\n\nwho | price\nadult | 4\n\n- bring cash\n- no "
+            "dogs\nor cats\n\n  keep\n this\n\none\ntwoa boat\n\n");
   EXPECT_THAT(document.HeadingsAt(document.text.find("adult")), ElementsAre("Ferry", "Fares"));
   EXPECT_EQ(document.Line(document.text.find("adult")), 4);
   EXPECT_EQ(document.Line(document.text.find("seven")), 4);
@@ -135,14 +156,18 @@ TEST(DocumentLoaderTest, HostileHtmlIsReadOrRefusedInTime) {
   EXPECT_EQ(load("<p>never closed <b>bold <!-- comment"), "never closed bold");
   EXPECT_EQ(load("seen<script>never closed"), "seen");
   EXPECT_EQ(load("a <b <c> d"), "a d");
-  EXPECT_EQ(load("&#0; &#xD800; &#x110000; &notanentity; &amp"), "\xef\xbf\xbd \xef\xbf\xbd \xef\xbf\xbd \xc2\xac" "anentity; &");
+  EXPECT_EQ(load("&#0; &#xD800; &#x110000; &notanentity; &amp"),
+            "\xef\xbf\xbd \xef\xbf\xbd \xef\xbf\xbd \xc2\xac"
+            "anentity; &");
   EXPECT_EQ(load("<frameset><frame></frameset>"), "refused");
   EXPECT_EQ(load(Repeat("<p>x", 100000)).size(), 3u * 100000 - 2);
   for (int seed = 0; seed < 300; ++seed) {  // whatever comes
     std::string soup;
     unsigned state = static_cast<unsigned>(seed) * 2654435761u + 1;
     for (int i = 0; i < 200; ++i) {
-      const char* pieces[] = {"<", ">", "</", "table", "tr", "p", "b", " ", "\"", "'", "=", "&", "#", ";", "<!--", "-->", "<![CDATA[", "svg", "template", "h1", "x", "title", "select", "/", "\n"};
+      const char* pieces[] = {"<",        ">",  "</", "table", "tr",     "p",    "b",   " ",         "\"",
+                              "'",        "=",  "&",  "#",     ";",      "<!--", "-->", "<![CDATA[", "svg",
+                              "template", "h1", "x",  "title", "select", "/",    "\n"};
       state = state * 1664525u + 1013904223u;
       soup += pieces[(state >> 16) % 25];
     }
@@ -183,7 +208,8 @@ TEST(DocumentLoaderTest, FilesThatAreNotTextFilesAreRefused) {
   EXPECT_EQ(ReadDocumentFile(folder.path()).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReadDocumentFile(folder.path() / "b.txt").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(ReadDocumentFile("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(ReadDocumentFile(folder.path() / "a.txt", LoaderLimits{3, 10}).status().message()), HasSubstr("larger than the 3 bytes"));
+  EXPECT_THAT(std::string(ReadDocumentFile(folder.path() / "a.txt", LoaderLimits{3, 10}).status().message()),
+              HasSubstr("larger than the 3 bytes"));
   EXPECT_EQ(*FormatFromPath("x/README.MD"), DocumentFormat::kMarkdown);
   EXPECT_EQ(*FormatFromPath("x.html"), DocumentFormat::kHtml);
   EXPECT_EQ(FormatFromPath("x.pdf").status().code(), absl::StatusCode::kUnimplemented);

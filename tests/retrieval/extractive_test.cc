@@ -29,18 +29,23 @@ TEST(SplitSentencesTest, EndsWhereSentencesEnd) {
   EXPECT_THAT(Sentences("One. Two! Three? \"Four.\" Five"), ElementsAre("One.", "Two!", "Three?", "\"Four.\"", "Five"));
   EXPECT_THAT(Sentences("It costs 3.50 euros, i.e. little. See Fig. 2 and Dr. J. Smith. Done."),
               ElementsAre("It costs 3.50 euros, i.e. little.", "See Fig. 2 and Dr. J. Smith.", "Done."));
-  EXPECT_THAT(Sentences("Open approx. 9 a.m. to noon. Closed e.g. Mondays."), ElementsAre("Open approx. 9 a.m. to noon.", "Closed e.g. Mondays."));
+  EXPECT_THAT(Sentences("Open approx. 9 a.m. to noon. Closed e.g. Mondays."),
+              ElementsAre("Open approx. 9 a.m. to noon.", "Closed e.g. Mondays."));
   EXPECT_THAT(Sentences(""), ElementsAre());
   EXPECT_THAT(Sentences(" \n\n "), ElementsAre());
-  EXPECT_THAT(Sentences("\xe4\xbb\x8a\xe6\x97\xa5\xe3\x80\x82\xe6\x98\x8e\xe6\x97\xa5\xe3\x80\x82"), ElementsAre("\xe4\xbb\x8a\xe6\x97\xa5\xe3\x80\x82", "\xe6\x98\x8e\xe6\x97\xa5\xe3\x80\x82"));
+  EXPECT_THAT(Sentences("\xe4\xbb\x8a\xe6\x97\xa5\xe3\x80\x82\xe6\x98\x8e\xe6\x97\xa5\xe3\x80\x82"),
+              ElementsAre("\xe4\xbb\x8a\xe6\x97\xa5\xe3\x80\x82", "\xe6\x98\x8e\xe6\x97\xa5\xe3\x80\x82"));
 }
 
 TEST(SplitSentencesTest, LinesEndSentencesOnlyWhereParagraphsItemsAndRowsEnd) {
-  EXPECT_THAT(Sentences("This sentence is wrapped over two lines of a plain\ntext file. And ends."), ElementsAre("This sentence is wrapped over two lines of a plain\ntext file.", "And ends."));
+  EXPECT_THAT(Sentences("This sentence is wrapped over two lines of a plain\ntext file. And ends."),
+              ElementsAre("This sentence is wrapped over two lines of a plain\ntext file.", "And ends."));
   EXPECT_THAT(Sentences("Title\n\nText here"), ElementsAre("Title", "Text here"));
-  EXPECT_THAT(Sentences("- first item\n- second item\n1. third"), ElementsAre("- first item", "- second item", "1. third"));
+  EXPECT_THAT(Sentences("- first item\n- second item\n1. third"),
+              ElementsAre("- first item", "- second item", "1. third"));
   EXPECT_THAT(Sentences("adult | 4\nchild | 2"), ElementsAre("adult | 4", "child | 2"));
-  EXPECT_THAT(Sentences("Opening hours: nine to five\nTelephone: 123"), ElementsAre("Opening hours: nine to five", "Telephone: 123"));
+  EXPECT_THAT(Sentences("Opening hours: nine to five\nTelephone: 123"),
+              ElementsAre("Opening hours: nine to five", "Telephone: 123"));
 }
 
 TEST(SplitSentencesTest, AnyTextIsSafe) {
@@ -48,7 +53,8 @@ TEST(SplitSentencesTest, AnyTextIsSafe) {
   for (int round = 0; round < 200; ++round) {
     std::string text;
     for (int i = 0; i < 200; ++i) {
-      const char* pieces[] = {". ", "\n", " ", "e.g.", "A", "b", "\xc3\xa9", "\xf0\x9f\xa6\x8a", "|", "- ", "1. ", "!?", "\"", "\t", "\xff", "\xc3"};
+      const char* pieces[] = {". ", "\n", " ",   "e.g.", "A",  "b",  "\xc3\xa9", "\xf0\x9f\xa6\x8a",
+                              "|",  "- ", "1. ", "!?",   "\"", "\t", "\xff",     "\xc3"};
       text += pieces[random() % 16];
     }
     Sentences(text);
@@ -61,7 +67,8 @@ TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   std::vector<ScoredChunk> chunks(2);
   chunks[0].document_id = chunks[1].document_id = "d";
   chunks[0].title = chunks[1].title = "Ferry";
-  const std::string document = "The boat is blue. The ferry leaves at seven every morning. It was built in 1962. Tickets cost four euros.";
+  const std::string document =
+      "The boat is blue. The ferry leaves at seven every morning. It was built in 1962. Tickets cost four euros.";
   chunks[0].span = {0, 80};
   chunks[1].span = {18, document.size()};
   for (ScoredChunk& chunk : chunks) chunk.text = document.substr(chunk.span.begin, chunk.span.size());
@@ -73,9 +80,11 @@ TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   EXPECT_DOUBLE_EQ((*ranked)[0].overlap, 1.0);
   RankOptions all;
   all.count = 100;
-  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(), 4u);  // overlapping chunks share their sentences
+  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(),
+            4u);  // overlapping chunks share their sentences
   EXPECT_TRUE(RankSentences("ferry", {}, SampleEmbedder())->empty());
-  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), {}, {1.0f}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), {}, {1.0f}).status().code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

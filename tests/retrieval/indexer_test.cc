@@ -99,14 +99,18 @@ TEST(IndexerTest, EndsWithTheCollectionsError) {
   TemporaryFolder folder;
   for (int i = 0; i < 200; ++i) WriteFile(folder.path() / "docs" / absl::StrCat(i, ".txt"), absl::StrCat("text ", i));
   CollectionOptions options = WriteOptions();
-  options.embedder.embed = [](absl::Span<const std::string>) -> absl::StatusOr<std::vector<float>> { return absl::ResourceExhaustedError("no memory"); };
+  options.embedder.embed = [](absl::Span<const std::string>) -> absl::StatusOr<std::vector<float>> {
+    return absl::ResourceExhaustedError("no memory");
+  };
   auto collection = *Collection::Open(folder.path() / "collection", options);
   IndexerOptions indexing;
   indexing.queue_documents = 2;
   indexing.commit_text_bytes = 1;
   indexing.loader_threads = 4;
-  EXPECT_EQ(Indexer(*collection, indexing).Add({folder.path() / "docs"}).status().code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(Indexer(*collection, indexing).Add({folder.path() / "nothing"}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Indexer(*collection, indexing).Add({folder.path() / "docs"}).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Indexer(*collection, indexing).Add({folder.path() / "nothing"}).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 }  // namespace

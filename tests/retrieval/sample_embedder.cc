@@ -11,7 +11,8 @@
 
 namespace blazon::retrieval {
 
-Embedder SampleEmbedder(int64_t dimension, std::shared_ptr<std::atomic<int64_t>> calls, const std::string& fingerprint) {
+Embedder SampleEmbedder(int64_t dimension, std::shared_ptr<std::atomic<int64_t>> calls,
+                        const std::string& fingerprint) {
   Embedder embedder;
   embedder.dimension = dimension;
   embedder.max_tokens = 256;

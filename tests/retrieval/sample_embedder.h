@@ -1,5 +1,5 @@
-// What the tests of retrieval share: a cheap, deterministic embedder (a hashed bag of words, so that texts with common words are near),
-// documents made from text, and a folder that is gone afterwards.
+// What the tests of retrieval share: a cheap, deterministic embedder (a hashed bag of words, so that texts with common
+// words are near), documents made from text, and a folder that is gone afterwards.
 #pragma once
 
 #include <atomic>
@@ -12,7 +12,8 @@
 namespace blazon::retrieval {
 
 // `calls`, when given, counts the texts embedded. A token is up to 6 bytes of a word; two control tokens.
-Embedder SampleEmbedder(int64_t dimension = 32, std::shared_ptr<std::atomic<int64_t>> calls = nullptr, const std::string& fingerprint = "bag-of-words/1");
+Embedder SampleEmbedder(int64_t dimension = 32, std::shared_ptr<std::atomic<int64_t>> calls = nullptr,
+                        const std::string& fingerprint = "bag-of-words/1");
 
 Document TextDocument(const std::string& path, const std::string& text, const std::string& source = "tests");
 

@@ -40,7 +40,8 @@ TEST(IsGrounded, WordsStandInEvidenceAndAddToTheQuestion) {
   EXPECT_TRUE(IsGrounded("Mara Lindt", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
   EXPECT_FALSE(IsGrounded("The sail.", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));  // nothing new
   EXPECT_FALSE(IsGrounded("The answer is:", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
-  EXPECT_FALSE(IsGrounded("King Arthur, lord of Camelot, and Mara", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+  EXPECT_FALSE(
+      IsGrounded("King Arthur, lord of Camelot, and Mara", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
   EXPECT_FALSE(IsGrounded("", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
 }
 

@@ -55,7 +55,9 @@ Finished Run(const std::vector<std::string>& arguments, const std::string& text,
 
 }  // namespace
 
-Finished RunBlazon(const std::vector<std::string>& arguments, const std::string& input) { return Run(arguments, input, 0, 0); }
+Finished RunBlazon(const std::vector<std::string>& arguments, const std::string& input) {
+  return Run(arguments, input, 0, 0);
+}
 
 Finished InterruptBlazon(const std::vector<std::string>& arguments, int signal, int milliseconds) {
   return Run(arguments, "", signal, milliseconds);

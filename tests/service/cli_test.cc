@@ -1,5 +1,5 @@
-// Each command of build/blazon on real weights: its JSON parses and holds what it should, text is what JSON says, and wrong
-// use ends with the right status and a message that names what is wrong.
+// Each command of build/blazon on real weights: its JSON parses and holds what it should, text is what JSON says, and
+// wrong use ends with the right status and a message that names what is wrong.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -8,9 +8,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <regex>
-
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -30,7 +29,8 @@ class CliTest : public testing::Test {
   static void SetUpTestSuite() {
     folder_ = fs::path(testing::TempDir()) / absl::StrCat("cli_test.", getpid());
     fs::create_directories(folder_ / "documents");
-    Write("documents/garden.md", "# Garden\n\nThe blue gate is locked at nine in the evening.\n\nTomatoes are watered every second day.\n");
+    Write("documents/garden.md",
+          "# Garden\n\nThe blue gate is locked at nine in the evening.\n\nTomatoes are watered every second day.\n");
     Write("documents/boat.txt", "The boat weighs 120 kilograms. Its sail was sewn by Mara Lindt in 1988.\n");
     Write("documents/picture.xyz", "not a document");
     const Finished added = RunBlazon({"index", "add", "--collection", Path("notes"), Path("documents")});
@@ -63,7 +63,8 @@ class CliTest : public testing::Test {
 fs::path CliTest::folder_;
 
 TEST_F(CliTest, Generate) {
-  const std::vector<std::string> command = {"generate", "--json", "--temperature", "0", "--max-new-tokens", "8", "The capital of France is"};
+  const std::vector<std::string> command = {"generate",         "--json", "--temperature",           "0",
+                                            "--max-new-tokens", "8",      "The capital of France is"};
   const Json json = Line(RunBlazon(command));
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
   EXPECT_EQ(json["finish_reason"], "FINISH_REASON_LENGTH");
@@ -72,13 +73,16 @@ TEST_F(CliTest, Generate) {
   EXPECT_LT(json["mean_logprob"], 0);
   EXPECT_FALSE(json["model"]["digest"].get<std::string>().empty());
   EXPECT_TRUE(json.contains("seed") && json["timings"].contains("prefill_ms"));
-  const Finished text = RunBlazon({"generate", "--temperature", "0", "--max-new-tokens", "8", "-"}, "The capital of France is\n");
+  const Finished text =
+      RunBlazon({"generate", "--temperature", "0", "--max-new-tokens", "8", "-"}, "The capital of France is\n");
   EXPECT_EQ(text.output, json["text"].get<std::string>() + "\n") << text.errors;
 }
 
 TEST_F(CliTest, GenerateSameSeedSameText) {
   const auto run = [](const char* seed) {
-    return Line(RunBlazon({"generate", "--json", "--seed", seed, "--temperature", "1", "--max-new-tokens", "12", "Dear diary,"}))["text"].get<std::string>();
+    return Line(RunBlazon(
+        {"generate", "--json", "--seed", seed, "--temperature", "1", "--max-new-tokens", "12", "Dear diary,"}))["text"]
+        .get<std::string>();
   };
   const std::string first = run("7");
   EXPECT_EQ(first, run("7"));
@@ -86,7 +90,8 @@ TEST_F(CliTest, GenerateSameSeedSameText) {
 }
 
 TEST_F(CliTest, GenerateChat) {
-  const Json json = Line(RunBlazon({"generate", "--json", "--chat", "--max-new-tokens", "32", "What is the capital of France?"}));
+  const Json json =
+      Line(RunBlazon({"generate", "--json", "--chat", "--max-new-tokens", "32", "What is the capital of France?"}));
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
 }
 
@@ -115,12 +120,14 @@ TEST_F(CliTest, Score) {
 }
 
 TEST_F(CliTest, Embed) {
-  const Json json = Line(RunBlazon({"embed", "--json", "a cat on a mat", "-"}, "a kitten lies on the rug\nstock prices fell\n"));
+  const Json json =
+      Line(RunBlazon({"embed", "--json", "a cat on a mat", "-"}, "a kitten lies on the rug\nstock prices fell\n"));
   EXPECT_EQ(json["dimension"], 384);
   ASSERT_EQ(json["embeddings"].size(), 3u);
   const auto cosine = [&](int a, int b) {
     double sum = 0;
-    for (int i = 0; i < 384; ++i) sum += json["embeddings"][a]["values"][i].get<double>() * json["embeddings"][b]["values"][i].get<double>();
+    for (int i = 0; i < 384; ++i)
+      sum += json["embeddings"][a]["values"][i].get<double>() * json["embeddings"][b]["values"][i].get<double>();
     return sum;
   };
   EXPECT_NEAR(cosine(0, 0), 1, 1e-4);
@@ -156,12 +163,14 @@ TEST_F(CliTest, Ask) {
   EXPECT_EQ(json["sentences"][0]["text"], "The boat weighs 120 kilograms.");
   EXPECT_TRUE(json.contains("dropped") && json.contains("confidence") && json["timings"].contains("retrieve_ms"));
 
-  const Finished text = RunBlazon({"ask", "--extractive", "--collection", Path("notes"), "Who sewed the sail of the boat?"});
+  const Finished text =
+      RunBlazon({"ask", "--extractive", "--collection", Path("notes"), "Who sewed the sail of the boat?"});
   EXPECT_EQ(text.status, 0) << text.errors;
   EXPECT_TRUE(absl::StrContains(text.output, "boat.txt:1")) << text.output;
   EXPECT_TRUE(absl::StrContains(text.output, "Its sail was sewn by Mara Lindt in 1988.")) << text.output;
 
-  const Json refused = Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "Which vaccine protects against measles?"}), 3);
+  const Json refused =
+      Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "Which vaccine protects against measles?"}), 3);
   EXPECT_EQ(refused["outcome"], "ANSWER_OUTCOME_NO_ANSWER");
   EXPECT_TRUE(refused["sources"].empty() && !refused["text"].get<std::string>().empty());
 }
@@ -172,14 +181,17 @@ TEST_F(CliTest, Index) {
   const Json again = Line(RunBlazon({"index", "add", "--json", "--collection", Path("notes"), Path("documents")}));
   ASSERT_EQ(again["results"].size(), 2u);
   EXPECT_EQ(again["results"][0]["state"], "PUT_STATE_UNCHANGED");
-  const Finished found = RunBlazon({"index", "search", "--collection", Path("notes"), "when is the gate locked", "--count", "1"});
+  const Finished found =
+      RunBlazon({"index", "search", "--collection", Path("notes"), "when is the gate locked", "--count", "1"});
   EXPECT_TRUE(std::regex_search(found.output, std::regex("^garden\\.md:[0-9]+: .*blue gate"))) << found.output;
   EXPECT_EQ(RunBlazon({"index", "search", "--collection", Path("notes"), "--mode", "words", "xylophone"}).status, 3);
   EXPECT_EQ(RunBlazon({"index", "verify", "--collection", Path("notes")}).status, 0);
   EXPECT_EQ(Line(RunBlazon({"index", "stats", "--json", "--collection", Path("notes")}))["collection"]["documents"], 2);
 
   const std::string other = Path("other notes");
-  ASSERT_EQ(RunBlazon({"index", "add", "--collection", other, "--files-from", "-"}, Path("documents/boat.txt") + "\n").status, 0);
+  ASSERT_EQ(
+      RunBlazon({"index", "add", "--collection", other, "--files-from", "-"}, Path("documents/boat.txt") + "\n").status,
+      0);
   EXPECT_EQ(Line(RunBlazon({"index", "delete", "--json", "--collection", other, "boat.txt"}))["deleted"], 1);
   EXPECT_EQ(RunBlazon({"index", "delete", "--collection", other, "boat.txt"}).status, 3);
   EXPECT_EQ(RunBlazon({"index", "list", "--collection", other}).status, 3);
@@ -191,12 +203,15 @@ TEST_F(CliTest, OptionsFromFileAndEnvironment) {
   setenv("BLAZON_MAX_NEW_TOKENS", "2", 1);
   EXPECT_EQ(Line(RunBlazon({"--json", "generate", "One two three"}))["usage"]["output_tokens"], 2);
   EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 3);
-  EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "--max-new-tokens", "1", "One two three"}))["usage"]["output_tokens"], 1);
+  EXPECT_EQ(Line(RunBlazon(
+                {"--config", config, "generate", "--max-new-tokens", "1", "One two three"}))["usage"]["output_tokens"],
+            1);
   unsetenv("BLAZON_MAX_NEW_TOKENS");
 }
 
 TEST_F(CliTest, InterruptEndsCleanly) {
-  const Finished run = InterruptBlazon({"generate", "--ignore-eos", "--max-new-tokens", "4000", "Once upon a time"}, SIGINT, 4000);
+  const Finished run =
+      InterruptBlazon({"generate", "--ignore-eos", "--max-new-tokens", "4000", "Once upon a time"}, SIGINT, 4000);
   EXPECT_EQ(run.status, 130) << run.errors;
   EXPECT_EQ(run.output.back(), '\n');
 }
@@ -207,7 +222,9 @@ TEST_F(CliTest, TwoWritersAreRefused) {
   options.embedder.max_tokens = 8;
   options.embedder.fingerprint = "none";
   options.embedder.count_tokens = [](std::string_view) { return int64_t{1}; };
-  options.embedder.embed = [](absl::Span<const std::string> texts) { return std::vector<float>(2 * texts.size(), 0.70710678f); };
+  options.embedder.embed = [](absl::Span<const std::string> texts) {
+    return std::vector<float>(2 * texts.size(), 0.70710678f);
+  };
   auto writer = retrieval::Collection::Open(Path("busy"), options);
   ASSERT_TRUE(writer.ok()) << writer.status();
   const Finished run = RunBlazon({"index", "add", "--collection", Path("busy"), Path("documents")});
@@ -216,7 +233,8 @@ TEST_F(CliTest, TwoWritersAreRefused) {
 }
 
 TEST_F(CliTest, HelpIsForNewcomers) {
-  for (const char* command : {"caption", "ask", "generate", "index", "embed", "score", "tokenize", "train", "models", "serve", "health"}) {
+  for (const char* command :
+       {"caption", "ask", "generate", "index", "embed", "score", "tokenize", "train", "models", "serve", "health"}) {
     const Finished help = RunBlazon({command, "--help"});
     EXPECT_EQ(help.status, 0) << command;
     if (std::string(command) != "train") {
@@ -228,13 +246,14 @@ TEST_F(CliTest, HelpIsForNewcomers) {
 
 // A PNG whose header says 32768 x 32768.
 std::string HugePicture() {
-  const unsigned char header[] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R',
-                                  0, 0, 0x80, 0, 0, 0, 0x80, 0, 8, 2, 0, 0, 0, 0, 0, 0, 0};
+  const unsigned char header[] = {0x89, 'P',  'N', 'G', '\r', '\n', 0x1a, '\n', 0, 0, 0, 13, 'I', 'H', 'D', 'R', 0,
+                                  0,    0x80, 0,   0,   0,    0x80, 0,    8,    2, 0, 0, 0,  0,   0,   0,   0};
   return std::string(reinterpret_cast<const char*>(header), sizeof header) + std::string(1000, '\0');
 }
 
 TEST_F(CliTest, WrongUseSaysWhat) {
-  const std::string empty = Write("empty.png", ""), huge = Write("huge.png", HugePicture()), text = Write("text.png", "just text");
+  const std::string empty = Write("empty.png", ""), huge = Write("huge.png", HugePicture()),
+                    text = Write("text.png", "just text");
   const std::string broken = Write("broken.gguf", "GGUF\x03" + std::string(3, '\0') + std::string(16, '\xff'));
   const std::string prompt(5 << 20, 'a');
   std::string many_words;

@@ -88,7 +88,8 @@ TEST_F(EmbedderTest, TextPastTheLimitIsRefusedWithBothLengths) {
   const std::vector<std::string> batch = {"short", text + "bee"};
   const auto refused = embedder->Embed(batch);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(refused.status().message(), "text 1 has 257 tokens; the embedder takes at most 256, [CLS] and [SEP] included. Split it.");
+  EXPECT_EQ(refused.status().message(),
+            "text 1 has 257 tokens; the embedder takes at most 256, [CLS] and [SEP] included. Split it.");
   EXPECT_TRUE(embedder->Embed({})->empty());
 }
 

@@ -45,7 +45,8 @@ class SmolLm2Test : public testing::TestWithParam<Dtype> {
     auto found = loaded.find(dtype);
     if (found == loaded.end()) {
       auto model = LoadLanguageModel(
-          absl::StrCat(BLAZON_SOURCE_DIR, "/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"), {.dtype = dtype});
+          absl::StrCat(BLAZON_SOURCE_DIR, "/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"),
+          {.dtype = dtype});
       if (!model.ok()) ADD_FAILURE() << model.status();
       found = loaded.emplace(dtype, *std::move(model)).first;
     }
@@ -65,7 +66,8 @@ TEST_P(SmolLm2Test, LogitsAgreeWithTransformers) {
     const at::Tensor hidden = model.Forward({{.tokens = prompt}});
     const at::Tensor logits = model.Logits(hidden.index_select(0, at::tensor({int64_t{0}, prompt.size(0) - 1})));
     EXPECT_GT(golden.std().item<double>(), 1.0);
-    const double difference = MaxDifference(logits.index_select(1, at::arange(0, model.config().vocabulary_size, 61)), golden);
+    const double difference =
+        MaxDifference(logits.index_select(1, at::arange(0, model.config().vocabulary_size, 61)), golden);
     worst = std::max(worst, difference);
   }
   EXPECT_EQ(prompts, 10);
@@ -89,7 +91,8 @@ TEST_P(SmolLm2Test, GreedyTextIsThatOfTransformers) {
       text.push_back(static_cast<TokenId>(tokens.item<int64_t>()));
       expected.push_back(static_cast<TokenId>(golden[step].item<int64_t>()));
     }
-    EXPECT_EQ(loaded.tokenizer->Decode(text, false), loaded.tokenizer->Decode(expected, false)) << "prompt " << i << kRemedy;
+    EXPECT_EQ(loaded.tokenizer->Decode(text, false), loaded.tokenizer->Decode(expected, false))
+        << "prompt " << i << kRemedy;
     EXPECT_EQ(text, expected) << "prompt " << i << kRemedy;
   }
 }
@@ -98,7 +101,8 @@ TEST_P(SmolLm2Test, GreedyTextIsThatOfTransformers) {
 TEST_P(SmolLm2Test, BatchedTextIsUnbatchedText) {
   const auto goldens = Goldens();
   const LoadedLanguageModel& loaded = Load(GetParam());
-  language::Scheduler scheduler(*loaded.model, *loaded.tokenizer, {.max_sequences = 3, .prefill_chunk = 8, .end_tokens = loaded.end_tokens});
+  language::Scheduler scheduler(*loaded.model, *loaded.tokenizer,
+                                {.max_sequences = 3, .prefill_chunk = 8, .end_tokens = loaded.end_tokens});
   struct Sink : language::TextSink {
     bool OnText(std::string_view piece) override {
       text.append(piece);
@@ -113,7 +117,8 @@ TEST_P(SmolLm2Test, BatchedTextIsUnbatchedText) {
   for (int i = 0; i < kSequences; ++i) {
     const at::Tensor prompt = goldens.at(absl::StrCat(i, ".prompt"));
     language::GenerationRequest request;
-    request.prompt = {std::vector<TokenId>(prompt.const_data_ptr<int64_t>(), prompt.const_data_ptr<int64_t>() + prompt.numel())};
+    request.prompt = {
+        std::vector<TokenId>(prompt.const_data_ptr<int64_t>(), prompt.const_data_ptr<int64_t>() + prompt.numel())};
     request.options.max_new_tokens = 12 + 3 * i;
     request.sink = sinks.emplace_back(std::make_shared<Sink>());
     ASSERT_TRUE(scheduler.Submit(request).ok());
@@ -121,7 +126,8 @@ TEST_P(SmolLm2Test, BatchedTextIsUnbatchedText) {
   for (int i = 0; i < kSequences; ++i) {
     EXPECT_TRUE(sinks[i]->done.get_future().get());
     const at::Tensor golden = goldens.at(absl::StrCat(i, ".greedy")).narrow(0, 0, 12 + 3 * i);
-    const std::vector<TokenId> alone(golden.const_data_ptr<int64_t>(), golden.const_data_ptr<int64_t>() + golden.numel());
+    const std::vector<TokenId> alone(golden.const_data_ptr<int64_t>(),
+                                     golden.const_data_ptr<int64_t>() + golden.numel());
     EXPECT_EQ(sinks[i]->text, loaded.tokenizer->Decode(alone, true)) << "prompt " << i << kRemedy;
   }
 }

@@ -36,7 +36,8 @@ std::vector<MeasuredQuestion> ReadQuestions(const std::filesystem::path& file) {
 
 bool IsRight(const MeasuredQuestion& question, const std::string& answer) {
   const std::vector<absl::string_view> words = absl::StrSplit(answer, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty());
-  return words.size() <= 25 && std::any_of(question.expected.begin(), question.expected.end(), [&](const std::string& expected) {
+  return words.size() <= 25 &&
+         std::any_of(question.expected.begin(), question.expected.end(), [&](const std::string& expected) {
            return absl::StrContains(absl::AsciiStrToLower(answer), absl::AsciiStrToLower(expected));
          });
 }

@@ -53,7 +53,9 @@ inline std::string ReadFile(const std::filesystem::path& file) {
 // A folder of its own, removed at the end.
 class TemporaryFolder {
  public:
-  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("blazon-rpc-" + std::to_string(getpid()) + "-" + std::to_string(++count_))) {
+  TemporaryFolder()
+      : path_(std::filesystem::temp_directory_path() /
+              ("blazon-rpc-" + std::to_string(getpid()) + "-" + std::to_string(++count_))) {
     std::filesystem::create_directories(path_);
   }
   ~TemporaryFolder() {
@@ -153,7 +155,8 @@ grpc::Status Unary(Stub& stub, Method method, const Request& request, Response* 
 
 // Documents by path and bytes, into a collection.
 inline grpc::Status Put(v1::IndexService::Stub& stub, const std::string& collection,
-                        const std::vector<std::pair<std::string, std::string>>& documents, v1::PutDocumentsResponse* response) {
+                        const std::vector<std::pair<std::string, std::string>>& documents,
+                        v1::PutDocumentsResponse* response) {
   grpc::ClientContext context;
   auto writer = stub.PutDocuments(&context, response);
   v1::PutDocumentsRequest request;

@@ -1,7 +1,8 @@
-// Calls that end before their time, and servers that start and stop: cancel, deadline, slow readers, full servers, health.
+// Calls that end before their time, and servers that start and stop: cancel, deadline, slow readers, full servers,
+// health.
 //
-// The language model runs one sequence at a time here: a generation that is not stopped holds up the next one, which is how
-// the tests see that it was.
+// The language model runs one sequence at a time here: a generation that is not stopped holds up the next one, which is
+// how the tests see that it was.
 #include <grpcpp/impl/codegen/client_unary_call.h>
 
 #include <chrono>
@@ -26,7 +27,9 @@ v1::StreamGenerateRequest Endless() {
   return ToStream<v1::StreamGenerateRequest>(request);
 }
 
-double Seconds(steady_clock::time_point since) { return std::chrono::duration<double>(steady_clock::now() - since).count(); }
+double Seconds(steady_clock::time_point since) {
+  return std::chrono::duration<double>(steady_clock::now() - since).count();
+}
 
 // A short request works now: nothing else holds the model. Endless ones would hold it for minutes.
 void ExpectFree(TestServer& server, const char* after) {
@@ -47,9 +50,10 @@ int Health(TestServer& server, const std::string& service = "") {
   const grpc::ByteBuffer request(&slice, 1);
   grpc::ByteBuffer reply;
   grpc::ClientContext context;
-  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC, server.channel);
-  const grpc::Status status =
-      grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(server.channel.get(), method, &context, request, &reply);
+  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check", grpc::internal::RpcMethod::NORMAL_RPC,
+                                         server.channel);
+  const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+      server.channel.get(), method, &context, request, &reply);
   std::vector<grpc::Slice> slices;
   if (!status.ok() || !reply.Dump(&slices).ok() || slices.empty() || slices[0].size() < 2) return -1;
   return slices[0].begin()[1];
@@ -107,7 +111,8 @@ TEST(RpcLifecycleTest, DeadlineStopsTheGeneration) {
   TestServer server(OneAtATime());
   const auto start = steady_clock::now();
   ExpectFree(server, "start");
-  const milliseconds enough(1000 + static_cast<int>(5000 * Seconds(start)));  // for the first tokens, however busy the machine is
+  const milliseconds enough(
+      1000 + static_cast<int>(5000 * Seconds(start)));  // for the first tokens, however busy the machine is
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + enough);
   auto reader = server.generation->StreamGenerate(&context, Endless());
@@ -141,7 +146,8 @@ TEST(RpcLifecycleTest, ASlowReaderIsCutOff) {
   int deltas = 0;
   while (reader->Read(&event)) ++deltas;
   const grpc::Status status = reader->Finish();
-  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED) << status.error_message() << " after " << deltas << " deltas";
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED)
+      << status.error_message() << " after " << deltas << " deltas";
   EXPECT_NE(status.error_message().find("too slowly"), std::string::npos);
   EXPECT_LT(deltas, kForever);
 }
@@ -200,7 +206,8 @@ TEST(RpcLifecycleTest, ShutdownLetsCallsFinishAndThenEndsThem) {
   shutdown = std::async(std::launch::async, [&] { server->server->Shutdown(); });
   std::this_thread::sleep_for(milliseconds(100));
   v1::GenerateResponse reply;
-  const grpc::Status refused = Unary(*server->generation, &v1::GenerationService::Stub::Generate, Prompt("x", 2), &reply);
+  const grpc::Status refused =
+      Unary(*server->generation, &v1::GenerationService::Stub::Generate, Prompt("x", 2), &reply);
   EXPECT_EQ(refused.error_code(), StatusCode::UNAVAILABLE) << refused.error_message();
   while (reader->Read(&event)) {
   }
@@ -219,7 +226,8 @@ TEST(RpcLifecycleTest, CollectionsOutliveTheServer) {
     options.data_folder = data.path();
     auto server = Server::Start(options, OneAtATime());
     ASSERT_TRUE(server.ok()) << server.status();
-    auto stub = v1::IndexService::NewStub(grpc::CreateChannel((*server)->address(), grpc::InsecureChannelCredentials()));
+    auto stub =
+        v1::IndexService::NewStub(grpc::CreateChannel((*server)->address(), grpc::InsecureChannelCredentials()));
     if (round == 0) {
       v1::CreateCollectionRequest create;
       create.set_collection("kept");

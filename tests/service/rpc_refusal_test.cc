@@ -21,7 +21,8 @@ class RpcRefusalTest : public testing::Test {
   // Every test ends with a request that works.
   void TearDown() override {
     v1::GenerateResponse reply;
-    const grpc::Status status = Unary(*server_->generation, &v1::GenerationService::Stub::Generate, Prompt("Two and two is", 2), &reply);
+    const grpc::Status status =
+        Unary(*server_->generation, &v1::GenerationService::Stub::Generate, Prompt("Two and two is", 2), &reply);
     EXPECT_TRUE(status.ok()) << status.error_message();
     EXPECT_EQ(reply.usage().output_tokens(), 2);
   }
@@ -84,13 +85,15 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
       ask.set_collection("none");
       *ask.mutable_options() = options;
       v1::AskResponse reply;
-      ExpectRefused(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &reply), "options." + field.name(), "ask: " + what);
+      ExpectRefused(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &reply), "options." + field.name(),
+                    "ask: " + what);
       v1::CaptionRequest caption = Picture();
       *caption.mutable_options() = options;
       ExpectRefused(Caption(caption), "options." + field.name(), "caption: " + what);
     }
   }
-  for (const std::vector<std::string>& stop : {std::vector<std::string>{""}, {std::string(257, 'x')}, std::vector<std::string>(17, "x")}) {
+  for (const std::vector<std::string>& stop :
+       {std::vector<std::string>{""}, {std::string(257, 'x')}, std::vector<std::string>(17, "x")}) {
     v1::GenerateRequest request = Prompt("x");
     request.mutable_options()->mutable_stop()->Assign(stop.begin(), stop.end());
     ExpectRefused(Generate(request), "options.stop", "stop");
@@ -123,7 +126,8 @@ TEST_F(RpcRefusalTest, PromptsAndMessages) {
   ExpectRefused(Generate(chat({})), "chat.messages", "no message");
   ExpectRefused(Generate(chat({v1::ROLE_UNSPECIFIED})), "chat.messages[0].role", "nobody");
   ExpectRefused(Generate(chat({static_cast<v1::Role>(77)})), "chat.messages[0].role", "unknown role");
-  ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_SYSTEM, v1::ROLE_USER})), "chat.messages[1].role", "late system");
+  ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_SYSTEM, v1::ROLE_USER})), "chat.messages[1].role",
+                "late system");
   ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_ASSISTANT})), "chat.messages", "the assistant last");
   ExpectRefused(Generate(chat(std::vector<v1::Role>(1025, v1::ROLE_USER))), "chat.messages", "too many");
 }
@@ -160,16 +164,19 @@ TEST_F(RpcRefusalTest, WhatTheServerDoesNotKnow) {
 }
 
 TEST_F(RpcRefusalTest, NamesThatArePaths) {
-  for (const std::string& name : std::vector<std::string>{"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\\b", std::string("a\0b", 3), "a b", "ä", "-x",
-                                  std::string(65, 'a'), "a\n"}) {
+  for (const std::string& name :
+       std::vector<std::string>{"", ".", "..", "../x", "a/b", "/etc", ".hidden", "a\\b", std::string("a\0b", 3), "a b",
+                                "ä", "-x", std::string(65, 'a'), "a\n"}) {
     v1::CreateCollectionRequest create;
     create.set_collection(name);
     v1::CreateCollectionResponse created;
-    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::CreateCollection, create, &created), "collection", name);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::CreateCollection, create, &created), "collection",
+                  name);
     v1::DeleteCollectionRequest drop;
     drop.set_collection(name);
     v1::DeleteCollectionResponse dropped;
-    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::DeleteCollection, drop, &dropped), "collection", name);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::DeleteCollection, drop, &dropped), "collection",
+                  name);
   }
   for (const char* name : {"a", "notes-2026.v1_x"}) EXPECT_TRUE(CollectionStore::CheckName(name).ok()) << name;
 }
@@ -205,17 +212,21 @@ TEST_F(RpcRefusalTest, Numbers) {
     v1::ListDocumentsResponse page;
     list.set_collection("none");
     list.set_page_size(size);
-    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::ListDocuments, list, &page), "page_size", "page_size");
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::ListDocuments, list, &page), "page_size",
+                  "page_size");
   }
   for (int id : {-1, 1 << 30}) {
     v1::DetokenizeRequest detokenize;
     v1::DetokenizeResponse text;
     detokenize.add_ids(id);
-    ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Detokenize, detokenize, &text), "ids", "token id");
+    ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Detokenize, detokenize, &text), "ids",
+                  "token id");
   }
   v1::EmbedRequest embed;
   v1::EmbedResponse vectors;
-  const auto embedded = [&] { return Unary(*server_->generation, &v1::GenerationService::Stub::Embed, embed, &vectors); };
+  const auto embedded = [&] {
+    return Unary(*server_->generation, &v1::GenerationService::Stub::Embed, embed, &vectors);
+  };
   ExpectRefused(embedded(), "texts", "no text");
   embed.add_texts("");
   ExpectRefused(embedded(), "texts", "an empty text");
@@ -225,19 +236,22 @@ TEST_F(RpcRefusalTest, Numbers) {
   ExpectRefused(embedded(), "texts", "a long text");
   v1::ScoreRequest score;
   v1::ScoreResponse scored;
-  ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &scored), "completion", "nothing to score");
+  ExpectRefused(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &scored), "completion",
+                "nothing to score");
 }
 
 std::string BigEndian(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8), static_cast<char>(value)};
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
+          static_cast<char>(value)};
 }
 
 TEST_F(RpcRefusalTest, Pictures) {
   const std::string cat = ReadFile(SourceFolder() / "assets/photos/cat.jpg");
   ASSERT_GT(cat.size(), 1000u);
-  const std::string png = "\x89PNG\r\n\x1a\n" + BigEndian(13) + "IHDR" + BigEndian(32768) + BigEndian(32768) + std::string("\1\0\0\0\0", 5) +
-                          BigEndian(0) + std::string(100'000, '\0');
-  std::string animated = std::string("RIFF") + std::string("\x1e\0\0\0", 4) + "WEBPVP8X" + std::string("\x0a\0\0\0\x02\0\0\0\x0f\0\0\x0f\0\0", 14);
+  const std::string png = "\x89PNG\r\n\x1a\n" + BigEndian(13) + "IHDR" + BigEndian(32768) + BigEndian(32768) +
+                          std::string("\1\0\0\0\0", 5) + BigEndian(0) + std::string(100'000, '\0');
+  std::string animated = std::string("RIFF") + std::string("\x1e\0\0\0", 4) + "WEBPVP8X" +
+                         std::string("\x0a\0\0\0\x02\0\0\0\x0f\0\0\x0f\0\0", 14);
   animated += std::string("ANIM") + std::string("\0\0\0\0", 4);
   const std::map<std::string, std::string> bad = {
       {"empty", ""},
@@ -327,7 +341,9 @@ TEST_F(RpcRefusalTest, StreamsOfDocumentsOutOfOrder) {
   ExpectRefused(put({collection("order"), header("a.txt", 3), data("abcd")}), "data", "more than announced");
   ExpectRefused(put({collection("order"), header("a.txt", 3), data("ab")}), "data", "less than announced");
   ExpectRefused(put({collection("order"), header("a.txt", 3), header("b.txt", 3)}), "data", "a header too early");
-  EXPECT_TRUE(put({collection("order"), header("a.txt", 9), data("The fine "), header("a.txt", 12), data("A new one."), data("!!")}).ok())
+  EXPECT_TRUE(put({collection("order"), header("a.txt", 9), data("The fine "), header("a.txt", 12), data("A new one."),
+                   data("!!")})
+                  .ok())
       << "a document given twice: the later one stays";
   v1::DeleteDocumentsRequest remove;
   remove.set_collection("order");
@@ -338,7 +354,8 @@ TEST_F(RpcRefusalTest, StreamsOfDocumentsOutOfOrder) {
 // ---- Without a server.
 
 TEST(StatusTest, ErrorsCarryReasonFieldAndTimeToWait) {
-  const absl::Status status = WithRetry(FieldError("top_k", "is -1; its range is 0 to 5"), std::chrono::milliseconds(1500));
+  const absl::Status status =
+      WithRetry(FieldError("top_k", "is -1; its range is 0 to 5"), std::chrono::milliseconds(1500));
   const grpc::Status wire = ToGrpcStatus(status);
   EXPECT_EQ(wire.error_code(), StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(wire.error_message(), "top_k is -1; its range is 0 to 5");
@@ -358,7 +375,8 @@ TEST(StatusTest, ErrorsCarryReasonFieldAndTimeToWait) {
 
 TEST(ChecksTest, BlamesTheFieldThatAMessageBeginsWith) {
   const auto& type = *v1::GenerateRequest::descriptor();
-  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("top_p is 2; it must be less"), type))), "options.top_p");
+  EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("top_p is 2; it must be less"), type))),
+            "options.top_p");
   EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("prompt has too much"), type))), "prompt");
   EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::InvalidArgumentError("something else is wrong"), type))), "");
   EXPECT_EQ(Field(ToGrpcStatus(BlameField(absl::NotFoundError("prompt is gone"), type))), "");

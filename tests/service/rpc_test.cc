@@ -125,14 +125,16 @@ TEST_F(RpcTest, ScoreTokenizeDetokenizeEmbed) {
   EXPECT_EQ(back.text(), text);
 
   v1::EmbedRequest embed;
-  for (const char* each : {"A cat sleeps on the sofa.", "A kitten naps on the couch.", "The stock market fell."}) embed.add_texts(each);
+  for (const char* each : {"A cat sleeps on the sofa.", "A kitten naps on the couch.", "The stock market fell."})
+    embed.add_texts(each);
   v1::EmbedResponse vectors;
   ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Embed, embed, &vectors).ok());
   ASSERT_EQ(vectors.embeddings_size(), 3);
   EXPECT_EQ(vectors.dimension(), 384);
   const auto cosine = [&](int a, int b) {
     double sum = 0;
-    for (int i = 0; i < vectors.dimension(); ++i) sum += vectors.embeddings(a).values(i) * vectors.embeddings(b).values(i);
+    for (int i = 0; i < vectors.dimension(); ++i)
+      sum += vectors.embeddings(a).values(i) * vectors.embeddings(b).values(i);
     return sum;
   };
   EXPECT_NEAR(cosine(0, 0), 1, 1e-4);
@@ -140,7 +142,8 @@ TEST_F(RpcTest, ScoreTokenizeDetokenizeEmbed) {
 }
 
 TEST_F(RpcTest, CaptionsOnceStreamedAndInBulk) {
-  if (!Models().Info(ModelRole::kCaptioner).present) GTEST_SKIP() << "assets/captioner/captioner.safetensors has not been trained";
+  if (!Models().Info(ModelRole::kCaptioner).present)
+    GTEST_SKIP() << "assets/captioner/captioner.safetensors has not been trained";
   const v1::CaptionRequest request = Picture();
   v1::CaptionResponse whole;
   const grpc::Status status = Unary(*server_->caption, &v1::CaptionService::Stub::Caption, request, &whole);
@@ -237,7 +240,8 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
     v1::ListDocumentsResponse page;
     ASSERT_TRUE(Unary(*server_->index, &Index::ListDocuments, list, &page).ok());
     EXPECT_LE(page.documents_size(), 5);
-    for (const v1::Document& document : page.documents()) EXPECT_TRUE(ids.emplace(document.path(), document.id()).second);
+    for (const v1::Document& document : page.documents())
+      EXPECT_TRUE(ids.emplace(document.path(), document.id()).second);
     list.set_page_token(page.next_page_token());
   } while (!list.page_token().empty());
   EXPECT_EQ(ids.size(), files.size() - 2);
@@ -275,7 +279,8 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
     ASSERT_LT(sentence.source(), whole.sources_size());
     get.set_id(whole.sources(sentence.source()).document_id());
     ASSERT_TRUE(Unary(*server_->index, &Index::GetDocument, get, &document).ok());
-    EXPECT_EQ(document.text().substr(sentence.begin_byte(), sentence.end_byte() - sentence.begin_byte()), sentence.text());
+    EXPECT_EQ(document.text().substr(sentence.begin_byte(), sentence.end_byte() - sentence.begin_byte()),
+              sentence.text());
   }
   grpc::ClientContext context;
   auto reader = server_->answer->StreamAsk(&context, ToStream<v1::StreamAskRequest>(ask));
@@ -343,7 +348,8 @@ TEST_F(RpcTest, ModelsAreListedAndFound) {
 }
 
 TEST_F(RpcTest, EightClientsAtOnceGetWhatOneGets) {
-  const std::vector<std::string> prompts = {"The capital of France is", "Water boils at", "My favourite colour is", "def add(a, b):"};
+  const std::vector<std::string> prompts = {"The capital of France is", "Water boils at", "My favourite colour is",
+                                            "def add(a, b):"};
   std::vector<std::string> alone;
   for (const std::string& prompt : prompts) alone.push_back(Generate(Prompt(prompt, 12)).text());
   std::vector<std::thread> clients;

@@ -1,4 +1,5 @@
-// Picture files of every kind against Pillow's pixels, and every kind of bad file against a refusal that says what to do.
+// Picture files of every kind against Pillow's pixels, and every kind of bad file against a refusal that says what to
+// do.
 #include "vision/decode_image.h"
 
 #include <gmock/gmock.h>
@@ -47,11 +48,15 @@ TEST(DecodeImage, EqualsPillow) {
   for (const std::string& name : names) {
     const absl::StatusOr<Image> image = DecodeImage(Fixture(name));
     ASSERT_TRUE(image.ok()) << name << ": " << image.status();
-    // Lossy formats may round differently in another version of their library; OpenCV leaves the low bits of 5 and 6 bit samples at 0.
+    // Lossy formats may round differently in another version of their library; OpenCV leaves the low bits of 5 and 6
+    // bit samples at 0.
     const bool lossy = name.ends_with(".jpg") || name.starts_with("lossy");
     const bool coarse = name == "rgb_555.bmp" || name == "rgb_565.bmp";
     const int difference = LargestDifference(*image, ReadPpm(Goldens() / "images" / (name + ".ppm")));
-    EXPECT_LE(difference, coarse ? 7 : lossy ? 3 : 1) << name << "; regenerate with tests/reference/make_image_goldens.py";
+    EXPECT_LE(difference, coarse  ? 7
+                          : lossy ? 3
+                                  : 1)
+        << name << "; regenerate with tests/reference/make_image_goldens.py";
     std::printf("%-28s %d\n", name.c_str(), difference);
   }
 }
@@ -68,7 +73,8 @@ TEST(DecodeImage, TurnsEachOrientationUpright) {
 }
 
 TEST(DecodeImage, RefusesWhatIsNoPicture) {
-  EXPECT_THAT(Refusal(""), HasSubstr("The image is empty: it has 0 bytes. Send the bytes of a JPEG, PNG, WebP or BMP file."));
+  EXPECT_THAT(Refusal(""),
+              HasSubstr("The image is empty: it has 0 bytes. Send the bytes of a JPEG, PNG, WebP or BMP file."));
   for (const std::string bytes : {"hello", "\xff", "\xff\xd8", "RIFF", "RIFF\1\0\0\0WAVE", "{}", "B"}) {
     EXPECT_THAT(Refusal(bytes), HasSubstr("JPEG, PNG, WebP and BMP can be read. Convert it to one of these.")) << bytes;
   }
@@ -80,7 +86,8 @@ TEST(DecodeImage, RefusesWhatIsNoPicture) {
 TEST(DecodeImage, RefusesAnimation) {
   EXPECT_EQ(Refusal(Fixture("animated.webp")),
             "The WebP image is animated; the limit is one frame. Send a single frame as a still image.");
-  EXPECT_EQ(Refusal(Fixture("animated.png")), "The PNG image is animated; the limit is one frame. Send a single frame as a still image.");
+  EXPECT_EQ(Refusal(Fixture("animated.png")),
+            "The PNG image is animated; the limit is one frame. Send a single frame as a still image.");
 }
 
 TEST(DecodeImage, RefusesAHugePictureFromItsHeader) {
@@ -95,14 +102,16 @@ TEST(DecodeImage, RefusesAHugePictureFromItsHeader) {
 }
 
 TEST(DecodeImage, RefusesWhatIsOverALimit) {
-  const std::vector<std::string> kinds = {"baseline.jpg", "rgb.png", "lossy.webp", "lossless.webp", "orientation_8.webp", "rgb.bmp"};
+  const std::vector<std::string> kinds = {"baseline.jpg",       "rgb.png", "lossy.webp", "lossless.webp",
+                                          "orientation_8.webp", "rgb.bmp"};
   for (const std::string& name : kinds) {
     const std::string bytes = Fixture(name);
     DecodeLimits exact{static_cast<int64_t>(bytes.size()), 37 * 26, 37};
     EXPECT_TRUE(DecodeImage(bytes, exact).ok()) << name;
     DecodeLimits limits = exact;
     limits.max_bytes -= 1;
-    EXPECT_THAT(Refusal(bytes, limits), HasSubstr("bytes; the limit is " + std::to_string(limits.max_bytes) + ". Send a smaller"));
+    EXPECT_THAT(Refusal(bytes, limits),
+                HasSubstr("bytes; the limit is " + std::to_string(limits.max_bytes) + ". Send a smaller"));
     limits = exact;
     limits.max_side -= 1;
     EXPECT_THAT(Refusal(bytes, limits), HasSubstr("is 37 x 26 pixels; the limit is 36 a side. Send a smaller image."));
@@ -115,13 +124,15 @@ TEST(DecodeImage, RefusesWhatIsOverALimit) {
 TEST(DecodeImage, RefusesEveryTruncation) {
   for (const std::string& name : Readable()) {
     const std::string bytes = Fixture(name);
-    for (size_t size = 1; size < bytes.size(); size += bytes.size() > 2000 ? 7 : 1) {
+    for (size_t size = 1; size<bytes.size(); size += bytes.size()> 2000 ? 7 : 1) {
       const absl::StatusOr<Image> image = DecodeImage(std::string_view(bytes).substr(0, size));
       ASSERT_FALSE(image.ok()) << name << " cut to " << size << " of " << bytes.size() << " bytes was read";
-      ASSERT_THAT(std::string(image.status().message()), ::testing::AnyOf(HasSubstr("Send "), HasSubstr("Convert "))) << name;
+      ASSERT_THAT(std::string(image.status().message()), ::testing::AnyOf(HasSubstr("Send "), HasSubstr("Convert ")))
+          << name;
     }
     const std::string half = Refusal(std::string_view(bytes).substr(0, bytes.size() / 2));
-    EXPECT_THAT(half, HasSubstr("is truncated: it ends after " + std::to_string(bytes.size() / 2) + " bytes, before")) << name;
+    EXPECT_THAT(half, HasSubstr("is truncated: it ends after " + std::to_string(bytes.size() / 2) + " bytes, before"))
+        << name;
   }
 }
 
@@ -145,7 +156,8 @@ TEST(DecodeImage, RefusesABmpThatLies) {
   bytes = good;
   PutLittle32(bytes, 14, 41);
   EXPECT_THAT(Refusal(bytes), HasSubstr("its header has an unknown length"));
-  EXPECT_THAT(Refusal(Fixture("run_length.bmp")), HasSubstr("is compressed, which is not supported. Save it as an uncompressed BMP"));
+  EXPECT_THAT(Refusal(Fixture("run_length.bmp")),
+              HasSubstr("is compressed, which is not supported. Save it as an uncompressed BMP"));
 }
 
 // A small file of many scans makes the decoder walk all its pixels once a scan.
@@ -156,7 +168,8 @@ TEST(DecodeImage, RefusesAJpegOfTooManyScans) {
   std::string many = bytes.substr(0, bytes.size() - 2);
   for (int i = 0; i < 200; ++i) many += scan;
   many += "\xff\xd9";
-  EXPECT_EQ(Refusal(many), "The JPEG image has more than 100 scans, the limit for its size. Save it as a baseline JPEG.");
+  EXPECT_EQ(Refusal(many),
+            "The JPEG image has more than 100 scans, the limit for its size. Save it as a baseline JPEG.");
 }
 
 TEST(DecodeImage, RefusesAJpegWithoutPixels) {
@@ -181,7 +194,8 @@ TEST(DecodeImage, SurvivesMutation) {
       std::string mutated = bytes;
       const int changes = 1 + random() % 8;
       for (int j = 0; j < changes; ++j) {
-        const size_t at = random() % (random() % 2 ? mutated.size() : std::min<size_t>(mutated.size(), 64));  // headers more often
+        const size_t at =
+            random() % (random() % 2 ? mutated.size() : std::min<size_t>(mutated.size(), 64));  // headers more often
         switch (random() % 4) {
           case 0:
             mutated[at] ^= 1 << random() % 8;

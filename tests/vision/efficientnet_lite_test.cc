@@ -54,7 +54,8 @@ TEST(EfficientNetLite, LogitsEqualPyTorch) {
     const std::string name = kPictures[i];
     const at::Tensor expected = goldens->at(name + ".logits");
     ASSERT_GT(expected.abs().max().item<double>(), 5) << "the golden is trivial";
-    EXPECT_LE(Difference(logits[i], expected), kTolerance) << name << "; regenerate with tests/reference/efficientnet_goldens.py";
+    EXPECT_LE(Difference(logits[i], expected), kTolerance)
+        << name << "; regenerate with tests/reference/efficientnet_goldens.py";
     EXPECT_LE(Difference(features[i].select(1, 0).select(1, 6), goldens->at(name + ".corner")), kTolerance) << name;
     std::printf("%-8s largest difference of logits %.1e\n", name.c_str(), Difference(logits[i], expected));
   }
@@ -89,7 +90,9 @@ TEST(EfficientNetLite, NamesTheTensorThatDoesNotFit) {
   const absl::StatusOr<TensorMap> weights = service::ReadSafetensors(ModelFolder() / "model.safetensors");
   ASSERT_TRUE(weights.ok()) << weights.status();
   const std::vector<std::string> labels(1000, "thing");
-  const auto error = [&](TensorMap changed) { return std::string(EfficientNetLite::Create({}, changed, labels).status().message()); };
+  const auto error = [&](TensorMap changed) {
+    return std::string(EfficientNetLite::Create({}, changed, labels).status().message());
+  };
   TensorMap changed = *weights;
   changed.erase("_blocks.3._bn1.bias");
   EXPECT_THAT(error(changed), HasSubstr("the tensor _blocks.3._bn1.bias is missing"));

@@ -24,7 +24,8 @@ TEST(Resize, EqualsPillow) {
   for (const auto& [name, filter] : kFilters) {
     for (const auto& [width, height] : kSizes) {
       const std::string file = std::string(name) + "_" + std::to_string(width) + "x" + std::to_string(height) + ".ppm";
-      const int difference = LargestDifference(Resize(source, width, height, filter), ReadPpm(Goldens() / "resize" / file));
+      const int difference =
+          LargestDifference(Resize(source, width, height, filter), ReadPpm(Goldens() / "resize" / file));
       EXPECT_LE(difference, kTolerance) << file << "; regenerate with tests/reference/make_image_goldens.py";
       largest = std::max(largest, difference);
     }
@@ -39,7 +40,8 @@ TEST(Resize, KeepsAPictureOfTheRightSize) {
 
 TEST(Resize, KeepsAFlatColourFlat) {
   const Image flat{1000, 3, std::vector<uint8_t>(9000, 201)};
-  for (const ResizeFilter filter : {ResizeFilter::kBox, ResizeFilter::kBilinear, ResizeFilter::kBicubic, ResizeFilter::kLanczos}) {
+  for (const ResizeFilter filter :
+       {ResizeFilter::kBox, ResizeFilter::kBilinear, ResizeFilter::kBicubic, ResizeFilter::kLanczos}) {
     const Image resized = Resize(flat, 7, 300, filter);
     EXPECT_EQ(LargestDifference(resized, {7, 300, std::vector<uint8_t>(6300, 201)}), 0);
   }

@@ -2,9 +2,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clone.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/hardtanh.h>
@@ -30,13 +30,13 @@ namespace {
 struct Stage {
   int64_t repeats, kernel, stride, expansion, channels;
 };
-constexpr Stage kStages[] = {{1, 3, 1, 1, 16}, {2, 3, 2, 6, 24},  {2, 5, 2, 6, 40}, {3, 3, 2, 6, 80},
+constexpr Stage kStages[] = {{1, 3, 1, 1, 16},  {2, 3, 2, 6, 24},  {2, 5, 2, 6, 40}, {3, 3, 2, 6, 80},
                              {3, 5, 1, 6, 112}, {4, 5, 2, 6, 192}, {1, 3, 1, 6, 320}};
 constexpr int64_t kStemChannels = 32;    // not scaled in the Lite variant
 constexpr int64_t kHeadChannels = 1280;  // not scaled in the Lite variant
 
-// Of a larger batch the widest activations outgrow what malloc keeps between calls (32 MB), and fresh pages cost more than the work:
-// 20 ms a picture in a batch of 8 against 16 ms in one of 4.
+// Of a larger batch the widest activations outgrow what malloc keeps between calls (32 MB), and fresh pages cost more
+// than the work: 20 ms a picture in a batch of 8 against 16 ms in one of 4.
 constexpr int64_t kPicturesAtOnce = 4;
 
 // Channels after scaling: the nearest multiple of 8 that loses at most a tenth.
@@ -72,8 +72,9 @@ class Weights {
       if (!absl::EndsWith(name, ".num_batches_tracked")) Fail(absl::StrCat("the tensor ", name, " is unknown"));
     }
     if (error_.empty()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("These weights are not EfficientNet-Lite of this configuration: ", error_,
-                                                   ". Convert the checkpoint with setup/convert_efficientnet.py."));
+    return absl::InvalidArgumentError(
+        absl::StrCat("These weights are not EfficientNet-Lite of this configuration: ", error_,
+                     ". Convert the checkpoint with setup/convert_efficientnet.py."));
   }
 
  private:
@@ -110,8 +111,7 @@ class Convolution {
       return at::conv2d(x, weight_, bias_, stride_, {rows / 2, columns / 2}, 1, groups_);
     }
     // An odd total puts the extra line at the bottom and the right.
-    const at::Tensor padded =
-        at::constant_pad_nd(x, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2});
+    const at::Tensor padded = at::constant_pad_nd(x, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2});
     return at::conv2d(padded, weight_, bias_, stride_, at::IntArrayRef(0), 1, groups_);
   }
 
@@ -135,15 +135,15 @@ class Convolution {
 // Inverted residual block (Sandler et al. 2018, arXiv 1801.04381): widen, filter each channel, project.
 class Block {
  public:
-  Block(Weights& weights, const std::string& name, int64_t in, int64_t out, int64_t expansion, int64_t kernel, int64_t stride,
-        double epsilon)
+  Block(Weights& weights, const std::string& name, int64_t in, int64_t out, int64_t expansion, int64_t kernel,
+        int64_t stride, double epsilon)
       : depthwise_conv_(weights, name + "._depthwise_conv", name + "._bn1", {in * expansion, 1, kernel, kernel}, stride,
                         in * expansion, epsilon),
         project_conv_(weights, name + "._project_conv", name + "._bn2", {out, in * expansion, 1, 1}, 1, 1, epsilon),
         residual_(stride == 1 && in == out) {
     if (expansion != 1) {
-      expand_conv_.emplace(weights, name + "._expand_conv", name + "._bn0", at::IntArrayRef{in * expansion, in, 1, 1}, 1, 1,
-                           epsilon);
+      expand_conv_.emplace(weights, name + "._expand_conv", name + "._bn0", at::IntArrayRef{in * expansion, in, 1, 1},
+                           1, 1, epsilon);
     }
   }
 
@@ -174,15 +174,16 @@ class Network : public ImageEncoder {
       const int64_t repeats =
           scaled ? static_cast<int64_t>(std::ceil(stage.repeats * config.depth_multiplier)) : stage.repeats;
       for (int64_t i = 0; i < repeats; ++i) {
-        blocks_.emplace_back(weights, absl::StrCat("_blocks.", blocks_.size()), channels, out, stage.expansion, stage.kernel,
-                             i == 0 ? stage.stride : 1, config.batch_norm_epsilon);
+        blocks_.emplace_back(weights, absl::StrCat("_blocks.", blocks_.size()), channels, out, stage.expansion,
+                             stage.kernel, i == 0 ? stage.stride : 1, config.batch_norm_epsilon);
         channels = out;
       }
     }
     conv_head_.emplace(weights, "_conv_head", "_bn1", at::IntArrayRef{kHeadChannels, channels, 1, 1}, 1, 1,
                        config.batch_norm_epsilon);
     const int64_t classes = labels_.size();
-    fc_weight_ = weights.Take("_fc.weight", {classes, kHeadChannels}).clone();  // owned: the checkpoint may be a mapped file
+    fc_weight_ =
+        weights.Take("_fc.weight", {classes, kHeadChannels}).clone();  // owned: the checkpoint may be a mapped file
     fc_bias_ = weights.Take("_fc.bias", {classes}).clone();
   }
 
@@ -240,7 +241,8 @@ class Network : public ImageEncoder {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ImageEncoder>> EfficientNetLite::Create(const EfficientNetLiteConfig& config, TensorMap weights,
+absl::StatusOr<std::unique_ptr<ImageEncoder>> EfficientNetLite::Create(const EfficientNetLiteConfig& config,
+                                                                       TensorMap weights,
                                                                        std::vector<std::string> labels) {
   const at::NoGradGuard no_grad;
   const auto rows = weights.find("_fc.bias");

@@ -78,9 +78,11 @@ TEST(SceneComposer, TheSameSeedGivesTheSameScenes) {
     EXPECT_EQ(a.image.pixels, b.image.pixels);
     EXPECT_EQ(a.image.pixels.size(), 3U * SceneComposer::kSide * SceneComposer::kSide);
     ASSERT_FALSE(a.description.objects.empty());
-    EXPECT_EQ(a.description.objects.size(), a.description.layout == Layout::kSideBySide || a.description.layout == Layout::kStacked ? 2U : 1U);
+    EXPECT_EQ(a.description.objects.size(),
+              a.description.layout == Layout::kSideBySide || a.description.layout == Layout::kStacked ? 2U : 1U);
     if (a.description.layout == Layout::kSideBySide) {
-      EXPECT_GT(a.description.objects[0].coverage[3] + 0.01, a.description.objects[0].coverage[5]) << "the first object is the left one";
+      EXPECT_GT(a.description.objects[0].coverage[3] + 0.01, a.description.objects[0].coverage[5])
+          << "the first object is the left one";
     }
   }
 }
@@ -91,7 +93,8 @@ TEST(SceneComposer, HeldOutStampsAreLeftOut) {
   EXPECT_EQ(held_out->size(), 40U);
   auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, *held_out);
   ASSERT_TRUE(library.ok()) << library.status();
-  for (const Cutout& cutout : library->cutouts()) EXPECT_FALSE(held_out->contains(cutout.library + "/" + cutout.path)) << cutout.path;
+  for (const Cutout& cutout : library->cutouts())
+    EXPECT_FALSE(held_out->contains(cutout.library + "/" + cutout.path)) << cutout.path;
 }
 
 TEST(PictureLibrary, NamesAMissingPictureAndAMalformedLine) {
@@ -120,7 +123,8 @@ TEST(AdamW, FollowsItsDefinition) {
       plain[i] *= 1 - rate * decay;
       mean[i] = beta1 * mean[i] + (1 - beta1) * gradient;
       square[i] = beta2 * square[i] + (1 - beta2) * gradient * gradient;
-      plain[i] -= rate * (mean[i] / (1 - std::pow(beta1, step))) / (std::sqrt(square[i] / (1 - std::pow(beta2, step))) + 1e-8);
+      plain[i] -=
+          rate * (mean[i] / (1 - std::pow(beta1, step))) / (std::sqrt(square[i] / (1 - std::pow(beta2, step))) + 1e-8);
       EXPECT_NEAR(x[static_cast<int64_t>(i)].item<double>(), plain[i], 1e-4) << "step " << step;
     }
   }

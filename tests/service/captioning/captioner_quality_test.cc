@@ -1,5 +1,5 @@
-// How well the committed captioner does on pictures and compositions that it never saw, as it is served (4-bit weights, greedy text).
-// The tables that it prints are the figures of assets/captioner/README.md.
+// How well the committed captioner does on pictures and compositions that it never saw, as it is served (4-bit weights,
+// greedy text). The tables that it prints are the figures of assets/captioner/README.md.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -31,8 +31,8 @@ class CaptionerQuality : public testing::Test {
     language_ = new LoadedLanguageModel(*std::move(language));
     auto encoder = LoadImageEncoder(kRoot / "models/efficientnet-lite0");
     ASSERT_TRUE(encoder.ok()) << encoder.status();
-    auto family = LoadCaptionerFamily(kRoot / "assets/captioner/captioner.safetensors", *encoder, *language_->tokenizer, *language_->model,
-                                      language_->digest);
+    auto family = LoadCaptionerFamily(kRoot / "assets/captioner/captioner.safetensors", *encoder, *language_->tokenizer,
+                                      *language_->model, language_->digest);
     ASSERT_TRUE(family.ok()) << family.status();
     family_ = new std::shared_ptr<const VisionLanguageFamily>(*family);
   }
@@ -51,7 +51,8 @@ class CaptionerQuality : public testing::Test {
     int64_t right = 0;
     for (const CaptionJudgement& judgement : judgements) {
       right += judgement.right;
-      std::printf("  %-5s %-45s %s\n", judgement.right ? "right" : "WRONG", judgement.picture.c_str(), judgement.caption.c_str());
+      std::printf("  %-5s %-45s %s\n", judgement.right ? "right" : "WRONG", judgement.picture.c_str(),
+                  judgement.caption.c_str());
     }
     const double share = static_cast<double>(right) / static_cast<double>(judgements.size());
     std::printf("%s: %ld of %zu right (%.1f %%)\n", title, right, judgements.size(), 100 * share);
