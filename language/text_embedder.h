@@ -12,6 +12,13 @@
 
 namespace blazon::language {
 
+// The vectors of a text and of its pieces, each with L2 norm 1.
+struct PieceEmbeddings {
+  std::vector<float> text;  // [D]
+  std::vector<float>
+      pieces;  // [P, D]: the mean over a piece's tokens, as they are in this text; zeros for a piece of none
+};
+
 class TextEmbedder {
  public:
   virtual ~TextEmbedder() = default;
@@ -23,6 +30,10 @@ class TextEmbedder {
   virtual const std::string& fingerprint() const = 0;
   // Row i is the embedding of texts[i], L2 norm 1. Result: texts.size() * dimension() floats, row-major.
   virtual absl::StatusOr<std::vector<float>> Embed(absl::Span<const std::string> texts) const = 0;
+  // The same for texts given in pieces, with a vector for every piece too. The pieces of a text are tokenised each on
+  // its own; where they end at words' ends, nothing else changes. Refuses a text of more than max_tokens() tokens.
+  virtual absl::StatusOr<std::vector<PieceEmbeddings>> EmbedPieces(
+      absl::Span<const std::vector<std::string>> texts) const = 0;
 };
 
 }  // namespace blazon::language

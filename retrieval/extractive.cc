@@ -90,16 +90,60 @@ void SplitBlock(std::string_view text, Span block, icu::BreakIterator& iterator,
   utext_close(handle);
 }
 
-// A word without the commonest endings of English, so that "plants" meets "plant" and "watering" meets "watered".
-std::string Stem(std::string word) {
-  for (const std::string_view ending : {"ing", "ies", "ed", "es", "ly", "s", "e"}) {
-    if (word.size() >= ending.size() + 3 && std::string_view(word).ends_with(ending)) {
-      word.resize(word.size() - ending.size());
-      if (ending == "ies") word += 'y';
-      break;
+// A question, and which rows of vectors.pieces its words are.
+struct AskedWords {
+  PieceVectors vectors;
+  std::vector<size_t> content, question;
+};
+
+absl::StatusOr<AskedWords> ReadQuestion(const std::string& question, const Embedder& embedder) {
+  const std::vector<std::string> pieces = SplitWords(question);
+  absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces({&pieces, 1});
+  if (!vectors.ok()) return vectors.status();
+  AskedWords asked{std::move(vectors->at(0)), {}, {}};
+  std::vector<size_t> others;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const WordKind kind = KindOf(pieces[i]);
+    if (kind == WordKind::kContent) asked.content.push_back(i);
+    if (kind == WordKind::kQuestion) asked.question.push_back(i);
+    if (kind == WordKind::kFunction) others.push_back(i);
+  }
+  if (asked.content.empty()) asked.content = others.empty() ? asked.question : others;
+  return asked;
+}
+
+// Fills the figures of a sentence whose text has these pieces and whose chunk has this cosine to the question.
+void Compare(const AskedWords& asked, const std::vector<std::string>& pieces, const PieceVectors& vectors,
+             double chunk_cosine, ScoredSentence& sentence) {
+  const size_t dimension = vectors.text.size();
+  const auto row = [dimension](const std::vector<float>& rows, size_t i) { return rows.data() + i * dimension; };
+  const auto similarity = [dimension](const float* a, const float* b) {
+    return std::inner_product(a, a + dimension, b, 0.0);
+  };
+  const auto nearest = [&](size_t word) {  // of the sentence, to a word of the question
+    double best = -1;
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      if (KindOf(pieces[i]) == WordKind::kGap) continue;
+      best = std::max(best, similarity(row(asked.vectors.pieces, word), row(vectors.pieces, i)));
+    }
+    return best;
+  };
+  sentence.cosine = similarity(asked.vectors.text.data(), vectors.text.data());
+  sentence.content = sentence.weakest = sentence.cosine;  // of a question without words
+  if (!asked.content.empty()) {
+    sentence.content = 0;
+    sentence.weakest = 1;
+    for (const size_t word : asked.content) {
+      const double best = nearest(word);
+      sentence.content += best / static_cast<double>(asked.content.size());
+      sentence.weakest = std::min(sentence.weakest, best);
     }
   }
-  return word;
+  sentence.question_words = asked.question.empty() ? sentence.content : 0;
+  for (const size_t word : asked.question)
+    sentence.question_words += nearest(word) / static_cast<double>(asked.question.size());
+  sentence.score = (sentence.content + sentence.cosine + chunk_cosine) / 3;
+  sentence.confidence = std::clamp((sentence.weakest + sentence.question_words + sentence.cosine / 2) / 2.5, 0.0, 1.0);
 }
 
 }  // namespace
@@ -132,71 +176,43 @@ std::vector<Span> SplitSentences(std::string_view text) {
   return sentences;
 }
 
-absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view question,
+absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& question,
                                                           absl::Span<const ScoredChunk> chunks,
-                                                          const Embedder& embedder, const RankOptions& options,
-                                                          absl::Span<const float> question_vector) {
-  if (!(options.cosine_weight >= 0 && options.cosine_weight <= 1))
-    return absl::InvalidArgumentError("cosine_weight must be 0 to 1");
-  const size_t dimension = static_cast<size_t>(embedder.dimension);
-  std::vector<float> own_vector;
-  if (question_vector.empty()) {
-    absl::StatusOr<std::vector<float>> embedded = embedder.embed({std::string(question)});
-    if (!embedded.ok()) return embedded.status();
-    own_vector = std::move(*embedded);
-    question_vector = own_vector;
-  }
-  if (question_vector.size() != dimension) {
-    return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", question_vector.size(),
-                                                   " numbers; the embedder's have ", dimension));
-  }
-
+                                                          const Embedder& embedder, const RankOptions& options) {
+  absl::StatusOr<AskedWords> asked = ReadQuestion(question, embedder);
+  if (!asked.ok()) return asked.status();
   std::vector<ScoredSentence> sentences;
-  std::vector<std::string> texts;
+  std::vector<std::vector<std::string>> texts;  // in words and gaps
   std::set<std::tuple<std::string, size_t, size_t>> seen;
-  absl::flat_hash_set<std::string> wanted;
-  for (std::string& word : ContentWords(question)) wanted.insert(Stem(std::move(word)));
   for (size_t i = 0; i < chunks.size(); ++i) {
     const ScoredChunk& chunk = chunks[i];
     for (const Span& span : SplitSentences(chunk.text)) {
       if (sentences.size() == options.max_sentences) break;
       const Span place{chunk.span.begin + span.begin, chunk.span.begin + span.end};
       if (!seen.emplace(chunk.document_id, place.begin, place.end).second) continue;
-      ScoredSentence sentence{i, chunk.document_id, place, chunk.text.substr(span.begin, span.size())};
-      absl::flat_hash_set<std::string> present;
-      for (const std::string_view part :
-           {std::string_view(chunk.title), std::string_view(chunk.heading_path), std::string_view(sentence.text)}) {
-        for (std::string& word : Words(part)) present.insert(Stem(std::move(word)));
-      }
-      for (const std::string& word : wanted) sentence.overlap += present.contains(word);
-      if (!wanted.empty()) sentence.overlap /= static_cast<double>(wanted.size());
+      sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size())});
       // The headings say what "it" in a sentence is; they are left out where they would not fit.
       const std::string& context = chunk.heading_path.empty() ? chunk.title : chunk.heading_path;
-      std::string text = context.empty() ? sentence.text : absl::StrCat(context, ": ", sentence.text);
-      if (embedder.count_tokens(text) > embedder.max_tokens) text = sentence.text;
-      texts.push_back(std::move(text));
-      sentences.push_back(std::move(sentence));
+      std::string text = context.empty() ? sentences.back().text : absl::StrCat(context, ": ", sentences.back().text);
+      if (embedder.count_tokens(text) > embedder.max_tokens) text = sentences.back().text;
+      texts.push_back(SplitWords(text));
     }
   }
 
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&texts](size_t a, size_t b) { return std::pair(texts[a].size(), a) < std::pair(texts[b].size(), b); });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return texts[a].size() < texts[b].size(); });
   constexpr size_t kBatch = 32;
-  std::vector<std::string> batch;
+  std::vector<std::vector<std::string>> batch;
   for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
     batch.clear();
     for (size_t i = begin; i < std::min(begin + kBatch, order.size()); ++i) batch.push_back(texts[order[i]]);
-    absl::StatusOr<std::vector<float>> rows = embedder.embed(batch);
-    if (!rows.ok()) return rows.status();
-    if (rows->size() != batch.size() * dimension)
-      return absl::InternalError("the embedder returned a wrong number of vectors");
+    const absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces(batch);
+    if (!vectors.ok()) return vectors.status();
+    if (vectors->size() != batch.size()) return absl::InternalError("the embedder returned a wrong number of vectors");
     for (size_t i = 0; i < batch.size(); ++i) {
       ScoredSentence& sentence = sentences[order[begin + i]];
-      sentence.cosine = std::inner_product(question_vector.begin(), question_vector.end(),
-                                           rows->begin() + static_cast<ptrdiff_t>(i * dimension), 0.0);
-      sentence.score = options.cosine_weight * sentence.cosine + (1 - options.cosine_weight) * sentence.overlap;
+      Compare(*asked, batch[i], (*vectors)[i], chunks[sentence.chunk_index].cosine, sentence);
     }
   }
   std::stable_sort(sentences.begin(), sentences.end(),

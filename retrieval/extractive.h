@@ -19,27 +19,32 @@ namespace blazon::retrieval {
 // "approx.") do not. Unicode's sentence rules (UAX #29, by ICU) with those changes.
 std::vector<Span> SplitSentences(std::string_view text);
 
+// A sentence and how well it answers a question. Each figure is a mean or a minimum over words of the question of the
+// similarity [-1, 1] to the nearest word of the sentence, both as they are meant in their texts: the late interaction
+// of Khattab and Zaharia 2020 (arXiv 2004.12832, equation 3), on whole words. With its headings the sentence is read as
+// "Opening hours: On Thursdays until 20:00."
 struct ScoredSentence {
   size_t chunk_index = 0;  // into the chunks given
   std::string document_id;
   Span span;  // in the document's text
   std::string text;
-  double cosine = 0;   // of question and sentence (with its title and headings)
-  double overlap = 0;  // [0, 1]: share of the question's content words in sentence, title or headings
-  double score = 0;    // cosine_weight * cosine + (1 - cosine_weight) * overlap
+  double cosine = 0;          // of question and sentence as wholes
+  double content = 0;         // mean over the question's content words
+  double weakest = 0;         // their minimum: what is asked and not spoken of here shows in it
+  double question_words = 0;  // mean over "what", "how": a sentence of another kind than is asked for shows in it
+  double score = 0;           // what sentences are ordered by: the mean of content, cosine and the chunk's own cosine
+  double confidence = 0;      // whether it answers at all: weakest + question_words + cosine / 2, over 2.5; in [0, 1]
 };
 
 struct RankOptions {
   size_t count = 3;            // sentences returned
-  double cosine_weight = 0.6;  // [0, 1]
   size_t max_sentences = 256;  // scored at most, taken from the first chunks first; each costs an embedding
 };
 
 // The best sentences of `chunks` for `question`, best first; a sentence that stands in two overlapping chunks comes
-// once. The question is embedded unless `question_vector` is given.
-absl::StatusOr<std::vector<ScoredSentence>> RankSentences(std::string_view question,
+// once. The question has at most embedder.max_tokens tokens.
+absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& question,
                                                           absl::Span<const ScoredChunk> chunks,
-                                                          const Embedder& embedder, const RankOptions& options = {},
-                                                          absl::Span<const float> question_vector = {});
+                                                          const Embedder& embedder, const RankOptions& options = {});
 
 }  // namespace blazon::retrieval

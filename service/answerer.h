@@ -20,7 +20,7 @@ namespace blazon::service {
 
 struct AskRequest {
   std::string question;
-  int64_t count = 5;             // chunks to retrieve, 1 .. 50
+  int64_t count = 10;            // chunks to retrieve, 1 .. 50
   retrieval::Filter filter;      // which documents to look at
   bool extractive = false;       // answer with the supporting sentences themselves; the language model is not used
   int64_t context_tokens = 256;  // budget of the text put before the model, 16 .. 4096

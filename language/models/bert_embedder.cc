@@ -6,16 +6,14 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <exception>
 #include <map>
 #include <numeric>
@@ -99,6 +97,19 @@ absl::Status CheckConfig(const BertConfig& config) {
   return absl::OkStatus();
 }
 
+// The mean of rows [first, first + count) of states, [T, D] fp32, scaled to L2 norm 1; zeros when count is 0.
+void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float* result) {
+  const int64_t width = states.size(1);
+  const float* rows = states.const_data_ptr<float>() + first * width;
+  std::fill(result, result + width, 0.0f);
+  for (int64_t row = 0; row < count; ++row) {
+    for (int64_t i = 0; i < width; ++i) result[i] += rows[row * width + i];
+  }
+  const double norm = std::sqrt(std::inner_product(result, result + width, result, 0.0));
+  if (norm == 0) return;
+  for (int64_t i = 0; i < width; ++i) result[i] = static_cast<float>(result[i] / norm);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertConfig& config, const StateDict& weights,
@@ -160,14 +171,11 @@ int64_t BertEmbedder::CountTokens(std::string_view text) const {
   return static_cast<int64_t>(tokenizer_->Encode(text).size()) + 2;  // [CLS] and [SEP]
 }
 
-absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::string> texts) const {
-  std::vector<std::vector<TokenId>> tokens(texts.size());
+absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
+                                   const std::function<void(size_t, const at::Tensor&)>& take) const {
   for (size_t i = 0; i < texts.size(); ++i) {
-    tokens[i] = tokenizer_->Encode(texts[i]);
-    tokens[i].insert(tokens[i].begin(), cls_);
-    tokens[i].push_back(sep_);
-    if (static_cast<int64_t>(tokens[i].size()) > config_.max_tokens) {
-      return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", tokens[i].size(),
+    if (static_cast<int64_t>(texts[i].size()) + 2 > config_.max_tokens) {
+      return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", texts[i].size() + 2,
                                                      " tokens; the embedder takes at most ", config_.max_tokens,
                                                      ", [CLS] and [SEP] included. Split it."));
     }
@@ -175,35 +183,74 @@ absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::str
   // Texts of one length share an attention call, so they go through in order of length.
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return tokens[a].size() < tokens[b].size(); });
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return texts[a].size() < texts[b].size(); });
 
-  std::vector<float> vectors(texts.size() * config_.width);
   try {
     c10::InferenceMode inference;
     for (size_t begin = 0; begin < order.size();) {
       std::vector<int64_t> ids, lengths;
       size_t end = begin;
       while (end < order.size() &&
-             (end == begin || static_cast<int64_t>(ids.size() + tokens[order[end]].size()) <= kTokensPerPass)) {
-        const std::vector<TokenId>& text = tokens[order[end++]];
+             (end == begin || static_cast<int64_t>(ids.size() + texts[order[end]].size()) + 2 <= kTokensPerPass)) {
+        const std::vector<TokenId>& text = texts[order[end++]];
+        ids.push_back(cls_);
         ids.insert(ids.end(), text.begin(), text.end());
-        lengths.push_back(static_cast<int64_t>(text.size()));
+        ids.push_back(sep_);
+        lengths.push_back(static_cast<int64_t>(text.size()) + 2);
       }
-      const at::Tensor rows = Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths).contiguous();  // [B, D]
+      const at::Tensor states = Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths).contiguous();  // [N, D]
+      int64_t row = 0;
       for (size_t i = begin; i < end; ++i) {
-        std::memcpy(&vectors[order[i] * config_.width], rows[static_cast<int64_t>(i - begin)].const_data_ptr<float>(),
-                    config_.width * sizeof(float));
+        take(order[i], states.narrow(0, row, lengths[i - begin]));
+        row += lengths[i - begin];
       }
       begin = end;
     }
   } catch (const std::exception&) {
     return absl::InternalError("the embedder failed; is there enough memory?");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::string> texts) const {
+  std::vector<std::vector<TokenId>> tokens;
+  for (const std::string& text : texts) tokens.push_back(tokenizer_->Encode(text));
+  std::vector<float> vectors(texts.size() * config_.width);
+  const absl::Status status = ForEach(tokens, [&](size_t text, const at::Tensor& states) {
+    WriteUnitMean(states, 0, states.size(0), &vectors[text * config_.width]);
+  });
+  if (!status.ok()) return status;
   return vectors;
 }
 
+absl::StatusOr<std::vector<PieceEmbeddings>> BertEmbedder::EmbedPieces(
+    absl::Span<const std::vector<std::string>> texts) const {
+  std::vector<std::vector<TokenId>> tokens(texts.size());
+  std::vector<std::vector<int64_t>> lengths(texts.size());  // of the pieces, in tokens
+  std::vector<PieceEmbeddings> embeddings(texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    for (const std::string& piece : texts[i]) {
+      const std::vector<TokenId> ids = tokenizer_->Encode(piece);
+      tokens[i].insert(tokens[i].end(), ids.begin(), ids.end());
+      lengths[i].push_back(static_cast<int64_t>(ids.size()));
+    }
+    embeddings[i].text.resize(config_.width);
+    embeddings[i].pieces.resize(texts[i].size() * config_.width);
+  }
+  const absl::Status status = ForEach(tokens, [&](size_t text, const at::Tensor& states) {
+    WriteUnitMean(states, 0, states.size(0), embeddings[text].text.data());
+    int64_t row = 1;  // after [CLS]
+    for (size_t piece = 0; piece < lengths[text].size(); ++piece) {
+      WriteUnitMean(states, row, lengths[text][piece], &embeddings[text].pieces[piece * config_.width]);
+      row += lengths[text][piece];
+    }
+  });
+  if (!status.ok()) return status;
+  return embeddings;
+}
+
 at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths) const {
-  const int64_t rows = ids.size(0), width = config_.width, head_width = width / config_.heads;
+  const int64_t width = config_.width, head_width = width / config_.heads;
   std::vector<at::Tensor> positions;
   for (const int64_t length : lengths) positions.push_back(at::arange(length, at::kLong));
   const auto norm = [&](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -238,15 +285,8 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
              layer.output_norm_bias);
   }
 
-  std::vector<at::Tensor> means;
-  int64_t row = 0;
-  for (const int64_t length : lengths) {
-    means.push_back(x.narrow(0, row, length).mean(0));
-    row += length;
-  }
-  TORCH_CHECK(row == rows, "lengths do not add up");
-  const at::Tensor pooled = at::stack(means);                                                 // [B, D]
-  return pooled / at::linalg_vector_norm(pooled, 2, {1}, /*keepdim=*/true).clamp_min(1e-12);  // [B, D]
+  TORCH_CHECK(x.size(0) == ids.size(0), "lengths do not add up");
+  return x;
 }
 
 }  // namespace blazon::language

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -52,11 +53,18 @@ class BertEmbedder : public TextEmbedder {
   int64_t CountTokens(std::string_view text) const override;
   const std::string& fingerprint() const override { return fingerprint_; }
   absl::StatusOr<std::vector<float>> Embed(absl::Span<const std::string> texts) const override;
+  absl::StatusOr<std::vector<PieceEmbeddings>> EmbedPieces(
+      absl::Span<const std::vector<std::string>> texts) const override;
 
  private:
   BertEmbedder() = default;
 
-  // ids: int64 [N], the tokens of texts of these lengths one after another. Returns unit vectors fp32 [B, D].
+  // Runs texts, without [CLS] and [SEP], through the encoder; take gets every text's last hidden states, [T, D] fp32,
+  // contiguous, control tokens included, in any order.
+  absl::Status ForEach(absl::Span<const std::vector<TokenId>> texts,
+                       const std::function<void(size_t text, const at::Tensor& states)>& take) const;
+
+  // ids: int64 [N], the tokens of texts of these lengths one after another. Returns the last hidden states, [N, D].
   at::Tensor Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths) const;
 
   BertConfig config_;

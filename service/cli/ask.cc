@@ -74,7 +74,7 @@ void AddAsk(CLI::App& app, Context& context) {
       ->required();
   command->add_flag("--extractive", flags->extractive,
                     "Answer with the documents' own sentences; no text is generated");
-  command->add_option("--count", flags->count, "Pieces of documents to look at, 1 to 50 (default 5)");
+  command->add_option("--count", flags->count, "Pieces of documents to look at, 1 to 50 (default 10)");
   command->add_option("--context-tokens", flags->context_tokens,
                       "Tokens of document text for the model at most, 16 to 4096 (default 256)");
   AddGenerationOptions(*command, flags->generation);

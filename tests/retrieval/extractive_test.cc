@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "retrieval/words.h"
 #include "sample_embedder.h"
 
 namespace blazon::retrieval {
@@ -63,6 +64,38 @@ TEST(SplitSentencesTest, AnyTextIsSafe) {
   Sentences(std::string(1 << 20, '\n'));
 }
 
+TEST(SplitWordsTest, PiecesAreTheTextAndKnowTheirKind) {
+  EXPECT_THAT(SplitWords("What's 25\xe2\x82\xac, now?"),
+              ElementsAre("What", "'", "s", " ", "25\xe2\x82\xac", ", ", "now", "?"));
+  EXPECT_THAT(SplitWords(""), ElementsAre());
+  EXPECT_EQ(KindOf("What"), WordKind::kQuestion);
+  EXPECT_EQ(KindOf("the"), WordKind::kFunction);
+  EXPECT_EQ(KindOf("\xc3\x89"
+                   "cole"),
+            WordKind::kContent);
+  EXPECT_EQ(KindOf(", "), WordKind::kGap);
+  std::string bytes =
+                  "a\xff"
+                  "b \xe2\x82",
+              joined;
+  for (const std::string& piece : SplitWords(bytes)) joined += piece;
+  EXPECT_EQ(joined, bytes);
+}
+
+TEST(RankSentencesTest, AWordThatIsNotSpokenOfShowsInTheConfidence) {
+  std::vector<ScoredChunk> chunks(1);
+  chunks[0].document_id = "d";
+  chunks[0].text = "The ferry leaves at seven.";
+  chunks[0].span = {0, chunks[0].text.size()};
+  const auto told = RankSentences("When ferry leaves?", chunks, SampleEmbedder());
+  const auto untold = RankSentences("When ferry sinks?", chunks, SampleEmbedder());
+  ASSERT_TRUE(told.ok() && untold.ok());
+  EXPECT_NEAR(told->at(0).weakest, 1.0, 1e-6);
+  EXPECT_LT(untold->at(0).weakest, 0.5);
+  EXPECT_LT(untold->at(0).confidence, told->at(0).confidence);
+  EXPECT_TRUE(RankSentences("?!", chunks, SampleEmbedder()).ok());
+}
+
 TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   std::vector<ScoredChunk> chunks(2);
   chunks[0].document_id = chunks[1].document_id = "d";
@@ -77,14 +110,11 @@ TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   ASSERT_EQ(ranked->size(), 3u);
   EXPECT_EQ((*ranked)[0].text, "The ferry leaves at seven every morning.");
   EXPECT_EQ(document.substr((*ranked)[0].span.begin, (*ranked)[0].span.size()), (*ranked)[0].text);
-  EXPECT_DOUBLE_EQ((*ranked)[0].overlap, 1.0);
   RankOptions all;
   all.count = 100;
   EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(),
             4u);  // overlapping chunks share their sentences
   EXPECT_TRUE(RankSentences("ferry", {}, SampleEmbedder())->empty());
-  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), {}, {1.0f}).status().code(),
-            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

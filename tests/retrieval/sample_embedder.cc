@@ -46,6 +46,18 @@ Embedder SampleEmbedder(int64_t dimension, std::shared_ptr<std::atomic<int64_t>>
     if (calls) *calls += static_cast<int64_t>(texts.size());
     return rows;
   };
+  // A piece means the same in every text.
+  embedder.embed_pieces =
+      [embed = embedder.embed](
+          absl::Span<const std::vector<std::string>> texts) -> absl::StatusOr<std::vector<PieceVectors>> {
+    std::vector<PieceVectors> vectors;
+    for (const std::vector<std::string>& pieces : texts) {
+      std::string text;
+      for (const std::string& piece : pieces) text += piece;
+      vectors.push_back({*embed({&text, 1}), *embed(pieces)});
+    }
+    return vectors;
+  };
   return embedder;
 }
 

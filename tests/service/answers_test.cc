@@ -105,13 +105,12 @@ TEST(Answers, AreRightCitedAndRefused) {
   if (dev) return;
   EXPECT_EQ(counts.answerable, 30);
   EXPECT_EQ(counts.unanswerable, 10);
-  // The bars are 27 cited, 18 right, 8 refused. The first two are not met yet: these questions are worded further from
-  // the documents than the first tuning questions were, and one in four is refused for it. The floors keep what there
-  // is from getting worse.
+  // The bars are 27 cited, 18 right, 8 refused. The first is not met yet: nine of these questions, worded far from the
+  // documents, are refused or lead to another passage. Its floor keeps what there is from getting worse.
   std::printf("Bars: cited 27 (%s), right 18 (%s), refused 8 (%s).\n", counts.cited >= 27 ? "met" : "NOT MET",
               counts.generated >= 18 ? "met" : "NOT MET", counts.refused >= 8 ? "met" : "NOT MET");
-  EXPECT_GE(counts.cited, 17);
-  EXPECT_GE(counts.generated, 13);
+  EXPECT_GE(counts.cited, 20);
+  EXPECT_GE(counts.generated, 18);
   EXPECT_GE(counts.refused, 8);
 }
 

@@ -93,6 +93,28 @@ TEST_F(EmbedderTest, TextPastTheLimitIsRefusedWithBothLengths) {
   EXPECT_TRUE(embedder->Embed({})->empty());
 }
 
+TEST_F(EmbedderTest, PiecesAreMeansOfTheirTokensInTheirText) {
+  const std::vector<std::vector<std::string>> pieces = {{"Bees", " ", "make", " ", "honey", "."}, {"river ", "bank"}};
+  const auto embedded = embedder->EmbedPieces(pieces);
+  ASSERT_TRUE(embedded.ok()) << embedded.status();
+  ASSERT_EQ(embedded->size(), 2u);
+  const std::vector<std::string> whole = {"Bees make honey.", "river bank", "bank"};
+  const auto vectors = embedder->Embed(whole);
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  for (int text = 0; text < 2; ++text) {
+    const language::PieceEmbeddings& one = (*embedded)[text];
+    ASSERT_EQ(one.pieces.size(), pieces[text].size() * 384);
+    for (int j = 0; j < 384; ++j) ASSERT_NEAR(one.text[j], (*vectors)[text * 384 + j], 2e-6);
+  }
+  const std::vector<float>& words = (*embedded)[0].pieces;
+  for (int j = 0; j < 384; ++j) EXPECT_EQ(words[384 + j], 0.0f) << "a space has no tokens";
+  EXPECT_NEAR(Cosine(&words[0], &words[0]), 1.0, 1e-6);
+  // "bank" beside "river" is not what "bank" is alone.
+  EXPECT_LT(Cosine(&(*embedded)[1].pieces[384], &(*vectors)[2 * 384]), 0.95);
+  const std::vector<std::vector<std::string>> long_text = {std::vector<std::string>(255, "bee ")};
+  EXPECT_EQ(embedder->EmbedPieces(long_text).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(EmbedderTest, TheFingerprintNamesWeightsAndProcedure) {
   EXPECT_TRUE(absl::StartsWith(embedder->fingerprint(), "bert:sha256:"));
   EXPECT_TRUE(absl::EndsWith(embedder->fingerprint(), ":mean:l2:256"));
