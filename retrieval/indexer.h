@@ -27,8 +27,8 @@ struct IndexerOptions {
   LoaderLimits limits;
   int loader_threads = 1;        // [1, 64]
   int64_t queue_documents = 64;  // parsed and waiting at most
-  size_t commit_text_bytes =
-      64 << 10;        // a commit is made when this much text has come together, or nothing more is to come
+  // A commit is made when this much text has come together, or nothing more is to come.
+  size_t commit_text_bytes = 64 << 10;
   bool prune = false;  // afterwards delete documents of this source, under the paths given, whose files are gone
   // Called from the thread that called Add, after each file; false stops: what is committed stays, the report says
   // `stopped`.
@@ -44,9 +44,8 @@ struct SkippedFile {
 
 struct IndexReport {
   int64_t added = 0, replaced = 0, unchanged = 0, pruned = 0;
-  std::vector<SkippedFile>
-      skipped;  // files that could not be read or parsed; in folders, files of unsupported kinds are not listed but
-  int64_t unsupported = 0;  // counted here
+  std::vector<SkippedFile> skipped;  // files that could not be read or parsed
+  int64_t unsupported = 0;           // files in folders of kinds that are not read; they are not in `skipped`
   bool stopped = false;
 };
 
@@ -56,7 +55,8 @@ class Indexer {
   Indexer(Collection& collection, IndexerOptions options);
 
   // Indexes files, and folders with all beneath them (hidden files and folders are left out, links to folders not
-  // followed). kNotFound: a path does not exist; nothing is indexed then. Any error of the collection ends it; what was
+  // followed).
+  // kNotFound: a path does not exist; nothing is indexed then. Any error of the collection ends it; what was
   // acknowledged stays.
   absl::StatusOr<IndexReport> Add(absl::Span<const std::filesystem::path> paths);
 

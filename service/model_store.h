@@ -4,7 +4,8 @@
 // captioner (image encoder, connector and adapter around the language model).
 //
 // Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one
-// load. Lifetime: what a method returns lives as long as the store.
+// load.
+// Lifetime: what a method returns lives as long as the store.
 #pragma once
 
 #include <cstdint>

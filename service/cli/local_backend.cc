@@ -128,8 +128,8 @@ class LocalBackend : public Backend {
       UnderWay started{request->id(), std::make_shared<CaptionToPending>(), absl::CancelledError("")};
       absl::StatusOr<CaptionRequest> converted = rpc::FromProto(*request, models_);
       started.cancel = converted.ok() ? captioner_.Start(*converted, started.sink) : converted.status();
-      if (absl::IsNotFound(started.cancel.status()))
-        return started.cancel.status();  // no model: no other picture will fare better
+      // No model: no other picture will fare better.
+      if (absl::IsNotFound(started.cancel.status())) return started.cancel.status();
       queue.push_back(std::move(started));
       if (queue.size() == kCaptionsUnderWay) finish_first();
     }

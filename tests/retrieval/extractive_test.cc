@@ -80,8 +80,8 @@ TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   EXPECT_DOUBLE_EQ((*ranked)[0].overlap, 1.0);
   RankOptions all;
   all.count = 100;
-  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(),
-            4u);  // overlapping chunks share their sentences
+  // Overlapping chunks share their sentences.
+  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(), 4u);
   EXPECT_TRUE(RankSentences("ferry", {}, SampleEmbedder())->empty());
   EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), {}, {1.0f}).status().code(),
             absl::StatusCode::kInvalidArgument);
