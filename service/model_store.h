@@ -89,7 +89,7 @@ class ModelStore {
 
   // The model of a role, loaded or not; name and digest identify it in replies.
   ModelInfo Info(ModelRole role) const;
-  // All models of the store, loaded or not, in a fixed order.
+  // All models of the store, loaded or not, by name.
   std::vector<ModelInfo> List() const;
   // kNotFound: the message lists the names there are.
   absl::StatusOr<ModelInfo> Get(std::string_view name) const;

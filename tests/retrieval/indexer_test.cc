@@ -36,7 +36,10 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   indexing.queue_documents = 1;
   indexing.commit_text_bytes = 1;
   std::vector<std::string> acknowledged;
-  indexing.acknowledged = [&](const std::string& path, PutOutcome) { acknowledged.push_back(path); };
+  indexing.acknowledged = [&](const std::string& id, const std::string& path, PutOutcome) {
+    EXPECT_EQ(id, DocumentId("docs", path));
+    acknowledged.push_back(path);
+  };
   int64_t last_done = 0;
   indexing.progress = [&](const IndexProgress& progress) {
     EXPECT_EQ(progress.files_done, last_done + 1);
@@ -50,6 +53,7 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   EXPECT_EQ(report->unsupported, 1);
   ASSERT_EQ(report->skipped.size(), 2u);
   EXPECT_EQ(report->skipped[0].path, "broken.txt");
+  EXPECT_EQ(report->skipped[0].id, DocumentId("docs", "broken.txt"));
   EXPECT_THAT(std::string(report->skipped[0].reason.message()), HasSubstr("binary"));
   EXPECT_EQ(report->skipped[1].path, "empty.md");
   EXPECT_THAT(acknowledged, UnorderedElementsAre("a.txt", "sub/b.md", "sub/deep/c.html"));
