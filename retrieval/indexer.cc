@@ -109,6 +109,7 @@ absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const std
     }
     found.sources.push_back(source);
     fs::recursive_directory_iterator walk(root, fs::directory_options::none, error), end;
+    if (error) return FileError("list", root, error.value());
     while (!error && walk != end) {
       const fs::directory_entry& entry = *walk;
       std::error_code kind_error;
@@ -129,7 +130,7 @@ absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const std
         found.skipped.push_back({"", at.string(), FileError("list", at, error.value())});
       }
     }
-    if (error && found.skipped.empty()) return FileError("list", root, error.value());
+    if (error) found.complete = false;
   }
   std::sort(found.files.begin(), found.files.end(), [](const FoundFile& a, const FoundFile& b) {
     return std::tie(a.source, a.path) < std::tie(b.source, b.path);
@@ -220,7 +221,7 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   std::sort(report.skipped.begin(), report.skipped.end(),
             [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
 
-  if (options_.prune && !report.stopped) {
+  if (options_.prune && found->complete && !report.stopped) {
     std::set<std::pair<std::string, std::string>> present;
     for (const FoundFile& file : files) present.emplace(file.source, file.path);
     for (const std::string& source : found->sources) {

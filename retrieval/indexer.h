@@ -32,6 +32,7 @@ struct FoundFiles {
   std::vector<FoundFile> files;      // by source, then path; each document once
   std::vector<std::string> sources;  // of the folders given
   std::vector<SkippedFile> skipped;  // what could not be looked at
+  bool complete = true;              // false: a folder could not be listed, so that `files` may lack some
   int64_t unsupported = 0;           // files in folders of kinds that are not read; they are in neither list
 };
 
@@ -53,7 +54,9 @@ struct IndexerOptions {
   int64_t queue_documents = 64;  // parsed and waiting at most
   // A commit is made when this much text has come together, or nothing more is to come.
   size_t commit_text_bytes = 64 << 10;
-  bool prune = false;  // afterwards delete documents of this source, under the paths given, whose files are gone
+  // Afterwards delete documents of this source, under the paths given, whose files are gone; none when a folder could
+  // not be listed.
+  bool prune = false;
   // Called from the thread that called Add, after each file; false stops: what is committed stays, the report says
   // `stopped`.
   std::function<bool(const IndexProgress&)> progress;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "sample_embedder.h"
@@ -84,6 +85,34 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   EXPECT_EQ(report->pruned, 1);
   EXPECT_EQ(collection->Stats()->documents, 3);
   EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
+}
+
+// Once, the documents of a folder that could not be listed were pruned as gone.
+TEST(IndexerTest, AFolderThatCannotBeListedIsSaidAndNothingIsPruned) {
+  TemporaryFolder folder;
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  const bool root = geteuid() == 0;
+  ASSERT_TRUE(!root || seteuid(65534) == 0);  // root may list everything
+  const std::filesystem::path docs = folder.path() / "docs", closed = docs / "closed";
+  WriteFile(docs / "a.txt", "Alpha text");
+  WriteFile(closed / "b.txt", "Beta text");
+  auto collection = Collection::Open(folder.path() / "collection", WriteOptions());
+  IndexerOptions indexing;
+  indexing.prune = true;
+  absl::StatusOr<IndexReport> first, second;
+  if (collection.ok()) {
+    first = Indexer(**collection, indexing).Add({docs});
+    std::filesystem::permissions(closed, std::filesystem::perms::none);
+    second = Indexer(**collection, indexing).Add({docs});
+    std::filesystem::permissions(closed, std::filesystem::perms::all);
+  }
+  ASSERT_TRUE(!root || seteuid(0) == 0);
+  ASSERT_TRUE(first.ok() && second.ok()) << collection.status() << first.status() << second.status();
+  EXPECT_EQ(first->added, 2);
+  ASSERT_EQ(second->skipped.size(), 1u);
+  EXPECT_THAT(std::string(second->skipped[0].reason.message()), HasSubstr("closed"));
+  EXPECT_EQ(second->pruned, 0);
+  EXPECT_EQ((*collection)->Stats()->documents, 2);
 }
 
 TEST(IndexerTest, StopsWhenToldAndKeepsWhatIsDone) {
