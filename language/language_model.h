@@ -44,8 +44,8 @@ struct Adapter {
 struct ModelInput {
   at::Tensor tokens = {};      // int64 [T]; or undefined when `embeddings` is given
   at::Tensor embeddings = {};  // [T, D], used as they are (after the model's own scaling); or undefined
-  ModelState* state =
-      nullptr;  // read and extended by T tokens; null: the whole sequence is in this input (training, scoring)
+  // Read and extended by T tokens; null: the whole sequence is in this input (training, scoring).
+  ModelState* state = nullptr;
   const Adapter* adapter = nullptr;  // applied to these rows only
 };
 

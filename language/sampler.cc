@@ -92,8 +92,8 @@ void Sampler::BanRepeatedNgrams(std::vector<float>& scores) const {
   }
   for (const TokenId id : banned) scores[id] = kNever;
   const bool all = std::all_of(scores.begin(), scores.end(), [](float score) { return score == kNever; });
-  if (all)
-    std::fill(scores.begin(), scores.end(), 0.0f);  // a tiny vocabulary can be banned whole: then any token may follow
+  // A tiny vocabulary can be banned whole: then any token may follow.
+  if (all) std::fill(scores.begin(), scores.end(), 0.0f);
 }
 
 std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores) const {
@@ -131,8 +131,8 @@ std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores
     candidates.resize(kept);
   }
   if (options_.min_p > 0) {
-    std::erase_if(candidates,
-                  [&](const Candidate& candidate) { return candidate.weight < options_.min_p; });  // the best has 1
+    // The best candidate's weight is 1.
+    std::erase_if(candidates, [&](const Candidate& candidate) { return candidate.weight < options_.min_p; });
   }
 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });

@@ -4,10 +4,12 @@
 // over prompt and output, no repeated n-gram over prompt and output, then temperature, top-k, top-p (Holtzman et al.
 // 2019, arXiv 1904.09751) and min-p (Nguyen et al. 2024, arXiv 2407.01082), each on what the ones before it left.
 // Presence and frequency penalties, which transformers lacks, come after the repetition penalty and count the output
-// alone. Equal scores: the lower id counts as better, and top-k keeps exactly k.
+// alone.
+// Equal scores: the lower id counts as better, and top-k keeps exactly k.
 //
 // Random numbers come from an engine of the sequence's own, so the same seed gives the same text whatever else runs
-// beside it. Thread safety: none; one sequence uses one sampler.
+// beside it.
+// Thread safety: none; one sequence uses one sampler.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -10,8 +10,8 @@
 namespace blazon::retrieval {
 namespace {
 
-constexpr size_t kBytesPerToken =
-    16;  // a piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word
+// A piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word.
+constexpr size_t kBytesPerToken = 16;
 
 enum Boundary { kInside, kSentence, kLine, kParagraph };
 

@@ -20,15 +20,16 @@ struct ChunkerOptions {
   // max_tokens. With MiniLM on our tuning questions 128 and 256 find the passage equally well and 64 worse; smaller
   // ones suit small language models that answer from little context. Below 32 the prefix crowds out the text.
   int64_t target_tokens = 256;
-  double overlap =
-      0.15;  // share of a chunk that is repeated at the start of the next one, in whole sentences or lines; [0, 0.5]
+  // Share of a chunk that is repeated at the start of the next one, in whole sentences or lines; [0, 0.5].
+  double overlap = 0.15;
 };
 
 struct Chunk {
   Span span;
   std::string heading_path;  // "Care > Watering"; empty when there is none; without a first heading that is the title
-  std::string prefix;  // title and heading path, each on its own line: what is embedded is prefix + text of the span.
-                       // Words are left out at its end when it would take more than half of the tokens
+  // Title and heading path, each on its own line: what is embedded is prefix + text of the span. Words are left out at
+  // its end when it would take more than half of the tokens.
+  std::string prefix;
 };
 
 // Chunks in order. Together they cover all text but white space and headings (a document of headings alone is cut as

@@ -472,11 +472,11 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   absl::Status status = SetManifest(*writer_, "next_segment", absl::StrCat(next_segment_));
   if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(view.generation + 1));
   if (status.ok()) status = transaction.Commit();
-  if (!status.ok())
-    return status;  // the new file stays for the next opening to judge: a failed commit may yet be found in the log
+  // The new file stays for the next opening to judge: a failed commit may yet be found in the log.
+  if (!status.ok()) return status;
 
-  for (const int64_t number : absorbed)
-    files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();  // else an orphan
+  // One that stays is an orphan, which the next writer deletes.
+  for (const int64_t number : absorbed) files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();
   Transaction reading(*writer_, Transaction::Kind::kRead);
   ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
   return absl::OkStatus();

@@ -7,8 +7,9 @@
 //
 // Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections,
 // in any process, may have the same folder open for reading beside one that has it open for writing; each search sees
-// one generation, never a mix. Crash safety: a document whose Put returned OK survives a crash of the process or the
-// machine; one whose Put did not return is there whole, or as it was before.
+// one generation, never a mix.
+// Crash safety: a document whose Put returned OK survives a crash of the process or the machine; one whose Put did not
+// return is there whole, or as it was before.
 #pragma once
 
 #include <cstdint>
@@ -60,8 +61,9 @@ struct Query {
   int64_t count = 8;          // [1, 1000]
   SearchMode mode = SearchMode::kBoth;
   Fusion fusion = Fusion::kWeightedSum;
-  double word_weight = 0.5;  // of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With
-                             // MiniLM, 0.4 to 0.7 find more than either alone, and 0.5 most, at every chunk size tried
+  // Of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With MiniLM, 0.4 to 0.7 find
+  // more than either alone, and 0.5 most, at every chunk size tried.
+  double word_weight = 0.5;
   Filter filter;
 };
 inline constexpr size_t kMaxQueryBytes = 2u << 20;
@@ -75,10 +77,10 @@ struct ScoredChunk {
   int64_t line = 0;       // of the source, 1-based, where the chunk starts
   std::string text;       // the bytes of the span
   double word_score = 0;  // BM25, 0 when no word matches; larger is better
-  double coverage = 0;  // [0, 1]: share of the question's content words, weighted by rarity, that the chunk (title and
-                        // headings too) contains
-  double cosine = 0;    // of question and chunk; 0 in a search by words, unless the query has a vector
-  double score = 0;     // fused; comparable within one result only
+  // Share of the question's content words, weighted by rarity, that the chunk (title and headings too) has; [0, 1].
+  double coverage = 0;
+  double cosine = 0;  // of question and chunk; 0 in a search by words, unless the query has a vector
+  double score = 0;   // fused; comparable within one result only
 };
 
 struct DocumentInfo {
@@ -108,7 +110,8 @@ class Collection {
   // kFailedPrecondition: built with another embedder; the message holds the command that re-embeds it.
   // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed. For reading,
   // vectors are read and checked by the first search that needs them, so that a damaged collection can still be listed
-  // and searched by words. kUnavailable: another writer has it; returned at once, the message names the holder.
+  // and searched by words.
+  // kUnavailable: another writer has it; returned at once, the message names the holder.
   static absl::StatusOr<std::unique_ptr<Collection>> Open(const std::filesystem::path& folder,
                                                           CollectionOptions options);
   ~Collection();
@@ -117,8 +120,9 @@ class Collection {
 
   // Adds or replaces documents, all of them in one commit; durable when it returns. Outcome i belongs to documents[i]:
   // a document with unchanged content, title, metadata, parser, chunker and embedder costs no embedding. Twice the same
-  // (source, path): kInvalidArgument. kResourceExhausted: the disk is full; kFailedPrecondition: open for reading.
-  // After an error the collection is as it was.
+  // (source, path): kInvalidArgument.
+  // kResourceExhausted: the disk is full; kFailedPrecondition: open for reading. After an error the collection is as it
+  // was.
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
 
   // Removes documents by id in one commit; returns how many there were. Unknown ids are not an error.

@@ -80,8 +80,8 @@ class Collection::Impl {
 
   std::mutex write_mutex_;  // guards the next two
   std::unique_ptr<Database> writer_;
-  int64_t next_segment_ =
-      1;  // never given twice, not even after a failed commit: its pages may still come back from the log
+  // Never given twice, not even after a failed commit: its pages may still come back from the log.
+  int64_t next_segment_ = 1;
 
   mutable std::mutex view_mutex_;
   mutable std::shared_ptr<const View> view_;

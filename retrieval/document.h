@@ -35,17 +35,17 @@ struct Section {
 
 struct Document {
   std::string source;  // name of the root that `path` is relative to; may be empty
-  std::string
-      path;  // relative to the source, '/' between parts; (source, path) identifies the document in a collection
+  // Relative to the source, '/' between parts; (source, path) identifies the document in a collection.
+  std::string path;
   std::string title;                  // from the document itself, else from the file name
   std::string text;                   // valid UTF-8, no NUL, lines end with '\n'
   std::vector<Section> sections;      // by begin; empty when the document has no headings
   std::vector<SourceRun> source_map;  // by text_begin
   std::vector<size_t> line_starts;    // source offset of each line, the first is 0
   std::string parser;                 // name and version of what read it, e.g. "markdown/1"
-  std::string encoding;        // of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares, or
-                               // "windows-1252" (assumed)
-  std::string content_digest;  // SHA-256 of the file's bytes, lower-case hex
+  // Of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares, or "windows-1252" (assumed).
+  std::string encoding;
+  std::string content_digest;                   // SHA-256 of the file's bytes, lower-case hex
   std::map<std::string, std::string> metadata;  // free; searchable by equality
 
   // The source byte that text byte `offset` came from: exact inside a run, the end of the run before it elsewhere.

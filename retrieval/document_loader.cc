@@ -82,8 +82,8 @@ absl::StatusOr<Decoded> Decode(DocumentFormat format, std::string_view bytes) {
       return absl::InvalidArgumentError("it is binary, not text");
     }
     const std::string declared = format == DocumentFormat::kHtml ? DeclaredCharset(bytes) : "";
-    const bool assumed =
-        declared.empty() || declared == "utf-8" || declared == "iso-8859-1";  // the Web reads ISO-8859-1 so too
+    // The Web reads ISO-8859-1 as windows-1252 too.
+    const bool assumed = declared.empty() || declared == "utf-8" || declared == "iso-8859-1";
     decoded.encoding = assumed ? "windows-1252" : declared;
     if (!Convert(bytes, decoded.encoding.c_str(), decoded.text)) {
       return absl::InvalidArgumentError(
@@ -211,8 +211,8 @@ absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view by
 }
 
 absl::StatusOr<std::string> ReadDocumentFile(const std::filesystem::path& file, const LoaderLimits& limits) {
-  const int descriptor =
-      open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer must not hold us
+  // O_NONBLOCK: a pipe without a writer must not hold us.
+  const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) return FileError("open", file, errno);
   const absl::Cleanup close_file = [descriptor] { close(descriptor); };
   struct stat information {};

@@ -2,7 +2,8 @@
 //
 // Encoding: a byte-order mark decides (UTF-8, UTF-16); without one, strict UTF-8; what is not UTF-8 is read as the HTML
 // page declares, or as windows-1252 when it holds no control characters; Document::encoding says which. Everything else
-// is refused. Thread safety: all functions may run together.
+// is refused.
+// Thread safety: all functions may run together.
 #pragma once
 
 #include <cstdint>

@@ -17,11 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct FoundFile {
-  fs::path file;
-  std::string source, path;
-};
-
 // A file that has been read: to be put, unchanged, or not readable.
 struct LoadedFile {
   FoundFile found;
@@ -70,7 +65,7 @@ class Queue {
 
 LoadedFile Load(const FoundFile& found, const LoaderLimits& limits, const Collection& collection) {
   LoadedFile loaded{found};
-  absl::StatusOr<DocumentFormat> format = FormatFromPath(found.file);
+  absl::StatusOr<DocumentFormat> format = FormatFromPath(found.path);
   if (!format.ok()) {
     loaded.document = format.status();
     return loaded;
@@ -94,34 +89,27 @@ LoadedFile Load(const FoundFile& found, const LoaderLimits& limits, const Collec
 
 }  // namespace
 
-Indexer::Indexer(Collection& collection, IndexerOptions options)
-    : collection_(collection), options_(std::move(options)) {}
-
-absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
-  if (options_.loader_threads < 1 || options_.loader_threads > 64)
-    return absl::InvalidArgumentError("loader_threads must be 1 to 64");
-  if (options_.queue_documents < 1) return absl::InvalidArgumentError("queue_documents must be at least 1");
-  IndexReport report;
-  std::vector<FoundFile> files;
-  std::vector<std::pair<std::string, std::string>> roots;  // source and path prefix of each folder given, for pruning
+absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const std::string& source_name) {
+  FoundFiles found;
   std::set<std::pair<std::string, std::string>> present;
   for (const fs::path& given : paths) {
     std::error_code error;
     const fs::path root = fs::canonical(given, error);
     if (error) return FileError("open", given, error.value());
     const bool folder = fs::is_directory(root, error);
-    const std::string source = !options_.source.empty() ? options_.source
-                               : folder                 ? root.filename().string()
-                                                        : root.parent_path().filename().string();
+    const std::string source = !source_name.empty() ? source_name
+                               : folder             ? root.filename().string()
+                                                    : root.parent_path().filename().string();
     const auto add = [&](const fs::path& file, std::string path) {
-      if (present.emplace(source, path).second) files.push_back({file, source, std::move(path)});
+      if (present.emplace(source, path).second) found.files.push_back({file, source, std::move(path)});
     };
     if (!folder) {
       add(root, root.filename().string());
       continue;
     }
-    roots.emplace_back(source, "");
+    found.sources.push_back(source);
     fs::recursive_directory_iterator walk(root, fs::directory_options::none, error), end;
+    if (error) return FileError("list", root, error.value());
     while (!error && walk != end) {
       const fs::directory_entry& entry = *walk;
       std::error_code kind_error;
@@ -131,22 +119,38 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
         if (FormatFromPath(entry.path()).ok()) {
           add(entry.path(), entry.path().lexically_relative(root).generic_string());
         } else {
-          ++report.unsupported;
+          ++found.unsupported;
         }
       } else if (kind_error) {
-        report.skipped.push_back({entry.path().string(), FileError("examine", entry.path(), kind_error.value())});
+        found.skipped.push_back({"", entry.path().string(), FileError("examine", entry.path(), kind_error.value())});
       }
       const fs::path at = entry.path();
       walk.increment(error);
       if (error) {  // a folder that may not be read ends the walk: say so, the rest is still to be had
-        report.skipped.push_back({at.string(), FileError("list", at, error.value())});
+        found.skipped.push_back({"", at.string(), FileError("list", at, error.value())});
       }
     }
-    if (error && report.skipped.empty()) return FileError("list", root, error.value());
+    if (error) found.complete = false;
   }
-  std::sort(files.begin(), files.end(), [](const FoundFile& a, const FoundFile& b) {
+  std::sort(found.files.begin(), found.files.end(), [](const FoundFile& a, const FoundFile& b) {
     return std::tie(a.source, a.path) < std::tie(b.source, b.path);
   });
+  return found;
+}
+
+Indexer::Indexer(Collection& collection, IndexerOptions options)
+    : collection_(collection), options_(std::move(options)) {}
+
+absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
+  if (options_.loader_threads < 1 || options_.loader_threads > 64)
+    return absl::InvalidArgumentError("loader_threads must be 1 to 64");
+  if (options_.queue_documents < 1) return absl::InvalidArgumentError("queue_documents must be at least 1");
+  IndexReport report;
+  absl::StatusOr<FoundFiles> found = FindFiles(paths, options_.source);
+  if (!found.ok()) return found.status();
+  const std::vector<FoundFile>& files = found->files;
+  report.skipped = std::move(found->skipped);
+  report.unsupported = found->unsupported;
 
   Queue queue(static_cast<size_t>(options_.queue_documents));
   std::mutex next_mutex;
@@ -182,7 +186,8 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
       ++((*outcomes)[i] == PutOutcome::kAdded      ? report.added
          : (*outcomes)[i] == PutOutcome::kReplaced ? report.replaced
                                                    : report.unchanged);
-      if (options_.acknowledged) options_.acknowledged(group[i].path, (*outcomes)[i]);
+      if (options_.acknowledged)
+        options_.acknowledged(DocumentId(group[i].source, group[i].path), group[i].path, (*outcomes)[i]);
     }
     group.clear();
     group_bytes = 0;
@@ -190,13 +195,14 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   };
   for (size_t i = 0; i < files.size() && !report.stopped; ++i) {
     LoadedFile loaded = queue.Pop();
+    const std::string id = DocumentId(loaded.found.source, loaded.found.path);
     progress.path = loaded.found.path;
     progress.bytes_done += static_cast<int64_t>(loaded.bytes);
     if (loaded.current) {
       ++report.unchanged;
-      if (options_.acknowledged) options_.acknowledged(loaded.found.path, PutOutcome::kUnchanged);
+      if (options_.acknowledged) options_.acknowledged(id, loaded.found.path, PutOutcome::kUnchanged);
     } else if (!loaded.document.ok()) {
-      report.skipped.push_back({loaded.found.path, loaded.document.status()});
+      report.skipped.push_back({id, loaded.found.path, loaded.document.status()});
     } else {
       group_bytes += loaded.document->text.size();
       group.push_back(*std::move(loaded.document));
@@ -215,8 +221,10 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   std::sort(report.skipped.begin(), report.skipped.end(),
             [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
 
-  if (options_.prune && !report.stopped) {
-    for (const auto& [source, prefix] : roots) {
+  if (options_.prune && found->complete && !report.stopped) {
+    std::set<std::pair<std::string, std::string>> present;
+    for (const FoundFile& file : files) present.emplace(file.source, file.path);
+    for (const std::string& source : found->sources) {
       std::vector<std::string> gone;
       std::string token;
       do {

@@ -35,8 +35,8 @@ struct CaptionLabel {
 struct CaptionResult {
   std::string text;
   std::vector<CaptionLabel> labels;  // the encoder's best classes, best first
-  language::GenerationResult
-      result;                     // finish reason, usage, mean log-probability, seed, queue, prefill and generate ms
+  // Finish reason, usage, mean log-probability, seed, queue, prefill and generate ms.
+  language::GenerationResult result;
   int64_t width = 0, height = 0;  // of the decoded picture
   double decode_ms = 0, encode_ms = 0;
 };

@@ -314,7 +314,9 @@ absl::StatusOr<retrieval::Embedder> ModelStore::CollectionEmbedder() {
 ModelInfo ModelStore::Info(ModelRole role) const { return impl_->Info(role); }
 
 std::vector<ModelInfo> ModelStore::List() const {
-  return {Info(ModelRole::kLanguage), Info(ModelRole::kEmbedder), Info(ModelRole::kCaptioner)};
+  std::vector<ModelInfo> models = {Info(ModelRole::kLanguage), Info(ModelRole::kEmbedder), Info(ModelRole::kCaptioner)};
+  std::sort(models.begin(), models.end(), [](const ModelInfo& a, const ModelInfo& b) { return a.name < b.name; });
+  return models;
 }
 
 absl::StatusOr<ModelInfo> ModelStore::Get(std::string_view name) const {

@@ -4,7 +4,8 @@
 // captioner (image encoder, connector and adapter around the language model).
 //
 // Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one
-// load. Lifetime: what a method returns lives as long as the store.
+// load.
+// Lifetime: what a method returns lives as long as the store.
 #pragma once
 
 #include <cstdint>
@@ -88,7 +89,7 @@ class ModelStore {
 
   // The model of a role, loaded or not; name and digest identify it in replies.
   ModelInfo Info(ModelRole role) const;
-  // All models of the store, loaded or not, in a fixed order.
+  // All models of the store, loaded or not, by name.
   std::vector<ModelInfo> List() const;
   // kNotFound: the message lists the names there are.
   absl::StatusOr<ModelInfo> Get(std::string_view name) const;

@@ -16,8 +16,9 @@ struct DecodeLimits {
 };
 
 // The first frame as a person sees it: EXIF orientation applied, alpha blended on white, grey, 16-bit and CMYK turned
-// to RGB8. Width and height are read from the header and checked before any pixel is decoded. kInvalidArgument: empty,
-// truncated, not one of the formats, animated, or over a limit; the message names which and the limit.
+// to RGB8. Width and height are read from the header and checked before any pixel is decoded.
+// kInvalidArgument: empty, truncated, not one of the formats, animated, or over a limit; the message names which and
+// the limit.
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const DecodeLimits& limits = {});
 
 }  // namespace blazon::vision

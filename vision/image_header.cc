@@ -72,8 +72,8 @@ absl::StatusOr<ImageHeader> ReadJpeg(std::string_view bytes, const DecodeLimits&
     if (at == std::string_view::npos) return Truncated(kFormat, bytes, "its end marker");
     const uint32_t marker = Byte(bytes, at++);
     if (marker == 0xd9) break;  // end of image
-    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7))
-      continue;  // coded data goes on, or no content
+    // Coded data goes on, or no content.
+    if (marker == 0x00 || marker == 0x01 || (marker >= 0xd0 && marker <= 0xd7)) continue;
     if (marker == 0xd8) return Damaged(kFormat, "a second picture begins inside the first");
     if (bytes.size() - at < 2) return Truncated(kFormat, bytes, "the end of a segment");
     const size_t length = Big16(bytes, at);

@@ -23,8 +23,8 @@ struct ImageHeader {
   int64_t width = 0;
   int64_t height = 0;
   int orientation = 1;  // EXIF: 1 as stored ... 8
-  std::optional<uint16_t>
-      transparent_grey;   // PNG: the grey sample that stands for "nothing here", at the file's bit depth
+  // PNG: the grey sample that stands for "nothing here", at the file's bit depth.
+  std::optional<uint16_t> transparent_grey;
   int bit_depth = 8;      // PNG: bits a sample
   std::string essential;  // PNG: the file with only the chunks that make its pixels; else empty
 };

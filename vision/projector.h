@@ -22,7 +22,8 @@ class Projector {
                           uint64_t seed);
 
   // From `tensors`: norm.weight [C], norm.bias [C], fc1.weight [H, C], fc1.bias [H], fc2.weight [D, H], fc2.bias [D],
-  // position [T, D]. kInvalidArgument: a tensor is missing or mis-shaped; the message names it. Kept in fp32.
+  // position [T, D].
+  // kInvalidArgument: a tensor is missing or mis-shaped; the message names it. Kept in fp32.
   static absl::StatusOr<Projector> FromTensors(const std::map<std::string, at::Tensor>& tensors);
 
   // cells: fp32 [B, T, C]. Returns [B, T, D].

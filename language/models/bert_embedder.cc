@@ -68,8 +68,8 @@ class BertWeights {
   }
 
  private:
-  at::Tensor Fail(std::string message) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(std::move(message));
+  at::Tensor Fail(const std::string& message) {
+    if (status_.ok()) status_ = absl::InvalidArgumentError(message);
     return at::Tensor();
   }
 

@@ -73,8 +73,8 @@ class WeightTaker {
     return std::get<at::Tensor>(found->second).detach().to(type).contiguous();
   }
 
-  Weight Fail(std::string message) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(std::move(message));
+  Weight Fail(const std::string& message) {
+    if (status_.ok()) status_ = absl::InvalidArgumentError(message);
     return at::Tensor();
   }
 

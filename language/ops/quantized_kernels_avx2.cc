@@ -87,8 +87,8 @@ BLAZON_AVX2 void DotRows(const uint8_t* row, int64_t blocks, const float* x, int
 }
 
 template <QuantFormat format>
-void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
-           float* out, int64_t out_stride) {
+void Dot(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
+         float* out, int64_t out_stride) {
   switch (rows) {
     case 1:
       return DotRows<format, 1>(row, blocks, x, x_stride, block_sums, out, out_stride);
@@ -102,7 +102,7 @@ void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
 }
 
 template <QuantFormat format>
-BLAZON_AVX2 void DecodeOf(const uint8_t* row, int64_t blocks, float* out) {
+BLAZON_AVX2 void DecodeRow(const uint8_t* row, int64_t blocks, float* out) {
   for (int64_t b = 0; b < blocks; ++b) {
     const Block block = Decode<format>(row + b * QuantBlockBytes(format));
     for (int i = 0; i < 4; ++i) {  // two roundings, as in Dequantize
@@ -113,33 +113,14 @@ BLAZON_AVX2 void DecodeOf(const uint8_t* row, int64_t blocks, float* out) {
   }
 }
 
-void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
-         const float* block_sums, int64_t rows, float* out, int64_t out_stride) {
-  switch (format) {
-    case QuantFormat::kQ4_0:
-      return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ4_1:
-      return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ8_0:
-      return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-  }
-}
-
-void DecodeRow(QuantFormat format, const uint8_t* row, int64_t blocks, float* out) {
-  switch (format) {
-    case QuantFormat::kQ4_0:
-      return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
-    case QuantFormat::kQ4_1:
-      return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
-    case QuantFormat::kQ8_0:
-      return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
-  }
-}
-
 }  // namespace
 
 const QuantKernelSet* Avx2QuantKernels() {
-  static constexpr QuantKernelSet kernels = {Dot, DecodeRow};
+  static constexpr QuantKernelSet kernels = {
+      .q4_0 = {Dot<QuantFormat::kQ4_0>, DecodeRow<QuantFormat::kQ4_0>},
+      .q4_1 = {Dot<QuantFormat::kQ4_1>, DecodeRow<QuantFormat::kQ4_1>},
+      .q8_0 = {Dot<QuantFormat::kQ8_0>, DecodeRow<QuantFormat::kQ8_0>},
+  };
   static const bool supported =
       __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   return supported ? &kernels : nullptr;

@@ -40,8 +40,8 @@ Block Decode(const uint8_t* bytes) {
 }
 
 template <QuantFormat format>
-void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
-           float* out, int64_t out_stride) {
+void Dot(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride, const float* block_sums, int64_t rows,
+         float* out, int64_t out_stride) {
   const int64_t block_bytes = QuantBlockBytes(format);
   float sums[kMaxKernelRows][kLaneCount] = {};
   for (int64_t b = 0; b < blocks; ++b) {
@@ -65,40 +65,21 @@ void DotOf(const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
 }
 
 template <QuantFormat format>
-void DecodeOf(const uint8_t* row, int64_t blocks, float* out) {
+void DecodeRow(const uint8_t* row, int64_t blocks, float* out) {
   for (int64_t b = 0; b < blocks; ++b) {
     const Block block = Decode<format>(row + b * QuantBlockBytes(format));
     for (int i = 0; i < 32; ++i) out[b * 32 + i] = block.number[i] * block.scale + block.offset;
   }
 }
 
-void Dot(QuantFormat format, const uint8_t* row, int64_t blocks, const float* x, int64_t x_stride,
-         const float* block_sums, int64_t rows, float* out, int64_t out_stride) {
-  switch (format) {
-    case QuantFormat::kQ4_0:
-      return DotOf<QuantFormat::kQ4_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ4_1:
-      return DotOf<QuantFormat::kQ4_1>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-    case QuantFormat::kQ8_0:
-      return DotOf<QuantFormat::kQ8_0>(row, blocks, x, x_stride, block_sums, rows, out, out_stride);
-  }
-}
-
-void DecodeRow(QuantFormat format, const uint8_t* row, int64_t blocks, float* out) {
-  switch (format) {
-    case QuantFormat::kQ4_0:
-      return DecodeOf<QuantFormat::kQ4_0>(row, blocks, out);
-    case QuantFormat::kQ4_1:
-      return DecodeOf<QuantFormat::kQ4_1>(row, blocks, out);
-    case QuantFormat::kQ8_0:
-      return DecodeOf<QuantFormat::kQ8_0>(row, blocks, out);
-  }
-}
-
 }  // namespace
 
 const QuantKernelSet& PortableQuantKernels() {
-  static constexpr QuantKernelSet kernels = {Dot, DecodeRow};
+  static constexpr QuantKernelSet kernels = {
+      .q4_0 = {Dot<QuantFormat::kQ4_0>, DecodeRow<QuantFormat::kQ4_0>},
+      .q4_1 = {Dot<QuantFormat::kQ4_1>, DecodeRow<QuantFormat::kQ4_1>},
+      .q8_0 = {Dot<QuantFormat::kQ8_0>, DecodeRow<QuantFormat::kQ8_0>},
+  };
   return kernels;
 }
 

@@ -18,10 +18,10 @@ constexpr int64_t kMostRowsByRow = 16;
 constexpr int64_t kTileValues = 1 << 20;  // 4 MiB of fp32: a tile is decoded and used up inside the L3 cache
 constexpr int64_t kBlocksPerTask = 4096;  // work below which another thread costs more than it brings
 
-const QuantKernelSet& Kernels(QuantKernels kernels) {
-  if (kernels == QuantKernels::kPortable) return PortableQuantKernels();
+const QuantKernel& Kernel(QuantKernels kernels, QuantFormat format) {
+  if (kernels == QuantKernels::kPortable) return PortableQuantKernels().For(format);
   TORCH_CHECK(Avx2QuantKernels() != nullptr, "this processor has no AVX2");
-  return *Avx2QuantKernels();
+  return Avx2QuantKernels()->For(format);
 }
 
 QuantKernels Best() { return Avx2QuantKernels() != nullptr ? QuantKernels::kAvx2 : QuantKernels::kPortable; }
@@ -50,7 +50,7 @@ bool IsSupported(QuantKernels kernels) { return kernels == QuantKernels::kPortab
 
 at::Tensor QuantizedMatmulByRows(const at::Tensor& x, const QuantizedTensor& weight, QuantKernels kernels) {
   CheckOperands(x, weight);
-  const QuantKernelSet& set = Kernels(kernels);
+  const QuantKernel& kernel = Kernel(kernels, weight.format);
   const int64_t count = x.size(0), columns = weight.columns, blocks = columns / kQuantBlockValues,
                 row_bytes = weight.blocks.size(1);
   at::Tensor result = at::empty({count, weight.rows}, at::kFloat);
@@ -64,9 +64,9 @@ at::Tensor QuantizedMatmulByRows(const at::Tensor& x, const QuantizedTensor& wei
                      for (int64_t first = 0; first < count; first += kMaxKernelRows) {
                        const int64_t rows = std::min(kMaxKernelRows, count - first);
                        for (int64_t row = begin; row < end; ++row) {
-                         set.dot(weight.format, matrix + row * row_bytes, blocks, values + first * columns, columns,
-                                 sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows,
-                                 out + first * weight.rows + row, weight.rows);
+                         kernel.dot(matrix + row * row_bytes, blocks, values + first * columns, columns,
+                                    sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows,
+                                    out + first * weight.rows + row, weight.rows);
                        }
                      }
                    });
@@ -75,7 +75,7 @@ at::Tensor QuantizedMatmulByRows(const at::Tensor& x, const QuantizedTensor& wei
 
 at::Tensor QuantizedMatmulByTiles(const at::Tensor& x, const QuantizedTensor& weight, QuantKernels kernels) {
   CheckOperands(x, weight);
-  const QuantKernelSet& set = Kernels(kernels);
+  const QuantKernel& kernel = Kernel(kernels, weight.format);
   const int64_t columns = weight.columns, blocks = columns / kQuantBlockValues, row_bytes = weight.blocks.size(1);
   const int64_t tile_rows = std::min(weight.rows, std::max<int64_t>(1, kTileValues / columns));
   at::Tensor result = at::empty({x.size(0), weight.rows}, at::kFloat);
@@ -86,7 +86,7 @@ at::Tensor QuantizedMatmulByTiles(const at::Tensor& x, const QuantizedTensor& we
     const int64_t rows = std::min(tile_rows, weight.rows - first);
     at::parallel_for(0, rows, std::max<int64_t>(1, kBlocksPerTask / blocks), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
-        set.decode(weight.format, matrix + (first + row) * row_bytes, blocks, decoded + row * columns);
+        kernel.decode(matrix + (first + row) * row_bytes, blocks, decoded + row * columns);
     });
     at::Tensor part = result.narrow(1, first, rows);
     at::mm_out(part, x, tile.narrow(0, 0, rows).t());

@@ -17,8 +17,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kRowsPerTask = 32;
-constexpr int kLanes =
-    8;  // sums run in eight lanes, so the compiler can keep them in vectors; their order does not depend on N
+// Sums run in eight lanes, so the compiler can keep them in vectors; their order does not depend on N.
+constexpr int kLanes = 8;
 
 // Sum of value(column) over the columns.
 template <typename Value>

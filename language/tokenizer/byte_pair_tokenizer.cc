@@ -165,8 +165,8 @@ absl::StatusOr<std::unique_ptr<BytePairTokenizer>> BytePairTokenizer::Create(con
                                                      "; these two and their join must all be in the vocabulary"));
     }
     const uint64_t key = static_cast<uint64_t>(left_id->second) << 32 | static_cast<uint32_t>(right_id->second);
-    tokenizer->merges_.emplace(
-        key, Merge{static_cast<int32_t>(rank), result->second});  // of two equal merges the better counts
+    // Of two equal merges the better counts.
+    tokenizer->merges_.emplace(key, Merge{static_cast<int32_t>(rank), result->second});
   }
   return tokenizer;
 }
@@ -215,8 +215,8 @@ void BytePairTokenizer::EncodeWord(std::string_view word, Scratch* scratch, std:
   for (const char byte : word) {
     const TokenId id = byte_tokens_[static_cast<uint8_t>(byte)];
     const uint32_t position = static_cast<uint32_t>(symbols.size());
-    if (id != kNoToken)
-      symbols.push_back({id, position - 1, position + 1});  // position 0: previous wraps round to kEnd
+    // Position 0: previous wraps round to kEnd.
+    if (id != kNoToken) symbols.push_back({id, position - 1, position + 1});
   }
   if (symbols.empty()) return;
   symbols.back().next = Scratch::kEnd;

@@ -43,8 +43,8 @@ class BytePairTokenizer final : public Tokenizer {
   std::vector<TokenId> Encode(std::string_view text) const override;
   std::vector<TokenId> EncodeWithSpecials(std::string_view text) const override;
   std::string TokenBytes(TokenId id) const override;  // empty for an id outside the vocabulary
-  std::string Decode(absl::Span<const TokenId> ids,
-                     bool skip_special) const override;                        // leaves out ids outside the vocabulary
+  // Leaves out ids outside the vocabulary.
+  std::string Decode(absl::Span<const TokenId> ids, bool skip_special) const override;
   std::optional<TokenId> FindToken(std::string_view spelling) const override;  // spelled in the byte alphabet: "Ġthe"
   bool IsSpecial(TokenId id) const override;
   int64_t vocabulary_size() const override { return static_cast<int64_t>(bytes_.size()); }

@@ -18,8 +18,8 @@ namespace blazon::language {
 
 struct WordPieceVocabulary {
   std::vector<std::string> tokens;  // by id; pieces inside a word begin with continuation_prefix
-  std::vector<std::string> special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]",
-                                      "[MASK]"};  // those that are in `tokens` count
+  // Control tokens; those that are in `tokens` count.
+  std::vector<std::string> special = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
   std::string unknown = "[UNK]";
   std::string continuation_prefix = "##";
   int64_t max_word_characters = 100;  // a longer word becomes `unknown`
@@ -38,8 +38,8 @@ class WordPieceTokenizer final : public Tokenizer {
 
   std::vector<TokenId> Encode(std::string_view text) const override;
   std::vector<TokenId> EncodeWithSpecials(std::string_view text) const override;
-  std::string TokenBytes(
-      TokenId id) const override;  // the piece without its prefix; empty for an id outside the vocabulary
+  // The piece without its prefix; empty for an id outside the vocabulary.
+  std::string TokenBytes(TokenId id) const override;
   // Words apart by one space; what the normaliser dropped does not come back.
   std::string Decode(absl::Span<const TokenId> ids, bool skip_special) const override;
   std::optional<TokenId> FindToken(std::string_view spelling) const override;

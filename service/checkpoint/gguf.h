@@ -1,10 +1,12 @@
 // Reads GGUF model files (versions 2 and 3, little endian): metadata and tensors, mapped into memory, nothing copied at
-// opening. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// opening.
+// Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 //
 // Every count, length, offset and size is checked against the file before it is used, and no allocation is larger than
-// a small multiple of the file: a broken or hostile file gives an error, never a crash. Thread safety: const after
-// Open; every method may be called from any thread. Lifetime: tensors that were handed out share the mapping and may
-// outlive the GgufFile; text views may not. The file must not be shortened while it is mapped.
+// a small multiple of the file: a broken or hostile file gives an error, never a crash.
+// Thread safety: const after Open; every method may be called from any thread.
+// Lifetime: tensors that were handed out share the mapping and may outlive the GgufFile; text views may not.
+// The file must not be shortened while it is mapped.
 #pragma once
 
 #include <cstddef>
@@ -67,8 +69,9 @@ class GgufFile {
   bool HasTensor(std::string_view name) const { return tensor_index_.contains(name); }
 
   // A view of one tensor in the mapped file: F32, F16 and BF16 dense, Q4_0, Q4_1 and Q8_0 as blocks. Read-only: never
-  // write to it. kNotFound: no such tensor. kUnimplemented: another type, or blocks in more than two dimensions; the
-  // message names tensor and type.
+  // write to it.
+  // kNotFound: no such tensor. kUnimplemented: another type, or blocks in more than two dimensions; the message names
+  // tensor and type.
   absl::StatusOr<language::Weight> Tensor(std::string_view name) const;
 
   // SHA-256 of the whole file, 64 hexadecimal digits. Computed at the first call, which reads the file once.

@@ -52,8 +52,8 @@ std::string Quoted(const std::string& text) { return absl::StrCat("\"", absl::CH
 
 // What torch.save writes (a zip archive, or an older pickle), by its magic or by the names such files go under.
 bool LooksLikePickle(const std::filesystem::path& path, absl::Span<const std::byte> bytes) {
-  if (bytes.size() > sizeof(uint64_t) && bytes[sizeof(uint64_t)] == std::byte{'{'})
-    return false;  // where a safetensors header begins
+  // Where a safetensors header begins.
+  if (bytes.size() > sizeof(uint64_t) && bytes[sizeof(uint64_t)] == std::byte{'{'}) return false;
   const auto begins = [&](std::string_view magic) {
     return bytes.size() >= magic.size() && std::memcmp(bytes.data(), magic.data(), magic.size()) == 0;
   };
@@ -162,8 +162,8 @@ class Reader {
     }
     entry->dtype = known;
 
-    uint64_t size = known->bytes,
-             extent = known->bytes;  // extent: zero dimensions counted as 1, so that strides fit too
+    // extent: zero dimensions counted as 1, so that strides fit too.
+    uint64_t size = known->bytes, extent = known->bytes;
     if (!shape.is_array()) return Broken(absl::StrCat("the shape of ", what, " is not an array"));
     for (const json& dimension : shape) {
       if (!dimension.is_number_unsigned())

@@ -17,8 +17,9 @@ using TensorMap = std::map<std::string, at::Tensor>;
 
 // The tensors of `path`, views of the mapped file (read-only: never write to them; the file must not be shortened while
 // they live). F64, F32, F16, BF16, I64, I32, I16, I8, U8 and BOOL. `metadata`, when given, receives the header's
-// "__metadata__". kNotFound: no such file. kInvalidArgument: a pickle; the message names the remedy. kDataLoss: the
-// file breaks the format; the message says where. kUnimplemented: another dtype; the message names the tensor.
+// "__metadata__".
+// kNotFound: no such file. kInvalidArgument: a pickle; the message names the remedy. kDataLoss: the file breaks the
+// format; the message says where. kUnimplemented: another dtype; the message names the tensor.
 absl::StatusOr<TensorMap> ReadSafetensors(const std::filesystem::path& path,
                                           std::map<std::string, std::string>* metadata = nullptr);
 

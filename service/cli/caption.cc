@@ -74,7 +74,8 @@ class CaptionRun {
             const std::string& file = files[next++];
             absl::StatusOr<std::string> bytes = ReadInput(file);
             if (!bytes.ok()) {
-              Report(file, bytes.status());
+              failed_ = true;
+              Fail(bytes.status());  // it names the file
               continue;
             }
             v1::CaptionImagesRequest request;

@@ -54,8 +54,11 @@ int RunAdd(const IndexFlags& flags, Context& context) {
   }();
   if (!report.ok()) return Fail(report.status());
 
+  auto& results = *report->response.mutable_results();
+  std::stable_sort(results.begin(), results.end(),
+                   [](const v1::PutResult& a, const v1::PutResult& b) { return a.path() < b.path(); });
   int64_t counts[v1::PutState_ARRAYSIZE] = {};
-  for (const v1::PutResult& result : report->response.results()) {
+  for (const v1::PutResult& result : results) {
     ++counts[result.state()];
     if (result.state() == v1::PUT_STATE_REFUSED) std::cerr << "blazon: left out: " << result.error().message() << "\n";
   }

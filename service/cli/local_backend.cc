@@ -128,8 +128,8 @@ class LocalBackend : public Backend {
       UnderWay started{request->id(), std::make_shared<CaptionToPending>(), absl::CancelledError("")};
       absl::StatusOr<CaptionRequest> converted = rpc::FromProto(*request, models_);
       started.cancel = converted.ok() ? captioner_.Start(*converted, started.sink) : converted.status();
-      if (absl::IsNotFound(started.cancel.status()))
-        return started.cancel.status();  // no model: no other picture will fare better
+      // No model: no other picture will fare better.
+      if (absl::IsNotFound(started.cancel.status())) return started.cancel.status();
       queue.push_back(std::move(started));
       if (queue.size() == kCaptionsUnderWay) finish_first();
     }
@@ -170,18 +170,16 @@ class LocalBackend : public Backend {
       if (request.progress) request.progress({progress.files_done, progress.files_total, progress.path});
       return !Interrupted();
     };
-    indexing.acknowledged = [&](const std::string& path, retrieval::PutOutcome outcome) {
+    indexing.acknowledged = [&](const std::string& id, const std::string& path, retrieval::PutOutcome outcome) {
       v1::PutResult& result = *report.response.add_results();
+      result.set_id(id);
       result.set_path(path);
       result.set_state(rpc::ToProto(outcome));
     };
     absl::StatusOr<retrieval::IndexReport> added = retrieval::Indexer(**collection, indexing).Add(request.paths);
     if (!added.ok()) return added.status();
     for (const retrieval::SkippedFile& skipped : added->skipped) {
-      v1::PutResult& result = *report.response.add_results();
-      result.set_path(skipped.path);
-      result.set_state(v1::PUT_STATE_REFUSED);
-      *result.mutable_error() = rpc::ToRpcStatus(skipped.reason);
+      *report.response.add_results() = rpc::ToProto(skipped);
     }
     report.pruned = added->pruned;
     report.unsupported = added->unsupported;

@@ -1,7 +1,6 @@
 // Commands carried out by a running server, over gRPC.
 #include <grpcpp/grpcpp.h>
 
-#include <algorithm>
 #include <atomic>
 #include <map>
 #include <thread>
@@ -13,17 +12,17 @@
 #include "blazon/v1/generation.grpc.pb.h"
 #include "blazon/v1/index.grpc.pb.h"
 #include "blazon/v1/model.grpc.pb.h"
+#include "retrieval/collection.h"
 #include "retrieval/document_loader.h"
+#include "retrieval/indexer.h"
 #include "service/cli/backend.h"
-#include "service/cli/input.h"
 #include "service/cli/interrupt.h"
+#include "service/rpc/convert.h"
 #include "service/rpc/server.h"
 #include "service/rpc/status.h"
 
 namespace blazon::service::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr int kCaptionsUnderWay = 8;
 constexpr size_t kDataBytes = 1u << 20;  // of one message of a document
@@ -57,40 +56,14 @@ Stream ToStream(const Unary& request) {
   return stream;
 }
 
-struct LocalFile {
-  fs::path file;
-  std::string source, path;
-};
-
-// The files that `index add` sends: as retrieval::Indexer finds them.
-absl::StatusOr<std::vector<LocalFile>> FindFiles(const AddRequest& request, int64_t& unsupported) {
-  std::vector<LocalFile> files;
-  for (const fs::path& given : request.paths) {
-    std::error_code error;
-    const fs::path root = fs::canonical(given, error);
-    if (error) return absl::NotFoundError(absl::StrCat(given.string(), ": no such file or folder"));
-    if (!fs::is_directory(root)) {
-      files.push_back({root, request.source.empty() ? root.parent_path().filename().string() : request.source,
-                       root.filename().string()});
-      continue;
-    }
-    const std::string source = request.source.empty() ? root.filename().string() : request.source;
-    for (auto entry = fs::recursive_directory_iterator(root, fs::directory_options::skip_permission_denied, error);
-         !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-      if (entry->path().filename().string().starts_with(".")) {
-        entry.disable_recursion_pending();
-      } else if (entry->is_regular_file(error)) {
-        if (retrieval::FormatFromPath(entry->path()).ok()) {
-          files.push_back({entry->path(), source, entry->path().lexically_relative(root).generic_string()});
-        } else {
-          ++unsupported;
-        }
-      }
-    }
-    if (error) return absl::UnavailableError(absl::StrCat(root.string(), " could not be read: ", error.message()));
-  }
-  std::sort(files.begin(), files.end(), [](const LocalFile& a, const LocalFile& b) { return a.path < b.path; });
-  return files;
+// The bytes of a file of a kind that can be read; what the loaders refuse in an empty one is refused here, for the wire
+// carries no document without bytes.
+absl::StatusOr<std::string> ReadDocument(const retrieval::FoundFile& file) {
+  absl::StatusOr<retrieval::DocumentFormat> format = retrieval::FormatFromPath(file.path);
+  if (!format.ok()) return format.status();
+  absl::StatusOr<std::string> bytes = retrieval::ReadDocumentFile(file.file);
+  if (bytes.ok() && bytes->empty()) return retrieval::LoadDocument(*format, *bytes, file.path).status();
+  return bytes;
 }
 
 class RemoteBackend : public Backend {
@@ -225,8 +198,10 @@ class RemoteBackend : public Backend {
           "a server does not take --prune and --chunk-tokens yet; leave them out, or leave out --server");
     }
     AddReport report;
-    absl::StatusOr<std::vector<LocalFile>> files = FindFiles(request, report.unsupported);
-    if (!files.ok()) return files.status();
+    absl::StatusOr<retrieval::FoundFiles> found = retrieval::FindFiles(request.paths, request.source);
+    if (!found.ok()) return found.status();
+    report.unsupported = found->unsupported;
+    const std::vector<retrieval::FoundFile>& files = found->files;
     v1::CreateCollectionRequest create;
     create.set_collection(request.collection);
     const auto created = Unary<v1::CreateCollectionResponse>(
@@ -238,16 +213,12 @@ class RemoteBackend : public Backend {
     v1::PutDocumentsRequest message;
     message.set_collection(request.collection);
     bool open = writer->Write(message);
-    std::vector<v1::PutResult> unread;  // could not even be sent
-    for (size_t i = 0; open && i < files->size() && !Interrupted(); ++i) {
-      const LocalFile& file = (*files)[i];
-      absl::StatusOr<std::string> bytes = retrieval::ReadDocumentFile(file.file);
-      if (bytes.ok() && bytes->empty()) bytes = absl::InvalidArgumentError(absl::StrCat(file.path, " is empty"));
+    std::vector<retrieval::SkippedFile>& unread = found->skipped;  // could not even be sent
+    for (size_t i = 0; open && i < files.size() && !Interrupted(); ++i) {
+      const retrieval::FoundFile& file = files[i];
+      absl::StatusOr<std::string> bytes = ReadDocument(file);
       if (!bytes.ok()) {
-        v1::PutResult& result = unread.emplace_back();
-        result.set_path(file.path);
-        result.set_state(v1::PUT_STATE_REFUSED);
-        *result.mutable_error() = rpc::ToRpcStatus(bytes.status());
+        unread.push_back({retrieval::DocumentId(file.source, file.path), file.path, bytes.status()});
         continue;
       }
       message.mutable_document()->set_path(file.path);
@@ -259,11 +230,11 @@ class RemoteBackend : public Backend {
         open = writer->Write(message);
       }
       if (request.progress)
-        request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files->size()), file.path});
+        request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files.size()), file.path});
     }
     writer->WritesDone();
     if (absl::Status status = Translate(writer->Finish()); !status.ok()) return status;
-    for (v1::PutResult& result : unread) *report.response.add_results() = std::move(result);
+    for (const retrieval::SkippedFile& skipped : unread) *report.response.add_results() = rpc::ToProto(skipped);
     report.stopped = Interrupted();
     return report;
   }

@@ -508,6 +508,15 @@ v1::PutState ToProto(retrieval::PutOutcome outcome) {
   return v1::PUT_STATE_UNSPECIFIED;
 }
 
+v1::PutResult ToProto(const retrieval::SkippedFile& skipped) {
+  v1::PutResult result;
+  result.set_id(skipped.id);
+  result.set_path(skipped.path);
+  result.set_state(v1::PUT_STATE_REFUSED);
+  *result.mutable_error() = ToRpcStatus(skipped.reason);
+  return result;
+}
+
 v1::Model ToProto(const ModelInfo& info) {
   v1::Model result;
   result.set_name(info.name);

@@ -12,7 +12,8 @@
 namespace blazon::service::rpc {
 
 // Looks every 200 ms; also loads the models at the start when the options say so, and cancels streams that have
-// stalled. Names: "" is the whole server; the services go by "blazon.v1.CaptionService" and so on.
+// stalled.
+// Names: "" is the whole server; the services go by "blazon.v1.CaptionService" and so on.
 class HealthMonitor {
  public:
   HealthMonitor(grpc::HealthCheckServiceInterface& health, Runtime& runtime);

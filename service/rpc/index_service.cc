@@ -36,7 +36,9 @@ absl::Status Search(const v1::SearchRequest& request, v1::SearchResponse& respon
   response.mutable_timings()->set_queue_ms(call.waited_ms());
   response.mutable_timings()->set_retrieve_ms(
       std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
-  *response.mutable_embedder() = ToIdentity(call.runtime().models().Info(ModelRole::kEmbedder));
+  if (query->mode != retrieval::SearchMode::kWords) {
+    *response.mutable_embedder() = ToIdentity(call.runtime().models().Info(ModelRole::kEmbedder));
+  }
   return absl::OkStatus();
 }
 

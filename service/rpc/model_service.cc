@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
 #include "service/rpc/paging.h"
@@ -13,8 +11,7 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
   return Compute(
       runtime_, context, request, response,
       [](const v1::ListModelsRequest& request, v1::ListModelsResponse& response, UnaryCall& call) -> absl::Status {
-        std::vector<ModelInfo> models = call.runtime().models().List();
-        std::sort(models.begin(), models.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+        const std::vector<ModelInfo> models = call.runtime().models().List();
         auto page =
             TakePage(models, request.page_size(), request.page_token(), [](const ModelInfo& m) { return m.name; });
         if (!page.ok()) return page.status();

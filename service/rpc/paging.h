@@ -24,8 +24,8 @@ inline absl::StatusOr<int> PageSize(int asked) {
 template <typename T>
 struct Page {
   std::vector<T> items;
-  std::string
-      next_page_token;  // the name of the last item: a list that changes between pages loses and repeats nothing else
+  // The name of the last item: a list that changes between pages loses and repeats nothing else.
+  std::string next_page_token;
 };
 
 // `items` are sorted by `name_of`; `token` is empty or the last page's.

@@ -23,10 +23,10 @@ inline constexpr int kMaxMessageBytes = 32 << 20;  // of a request; gRPC refuses
 
 struct ServerOptions {
   std::string address = "127.0.0.1:50051";  // HOST:PORT; [::1]:PORT for IPv6; port 0: a free one
-  std::filesystem::path
-      data_folder;         // collections are folders in data_folder/collections; created when missing. Required
-  int max_requests = 128;  // under way at once; more are refused with RESOURCE_EXHAUSTED. 1 .. 65536
-  int workers = 0;         // threads of the pool, 1 .. 256; 0: one for each core, at least 2
+  // Collections are folders in data_folder/collections; created when missing. Required.
+  std::filesystem::path data_folder;
+  int max_requests = 128;                  // under way at once; more are refused with RESOURCE_EXHAUSTED. 1 .. 65536
+  int workers = 0;                         // threads of the pool, 1 .. 256; 0: one for each core, at least 2
   size_t stream_buffer_bytes = 256 << 10;  // unread text of one stream; a reader who is further behind is cancelled
   std::chrono::milliseconds shutdown_grace{20000};   // what runs may finish within it
   std::chrono::milliseconds heartbeat_limit{30000};  // a scheduler that is silent for longer makes health NOT_SERVING

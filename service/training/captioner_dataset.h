@@ -48,7 +48,8 @@ struct CaptionedPictures {
 };
 
 // Every picture of `folder` and its subfolders that has a caption beside it (cat.jpg and cat.txt; the first line
-// counts). kInvalidArgument: a picture cannot be decoded. kNotFound: there is no such pair in the folder.
+// counts).
+// kInvalidArgument: a picture cannot be decoded. kNotFound: there is no such pair in the folder.
 absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const std::filesystem::path& folder,
                                                         const vision::ImageEncoder& encoder);
 

@@ -200,8 +200,8 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
     const at::Tensor photo_features = Rows(photos, pictures);
     const at::Tensor photo_logits = at::linear(photo_features, class_rows, class_bias);
     at::Tensor x = at::cat({features.index_select(0, index), photo_features});
-    x = x.mul(at::rand(x.sizes(), dropout, at::kFloat).ge(0.15))
-            .mul(1 / 0.85);  // dropout of features: no picture is known by a few of them
+    // Dropout of features: no picture is known by a few of them.
+    x = x.mul(at::rand(x.sizes(), dropout, at::kFloat).ge(0.15)).mul(1 / 0.85);
     const at::Tensor own = at::cat({scene_logits.index_select(0, index).to(at::kFloat), photo_logits});
     const at::Tensor log_probabilities = at::log_softmax(at::cat({own, at::linear(x, weight, bias)}, 1), 1);
     const at::Tensor scenes = log_probabilities.slice(0, 0, kScenes);

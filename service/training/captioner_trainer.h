@@ -2,11 +2,9 @@
 // train_captioner.h puts them in order.
 //
 // 1. The tagger: rows for names that the encoder's classifier does not have, by softmax over all rows. The classifier's
-// own
-//    rows stay as they are; photographs teach the new rows to keep quiet.
+//    own rows stay as they are; photographs teach the new rows to keep quiet.
 // 2. Alignment: each image token is drawn to the language model's embedding of what its cell shows (a contrastive loss
-// over
-//    all names and colours), without running the language model.
+//    over all names and colours), without running the language model.
 // 3. Captions: connector and low-rank adapter together, by the language model's loss on the caption's tokens.
 #pragma once
 
@@ -30,8 +28,8 @@ namespace blazon::service {
 // Everything that is learned from, as features.
 struct TrainingSet {
   SceneFeatures scenes;
-  std::vector<char>
-      reserved;       // per scene: it shows a picture that stages 1 and 2 may not see, so that stage 3 meets strangers
+  // Per scene: it shows a picture that stages 1 and 2 may not see, so that stage 3 meets strangers.
+  std::vector<char> reserved;
   at::Tensor crops;   // fp16 [P, kCells, C]: parts of photographs without captions; may be undefined
   at::Tensor edited;  // fp16 [E, kCells, C]: features moved until the classifier names edited_class
   std::vector<int64_t> edited_class;

@@ -28,8 +28,9 @@ struct Cutout {
 class PictureLibrary {
  public:
   // Reads the pictures of `table` whose library has a folder in `folders`; those in `excluded` ("library/path") are
-  // left out. kNotFound: a table or picture is missing; the message names it and the package that brings it.
-  // kInvalidArgument: a malformed line.
+  // left out.
+  // kNotFound: a table or picture is missing; the message names it and the package that brings it. kInvalidArgument: a
+  // malformed line.
   static absl::StatusOr<PictureLibrary> Load(const std::filesystem::path& table,
                                              const std::map<std::string, std::filesystem::path>& folders,
                                              const std::set<std::string>& excluded);

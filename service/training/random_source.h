@@ -15,9 +15,8 @@ class RandomSource {
 
   double Uniform() { return static_cast<double>(engine_() >> 11) * 0x1.0p-53; }  // [0, 1)
   double Uniform(double low, double high) { return low + (high - low) * Uniform(); }
-  int64_t Below(int64_t count) {
-    return static_cast<int64_t>(Uniform() * static_cast<double>(count));
-  }                                                                                   // 0 .. count - 1
+  // In 0 .. count - 1.
+  int64_t Below(int64_t count) { return static_cast<int64_t>(Uniform() * static_cast<double>(count)); }
   int64_t Between(int64_t low, int64_t high) { return low + Below(high - low + 1); }  // both included
   bool Chance(double probability) { return Uniform() < probability; }
   double Normal() { return std::sqrt(-2 * std::log(1 - Uniform())) * std::cos(2 * std::numbers::pi * Uniform()); }

@@ -81,7 +81,7 @@ TEST(QuantizedKernelsTest, DecodedRowsAreThoseOfDequantizeBitForBit) {
       if (set == nullptr) continue;
       at::Tensor decoded = at::empty({40, 320}, at::kFloat);
       for (int64_t row = 0; row < 40; ++row) {
-        set->decode(format, matrix.blocks[row].const_data_ptr<uint8_t>(), 10, decoded[row].data_ptr<float>());
+        set->For(format).decode(matrix.blocks[row].const_data_ptr<uint8_t>(), 10, decoded[row].data_ptr<float>());
       }
       EXPECT_TRUE(decoded.equal(expected));
     }

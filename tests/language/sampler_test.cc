@@ -104,8 +104,8 @@ TEST(SamplerTest, TopPBeyondTheFirstSortedCandidatesKeepsTheRightOnes) {
   options.temperature = 1.0;
   options.top_p = 0.5;
   std::vector<float> logits(5000);
-  for (size_t i = 0; i < logits.size(); ++i)
-    logits[i] = 1e-4f * static_cast<float>(i * 7919 % logits.size());  // nearly flat
+  // Nearly flat.
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = 1e-4f * static_cast<float>(i * 7919 % logits.size());
   const auto kept = Sampler(options, 1, {}).Distribution(Logits(logits));
   double mass = 0, total = 0, least = std::numeric_limits<double>::infinity();
   for (const float logit : logits) total += std::exp(static_cast<double>(logit));

@@ -288,8 +288,8 @@ TEST(WordPieceTokenizer, RefusesContradictoryVocabularies) {
 TEST(Utf8, BrokenPartsBecomeReplacementCharacters) {
   EXPECT_EQ(ReplaceInvalidUtf8("caf\xC3\xA9"), "caf\xC3\xA9");
   EXPECT_EQ(ReplaceInvalidUtf8("\xF0\x9F\x98z"), "\xEF\xBF\xBDz");  // one maximal subpart
-  EXPECT_EQ(ReplaceInvalidUtf8("\xED\xA0\x80"),
-            "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");  // a surrogate: none of it belongs together
+  // A surrogate: none of it belongs together.
+  EXPECT_EQ(ReplaceInvalidUtf8("\xED\xA0\x80"), "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD");
   EXPECT_TRUE(IsValidUtf8("\xEF\xBF\xBD"));
   EXPECT_FALSE(IsValidUtf8("\xC3"));
 }

@@ -130,9 +130,8 @@ TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
 
 TEST(ChunkerTest, ATokenizerThatSeesOneWordInALongRunDoesNotMakeAHugeChunk) {
   Embedder embedder = SampleEmbedder();
-  embedder.count_tokens = [](std::string_view) {
-    return int64_t{3};
-  };  // as WordPiece reads a run of more than 100 letters
+  // As WordPiece reads a run of more than 100 letters.
+  embedder.count_tokens = [](std::string_view) { return int64_t{3}; };
   const auto chunks = *ChunkDocument(TextDocument("run.txt", std::string(1 << 20, 'x')), embedder, {});
   for (const Chunk& chunk : chunks) EXPECT_LE(chunk.span.size(), 16u * 256u);
 }

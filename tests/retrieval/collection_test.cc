@@ -134,8 +134,8 @@ TEST(CollectionTest, SecondWriterIsTurnedAwayAtOnceByNameAndReadersAreNot) {
   int status = -1;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_EQ(status, 0);
-  EXPECT_EQ(Collection::Open(folder, WriteOptions()).status().code(),
-            absl::StatusCode::kUnavailable);  // in the same process too
+  // In the same process too.
+  EXPECT_EQ(Collection::Open(folder, WriteOptions()).status().code(), absl::StatusCode::kUnavailable);
   ASSERT_TRUE(FindWriter(folder).has_value());
   EXPECT_EQ(FindWriter(folder)->pid, getpid());
   EXPECT_EQ(FindWriter(folder)->holder, "127.0.0.1:50051");
@@ -304,8 +304,8 @@ TEST(CollectionTest, AnyQuestionIsSafe) {
   std::string megabyte;
   while (megabyte.size() < (1u << 20)) megabyte += "fox \" OR ( ";
   EXPECT_EQ(MustSearch(*collection, Ask(megabyte, 3, SearchMode::kWords)).size(), 1u);
-  EXPECT_EQ(collection->Search(Ask(megabyte, 3)).status().code(),
-            absl::StatusCode::kInvalidArgument);  // more tokens than the embedder reads
+  // More tokens than the embedder reads.
+  EXPECT_EQ(collection->Search(Ask(megabyte, 3)).status().code(), absl::StatusCode::kInvalidArgument);
   std::string many;
   for (int i = 0; i < 600; ++i) absl::StrAppend(&many, "word", i, " ");
   EXPECT_THAT(std::string(collection->Search(Ask(many, 3, SearchMode::kWords)).status().message()), HasSubstr("512"));

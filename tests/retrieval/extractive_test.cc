@@ -112,8 +112,8 @@ TEST(RankSentencesTest, TheAnsweringSentenceComesFirstWithItsPlace) {
   EXPECT_EQ(document.substr((*ranked)[0].span.begin, (*ranked)[0].span.size()), (*ranked)[0].text);
   RankOptions all;
   all.count = 100;
-  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(),
-            4u);  // overlapping chunks share their sentences
+  // Overlapping chunks share their sentences.
+  EXPECT_EQ(RankSentences("ferry", chunks, SampleEmbedder(), all)->size(), 4u);
   EXPECT_TRUE(RankSentences("ferry", {}, SampleEmbedder())->empty());
 }
 

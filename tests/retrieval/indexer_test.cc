@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
 #include "sample_embedder.h"
@@ -36,7 +37,10 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   indexing.queue_documents = 1;
   indexing.commit_text_bytes = 1;
   std::vector<std::string> acknowledged;
-  indexing.acknowledged = [&](const std::string& path, PutOutcome) { acknowledged.push_back(path); };
+  indexing.acknowledged = [&](const std::string& id, const std::string& path, PutOutcome) {
+    EXPECT_EQ(id, DocumentId("docs", path));
+    acknowledged.push_back(path);
+  };
   int64_t last_done = 0;
   indexing.progress = [&](const IndexProgress& progress) {
     EXPECT_EQ(progress.files_done, last_done + 1);
@@ -50,6 +54,7 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   EXPECT_EQ(report->unsupported, 1);
   ASSERT_EQ(report->skipped.size(), 2u);
   EXPECT_EQ(report->skipped[0].path, "broken.txt");
+  EXPECT_EQ(report->skipped[0].id, DocumentId("docs", "broken.txt"));
   EXPECT_THAT(std::string(report->skipped[0].reason.message()), HasSubstr("binary"));
   EXPECT_EQ(report->skipped[1].path, "empty.md");
   EXPECT_THAT(acknowledged, UnorderedElementsAre("a.txt", "sub/b.md", "sub/deep/c.html"));
@@ -80,6 +85,34 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   EXPECT_EQ(report->pruned, 1);
   EXPECT_EQ(collection->Stats()->documents, 3);
   EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
+}
+
+// Once, the documents of a folder that could not be listed were pruned as gone.
+TEST(IndexerTest, AFolderThatCannotBeListedIsSaidAndNothingIsPruned) {
+  TemporaryFolder folder;
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  const bool root = geteuid() == 0;
+  ASSERT_TRUE(!root || seteuid(65534) == 0);  // root may list everything
+  const std::filesystem::path docs = folder.path() / "docs", closed = docs / "closed";
+  WriteFile(docs / "a.txt", "Alpha text");
+  WriteFile(closed / "b.txt", "Beta text");
+  auto collection = Collection::Open(folder.path() / "collection", WriteOptions());
+  IndexerOptions indexing;
+  indexing.prune = true;
+  absl::StatusOr<IndexReport> first, second;
+  if (collection.ok()) {
+    first = Indexer(**collection, indexing).Add({docs});
+    std::filesystem::permissions(closed, std::filesystem::perms::none);
+    second = Indexer(**collection, indexing).Add({docs});
+    std::filesystem::permissions(closed, std::filesystem::perms::all);
+  }
+  ASSERT_TRUE(!root || seteuid(0) == 0);
+  ASSERT_TRUE(first.ok() && second.ok()) << collection.status() << first.status() << second.status();
+  EXPECT_EQ(first->added, 2);
+  ASSERT_EQ(second->skipped.size(), 1u);
+  EXPECT_THAT(std::string(second->skipped[0].reason.message()), HasSubstr("closed"));
+  EXPECT_EQ(second->pruned, 0);
+  EXPECT_EQ((*collection)->Stats()->documents, 2);
 }
 
 TEST(IndexerTest, StopsWhenToldAndKeepsWhatIsDone) {

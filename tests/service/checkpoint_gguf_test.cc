@@ -407,8 +407,8 @@ TEST(Gguf, MutationsNeverCrash) {
                               UINT64_MAX - 31};
   int opened = 0, refused = 0;
   for (const std::string& whole : {ReadBytes(kGoldens + "small_llama.gguf"), WithTokenizer().Build()}) {
-    const size_t header =
-        std::min<size_t>(whole.size(), 1800);  // metadata and directory; mutated data are just other values
+    // Metadata and directory; mutated data are just other values.
+    const size_t header = std::min<size_t>(whole.size(), 1800);
     for (int i = 0; i < 1500; ++i) {
       std::string bytes = whole;
       for (uint64_t changes = 1 + random() % 3; changes > 0; --changes) {

@@ -214,8 +214,8 @@ TEST_F(SafetensorsTest, AFailedWriteLeavesTheFormerFile) {
   ASSERT_TRUE(WriteSafetensors(path, {{"a", at::zeros({4})}}).ok());
   const std::string before = ReadBytes(path);
 
-  const auto previous_handler =
-      std::signal(SIGXFSZ, SIG_IGN);  // the limit then shows as a failed write, like a full disk
+  // The limit then shows as a failed write, like a full disk.
+  const auto previous_handler = std::signal(SIGXFSZ, SIG_IGN);
   rlimit limit;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
   rlimit small = limit;

@@ -111,8 +111,8 @@ TEST(RpcLifecycleTest, DeadlineStopsTheGeneration) {
   TestServer server(OneAtATime());
   const auto start = steady_clock::now();
   ExpectFree(server, "start");
-  const milliseconds enough(
-      1000 + static_cast<int>(5000 * Seconds(start)));  // for the first tokens, however busy the machine is
+  // For the first tokens, however busy the machine is.
+  const milliseconds enough(1000 + static_cast<int>(5000 * Seconds(start)));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + enough);
   auto reader = server.generation->StreamGenerate(&context, Endless());

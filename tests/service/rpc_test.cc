@@ -142,8 +142,7 @@ TEST_F(RpcTest, ScoreTokenizeDetokenizeEmbed) {
 }
 
 TEST_F(RpcTest, CaptionsOnceStreamedAndInBulk) {
-  if (!Models().Info(ModelRole::kCaptioner).present)
-    GTEST_SKIP() << "assets/captioner/captioner.safetensors has not been trained";
+  ASSERT_TRUE(Models().Info(ModelRole::kCaptioner).present) << "assets/captioner/captioner.safetensors is missing";
   const v1::CaptionRequest request = Picture();
   v1::CaptionResponse whole;
   const grpc::Status status = Unary(*server_->caption, &v1::CaptionService::Stub::Caption, request, &whole);

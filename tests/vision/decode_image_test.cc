@@ -194,8 +194,8 @@ TEST(DecodeImage, SurvivesMutation) {
       std::string mutated = bytes;
       const int changes = 1 + random() % 8;
       for (int j = 0; j < changes; ++j) {
-        const size_t at =
-            random() % (random() % 2 ? mutated.size() : std::min<size_t>(mutated.size(), 64));  // headers more often
+        // Headers more often than the rest.
+        const size_t at = random() % (random() % 2 ? mutated.size() : std::min<size_t>(mutated.size(), 64));
         switch (random() % 4) {
           case 0:
             mutated[at] ^= 1 << random() % 8;

@@ -182,8 +182,8 @@ class Network : public ImageEncoder {
     conv_head_.emplace(weights, "_conv_head", "_bn1", at::IntArrayRef{kHeadChannels, channels, 1, 1}, 1, 1,
                        config.batch_norm_epsilon);
     const int64_t classes = labels_.size();
-    fc_weight_ =
-        weights.Take("_fc.weight", {classes, kHeadChannels}).clone();  // owned: the checkpoint may be a mapped file
+    // Owned: the checkpoint may be a mapped file.
+    fc_weight_ = weights.Take("_fc.weight", {classes, kHeadChannels}).clone();
     fc_bias_ = weights.Take("_fc.bias", {classes}).clone();
   }
 

@@ -34,8 +34,8 @@ struct EfficientNetLiteConfig {
 class EfficientNetLite {
  public:
   // `weights` by the names of the converted checkpoint (`_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`, ...,
-  // `_fc.bias`), fp32; `labels`: the classifier's names in the order of its rows. kInvalidArgument: an unknown, missing
-  // or mis-shaped tensor, or a wrong number of labels; the message names it.
+  // `_fc.bias`), fp32; `labels`: the classifier's names in the order of its rows.
+  // kInvalidArgument: an unknown, missing or mis-shaped tensor, or a wrong number of labels; the message names it.
   static absl::StatusOr<std::unique_ptr<ImageEncoder>> Create(const EfficientNetLiteConfig& config, TensorMap weights,
                                                               std::vector<std::string> labels);
 };

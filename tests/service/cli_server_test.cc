@@ -1,0 +1,133 @@
+// The commands that take --server say the same through a server as by themselves, timings apart.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "tests/service/child_process.h"
+
+namespace blazon::service {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+// What does not have to be equal: times, a collection's name (a folder here, a name there), and what is known of a
+// model only once it is loaded.
+Json Comparable(Json json) {
+  if (json.contains("models")) {
+    for (Json& model : json["models"]) model = {{"name", model["name"]}, {"source", model["source"]}};
+  }
+  if (json.contains("collection")) json["collection"].erase("name");
+  json.erase("timings");
+  return json;
+}
+
+std::vector<Json> Lines(const std::string& output) {
+  std::vector<Json> lines;
+  std::istringstream in(output);
+  for (std::string line; std::getline(in, line);) lines.push_back(Comparable(Json::parse(line, nullptr, false)));
+  return lines;
+}
+
+// What is printed as errors but progress, which comes as time goes.
+std::vector<std::string> Complaints(const std::string& errors) {
+  std::vector<std::string> complaints;
+  std::istringstream in(errors);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("blazon: ")) complaints.push_back(line);
+  }
+  return complaints;
+}
+
+class CliServerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) / absl::StrCat("cli_server_test.", getpid());
+    fs::create_directories(folder_ / "documents");
+    Write("documents/garden.md", "# Garden\n\nThe blue gate is locked at nine in the evening.\n");
+    Write("documents/boat.txt", "The boat weighs 120 kilograms. Its sail was sewn by Mara Lindt in 1988.\n");
+    Write("documents/empty.txt", "");
+    Write("documents/binary.txt", std::string(100, '\0'));
+    Write("documents/picture.xyz", "not a document");
+    server_ = std::make_unique<BlazonProcess>(
+        std::vector<std::string>{"serve", "--data", Path("data"), "--address", "127.0.0.1:0"});
+    const std::string said = server_->WaitForErrors("listening on", 60);
+    std::smatch match;
+    ASSERT_TRUE(std::regex_search(said, match, std::regex("listening on ([0-9.:]+);"))) << said;
+    address_ = match[1];
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string Path(const std::string& name) const { return (folder_ / name).string(); }
+  std::string Write(const std::string& name, const std::string& contents) const {
+    std::ofstream(folder_ / name, std::ios::binary) << contents;
+    return Path(name);
+  }
+
+  // Runs the command both ways and expects the same status, errors and JSON.
+  void ExpectSame(std::vector<std::string> command, int status, const std::string& input = "") const {
+    SCOPED_TRACE(absl::StrJoin(command, " "));
+    command.push_back("--json");
+    std::vector<std::string> here = command, there = command;
+    if (command[0] == "index" || command[0] == "ask") {
+      here.insert(here.end(), {"--collection", Path("notes")});
+      there.insert(there.end(), {"--collection", "notes"});
+    }
+    there.insert(there.end(), {"--server", address_});
+    const Finished by_itself = RunBlazon(here, input), by_server = RunBlazon(there, input);
+    EXPECT_EQ(by_itself.status, status) << by_itself.errors;
+    EXPECT_EQ(by_server.status, status) << by_server.errors;
+    EXPECT_EQ(Lines(by_server.output), Lines(by_itself.output));
+    EXPECT_EQ(Complaints(by_server.errors), Complaints(by_itself.errors));
+  }
+
+  fs::path folder_;
+  std::unique_ptr<BlazonProcess> server_;
+  std::string address_;
+};
+
+TEST_F(CliServerTest, SaysTheSame) {
+  const Finished health = RunBlazon({"health", "--json", "--server", address_, "--wait", "120"});
+  EXPECT_EQ(health.output, "{\"status\":\"SERVING\"}\n") << health.errors;
+  ExpectSame({"models"}, 0);
+
+  ExpectSame({"tokenize", "Hello, <|im_end|> world 42"}, 0);
+  ExpectSame({"tokenize", "--decode", "19556", "28"}, 0);
+  ExpectSame({"score", "--prompt", "The capital of France is", "--completion", " Paris"}, 0);
+  ExpectSame({"embed", "a cat on a mat", "-"}, 0, "a kitten lies on the rug\n");
+  ExpectSame(
+      {"generate", "--seed", "7", "--temperature", "1", "--top-logprobs", "2", "--max-new-tokens", "8", "One day,"}, 0);
+  ExpectSame({"generate", "--seed", "7", "--chat", "--max-new-tokens", "8", "What is the capital of France?"}, 0);
+  ExpectSame({"generate", "--top-k", "60000", "x"}, 1);
+  ExpectSame({"caption", "--seed", "7", absl::StrCat(BLAZON_SOURCE_DIR, "/assets/photos/cat.jpg"),
+              Path("documents/boat.txt"), Path("missing.jpg")},
+             1);
+
+  ExpectSame({"index", "add", Path("documents"), Path("documents/boat.txt")}, 1);
+  ExpectSame({"index", "add", Path("documents/boat.txt"), Path("documents/picture.xyz")}, 1);
+  ExpectSame({"index", "list"}, 0);
+  ExpectSame({"index", "stats"}, 0);
+  ExpectSame({"index", "search", "when is the gate locked"}, 0);
+  ExpectSame({"index", "search", "--mode", "words", "xylophone"}, 3);
+  ExpectSame({"ask", "--seed", "7", "How much does the boat weigh?"}, 0);
+  ExpectSame({"ask", "Which vaccine protects against measles?"}, 3);
+  ExpectSame({"index", "delete", "boat.txt", "no such.txt"}, 3);
+
+  server_->Signal(SIGTERM);
+  const Finished stopped = server_->Wait();
+  EXPECT_EQ(stopped.status, 0) << stopped.errors;
+}
+
+}  // namespace
+}  // namespace blazon::service
