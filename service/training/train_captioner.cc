@@ -67,10 +67,10 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   const std::shared_ptr<const vision::ImageEncoder> encoder = *loaded_encoder;
 
   std::set<std::string> excluded;
-  if (!options.held_out.empty()) {
-    absl::StatusOr<std::set<std::string>> read = ReadExclusions(options.held_out, "stamps");
+  for (const std::filesystem::path& table : options.held_out) {
+    absl::StatusOr<std::set<std::string>> read = ReadExclusions(table, "stamps");
     if (!read.ok()) return read.status();
-    excluded = *std::move(read);
+    excluded.merge(*read);
   }
   absl::StatusOr<PictureLibrary> library = PictureLibrary::Load(options.pictures, options.libraries, excluded);
   if (!library.ok()) return library.status();

@@ -91,6 +91,10 @@ TEST(SceneComposer, HeldOutStampsAreLeftOut) {
   auto held_out = ReadExclusions(kRoot / "tests/reference/heldout_stamps.tsv", "stamps");
   ASSERT_TRUE(held_out.ok()) << held_out.status();
   EXPECT_EQ(held_out->size(), 40U);
+  auto development = ReadExclusions(kRoot / "tests/reference/dev_stamps.tsv", "stamps");
+  ASSERT_TRUE(development.ok()) << development.status();
+  held_out->merge(*development);
+  EXPECT_EQ(held_out->size(), 80U) << "the lists have a stamp in common";
   auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, *held_out);
   ASSERT_TRUE(library.ok()) << library.status();
   for (const Cutout& cutout : library->cutouts())
