@@ -31,9 +31,9 @@ namespace blazon::service {
 struct TrainingSet {
   SceneFeatures scenes;
   std::vector<char>
-      reserved;       // per scene: it shows a picture that stages 1 and 2 may not see, so that stage 3 meets strangers
-  at::Tensor crops;   // fp16 [P, kCells, C]: parts of photographs without captions; may be undefined
-  at::Tensor edited;  // fp16 [E, kCells, C]: features moved until the classifier names edited_class
+      reserved;        // per scene: it shows a picture that stages 1 and 2 may not see, so that stage 3 meets strangers
+  CropFeatures crops;  // parts of photographs without captions; may be empty
+  at::Tensor edited;   // fp16 [E, kCells, C]: features moved until the classifier names edited_class
   std::vector<int64_t> edited_class;
   CaptionedPictures captioned;  // may be empty
 };

@@ -86,9 +86,10 @@ TEST_F(CaptionerQuality, NamesKnownObjectsAndTheirPlacesInNewScenes) {
   std::printf("%ld new scenes of known stamps, seed %lu\n", kScenes, kSceneSeed);
   EXPECT_GE(share("objects named", report->named, report->objects), 0.90);
   EXPECT_GE(share("left and right: both named and in their places", report->relations_right, report->relations), 0.90);
-  share("colours of drawn shapes", report->colours_right, report->colours);
-  share("number of objects", report->counts_right, report->counts);
-  share("background's colour or pattern, single objects", report->backgrounds_right, report->backgrounds);
+  EXPECT_GE(share("colours of drawn shapes", report->colours_right, report->colours), 0.40);
+  EXPECT_GE(share("number of objects", report->counts_right, report->counts), 0.40);
+  EXPECT_GE(share("background's colour or pattern, single objects", report->backgrounds_right, report->backgrounds),
+            0.80);
 }
 
 TEST_F(CaptionerQuality, NamesTheNounOrKindOfStampsHeldOutOfTraining) {
