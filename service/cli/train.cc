@@ -65,13 +65,17 @@ void AddTrain(CLI::App& app, Context& context) {
   command->add_option("--library", flags->libraries, "Where a library of that table lies; may be given for each")
       ->type_name("NAME=DIR")
       ->allow_extra_args(false);
-  command->add_option("--held-out", options.held_out, "A table whose first field names cut-outs never to be used")
-      ->type_name("FILE");
+  command
+      ->add_option("--held-out", options.held_out,
+                   "A table whose first field names stamps never to be used; may be given more than once")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   command->add_option("--photos", options.photos, "Pictures for backgrounds")->type_name("DIR");
   command
       ->add_option("--captioned", options.captioned,
                    "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->allow_extra_args(false);
   command->add_option("--scenes", options.scenes, "Scenes to compose")->capture_default_str();
   command
       ->add_option("--tagger-scenes", options.tagger_scenes, "More scenes, mildly varied, for the tagger that is kept")

@@ -12,11 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "language/training/lora.h"
 #include "service/checkpoint/safetensors.h"
+#include "service/families/colour_reading.h"
 
 namespace blazon::service {
 namespace {
 
-constexpr const char* kFormat = "blazon-captioner-1";
+constexpr const char* kFormat = "blazon-captioner-2";
 constexpr int64_t kLabels = 5;
 
 std::map<std::string, at::Tensor> WithPrefix(const std::map<std::string, at::Tensor>& tensors,
@@ -143,7 +144,8 @@ absl::StatusOr<std::shared_ptr<CaptionerFamily>> CaptionerFamily::Create(
   return family;
 }
 
-std::vector<EncodedImage> CaptionerFamily::EncodeCells(const at::Tensor& cells) const {
+std::vector<EncodedImage> CaptionerFamily::EncodeCells(const at::Tensor& cells, absl::Span<const std::string> colours,
+                                                       Tagger::Manner manner) const {
   const at::NoGradGuard no_grad;
   const at::Tensor tokens = weights_.projector.Forward(cells);  // [B, kCells, D]
   const at::Tensor probabilities = weights_.tagger.ConceptProbabilities(
@@ -151,7 +153,9 @@ std::vector<EncodedImage> CaptionerFamily::EncodeCells(const at::Tensor& cells) 
   std::vector<EncodedImage> encoded;
   for (int64_t i = 0; i < cells.size(0); ++i) {
     encoded.push_back({tokens[i].contiguous(), weights_.tagger.Best(probabilities[i][0], kLabels),
-                       weights_.tagger.Describe(probabilities[i])});
+                       weights_.tagger.Describe(probabilities[i], manner)});
+    const std::string& measured = colours[static_cast<size_t>(i)];
+    if (!measured.empty()) absl::StrAppend(&encoded.back().reading, "; ", measured);
   }
   return encoded;
 }
@@ -161,7 +165,9 @@ absl::StatusOr<std::vector<EncodedImage>> CaptionerFamily::Encode(absl::Span<con
   try {
     std::vector<EncodedImage> encoded;
     if (images.empty()) return encoded;
-    return EncodeCells(PoolCells(encoder_->Encode(encoder_->Preprocess(images))));
+    std::vector<std::string> colours;
+    for (const vision::Image& image : images) colours.push_back(DescribeColours(image));
+    return EncodeCells(PoolCells(encoder_->Encode(encoder_->Preprocess(images))), colours, Tagger::Manner::kCautious);
   } catch (const c10::Error& error) {
     return absl::InternalError(absl::StrCat("the picture could not be encoded: ", error.what_without_backtrace()));
   }

@@ -1,5 +1,6 @@
-// Blazon's own small captioner: an image classifier's feature map, a connector to image tokens, the tagger's reading in
-// words, and a low-rank adapter of the language model. All that was trained lies in one safetensors file.
+// Blazon's own small captioner: an image classifier's feature map, a connector to image tokens, a reading in words (the
+// tagger's, and the measured colours), and a low-rank adapter of the language model. All that was trained lies in one
+// safetensors file.
 //
 // The prompt: <|im_start|> image tokens, reading, newline and instruction if any <|im_end|>; the caption follows.
 // Thread safety: const after loading.
@@ -55,8 +56,9 @@ class CaptionerFamily : public VisionLanguageFamily {
                                                std::string_view instruction) const override;
   std::shared_ptr<const language::Adapter> adapter() const override { return weights_.adapter; }
 
-  // From cells [B, kCells, C], as Encode does it.
-  std::vector<EncodedImage> EncodeCells(const at::Tensor& cells) const;
+  // From cells [B, kCells, C] and DescribeColours of each picture ("" where not known); Encode's manner is kCautious.
+  std::vector<EncodedImage> EncodeCells(const at::Tensor& cells, absl::Span<const std::string> colours,
+                                        Tagger::Manner manner) const;
   const CaptionerWeights& weights() const { return weights_; }
 
  private:

@@ -96,17 +96,20 @@ std::vector<double> Tagger::Kinds(const float* probabilities) const {
   return sums;
 }
 
-std::string Tagger::Word(const float* probabilities) const {
+std::string Tagger::Word(const float* probabilities, Manner manner) const {
   const size_t best =
       static_cast<size_t>(std::max_element(probabilities, probabilities + concepts_.size()) - probabilities);
-  if (probabilities[best] >= kLikely) return absl::StrCat(Confidence(probabilities[best]), concepts_[best].name);
   const std::vector<double> kinds = Kinds(probabilities);
   const size_t kind = static_cast<size_t>(std::max_element(kinds.begin(), kinds.end()) - kinds.begin());
+  const bool kind_alone =
+      manner == Manner::kCautious && probabilities[best] < kSurely && !kinds.empty() && kinds[kind] >= kSurely;
+  if (probabilities[best] >= kLikely && !kind_alone)
+    return absl::StrCat(Confidence(probabilities[best]), concepts_[best].name);
   if (!kinds.empty() && kinds[kind] >= 0.5) return absl::StrCat(Confidence(kinds[kind]), kinds_[kind]);
   return probabilities[best] >= 0.12F ? absl::StrCat("maybe ", concepts_[best].name) : "unclear";
 }
 
-std::string Tagger::Describe(const at::Tensor& probabilities) const {
+std::string Tagger::Describe(const at::Tensor& probabilities, Manner manner) const {
   const at::Tensor dense = probabilities.contiguous();
   const int64_t count = static_cast<int64_t>(concepts_.size());
   // The axis along which the picture changes more, when it does.
@@ -116,7 +119,9 @@ std::string Tagger::Describe(const at::Tensor& probabilities) const {
   const int64_t first = across >= along ? 1 : 3;
   // Two things side by side: the larger one must not speak for the whole.
   at::Tensor whole = dense[0];
-  if (divided && dense[first].max().item<double>() >= kLikely && dense[first + 1].max().item<double>() >= kLikely) {
+  const bool two =
+      divided && dense[first].max().item<double>() >= kLikely && dense[first + 1].max().item<double>() >= kLikely;
+  if (two) {
     whole = dense[first].add(dense[first + 1]).mul(0.5);
   }
 
@@ -129,14 +134,16 @@ std::string Tagger::Describe(const at::Tensor& probabilities) const {
   if (best[0].probability < kSurely) {
     const std::vector<double> kinds = Kinds(whole.data_ptr<float>());
     const size_t kind = static_cast<size_t>(std::max_element(kinds.begin(), kinds.end()) - kinds.begin());
+    if (manner == Manner::kCautious && !two && !kinds.empty() && kinds[kind] >= kSurely)
+      return absl::StrCat(Confidence(kinds[kind]), kinds_[kind]);
     if (!kinds.empty() && kinds[kind] >= 0.4 && kinds_[kind] != best[0].name) {
       absl::StrAppend(&text, ", ", Confidence(kinds[kind]), kinds_[kind]);
     }
   }
   if (!divided) return text;
   const float* region = dense.data_ptr<float>();
-  return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count), ", ",
-                      first == 1 ? "right " : "bottom ", Word(region + (first + 1) * count));
+  return absl::StrCat(text, "; ", first == 1 ? "left " : "top ", Word(region + first * count, manner), ", ",
+                      first == 1 ? "right " : "bottom ", Word(region + (first + 1) * count, manner));
 }
 
 }  // namespace blazon::service

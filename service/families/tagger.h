@@ -50,9 +50,15 @@ class Tagger {
   // The `count` best concepts of one region; probabilities: [N].
   std::vector<vision::Label> Best(const at::Tensor& probabilities, int64_t count) const;
 
+  // How a reading puts what is unsure. The language model learns from full ones; captions are made from cautious ones.
+  enum class Manner {
+    kFull,      // "likely heron or egret, surely bird"
+    kCautious,  // "surely bird": the kind alone, where it is sure and the name is not
+  };
+
   // A picture's reading in words, for the prompt; probabilities: [kRegions, N]. Such as
   // "surely pig", "likely heron or egret, surely bird", "maybe pig or guitar; left surely pig, right likely guitar".
-  std::string Describe(const at::Tensor& probabilities) const;
+  std::string Describe(const at::Tensor& probabilities, Manner manner = Manner::kFull) const;
 
   const std::vector<Concept>& concepts() const { return concepts_; }
   const std::vector<int64_t>& row_concepts() const { return row_concepts_; }
@@ -62,7 +68,7 @@ class Tagger {
  private:
   Tagger() = default;
   // "surely pig"; the kind where no name is likely; "unclear".
-  std::string Word(const float* probabilities) const;
+  std::string Word(const float* probabilities, Manner manner) const;
   std::vector<double> Kinds(const float* probabilities) const;
 
   std::vector<Concept> concepts_;

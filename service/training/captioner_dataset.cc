@@ -14,8 +14,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/safetensors.h"
+#include "service/families/colour_reading.h"
 #include "service/families/tagger.h"
 #include "vision/decode_image.h"
 
@@ -83,6 +85,7 @@ absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const 
     if (done < count) next = std::async(std::launch::async, compose, std::min(kBatch, count - done));
     std::vector<vision::Image> images;
     for (Scene& scene : scenes) {
+      features.colours.push_back(DescribeColours(scene.image));
       images.push_back(std::move(scene.image));
       features.descriptions.push_back(std::move(scene.description));
     }
@@ -98,7 +101,8 @@ absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const 
 
 absl::Status WriteSceneFeatures(const fs::path& file, const std::string& key, const SceneFeatures& features) {
   nlohmann::json scenes = nlohmann::json::array();
-  for (const SceneDescription& scene : features.descriptions) scenes.push_back(ToJson(scene));
+  for (size_t i = 0; i < features.descriptions.size(); ++i)
+    scenes.push_back({ToJson(features.descriptions[i]), features.colours[i]});
   const std::string text = scenes.dump();
   at::Tensor bytes = at::empty({static_cast<int64_t>(text.size())}, at::kByte);
   std::copy(text.begin(), text.end(), bytes.data_ptr<uint8_t>());
@@ -114,12 +118,15 @@ absl::StatusOr<SceneFeatures> ReadSceneFeatures(const fs::path& file, const std:
         absl::StrCat(file.string(), " holds the features of other scenes; delete it, or name another file"));
   }
   const at::Tensor bytes = tensors->at("scenes").contiguous();
-  SceneFeatures features{tensors->at("cells"), {}};
+  SceneFeatures features{tensors->at("cells"), {}, {}};
   const nlohmann::json scenes = nlohmann::json::parse(
       std::string(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()), static_cast<size_t>(bytes.numel())),
       nullptr, false);
   try {
-    for (const nlohmann::json& scene : scenes) features.descriptions.push_back(FromJson(scene));
+    for (const nlohmann::json& scene : scenes) {
+      features.descriptions.push_back(FromJson(scene.at(0)));
+      features.colours.push_back(scene.at(1).get<std::string>());
+    }
   } catch (const nlohmann::json::exception&) {
     return absl::DataLossError(absl::StrCat(file.string(), " is broken; delete it"));
   }
@@ -141,36 +148,55 @@ std::vector<cv::Mat> ReadPhotos(const fs::path& folder, int side) {
   return photos;
 }
 
-at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
-                       uint64_t seed) {
+CropFeatures EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
+                         uint64_t seed) {
+  CropFeatures features;
   RandomSource random(seed);
   std::vector<at::Tensor> parts;
   for (int64_t done = 0; done < count; done += kBatch) {
     std::vector<vision::Image> images;
-    for (int64_t i = 0; i < kBatch; ++i)
+    for (int64_t i = 0; i < kBatch; ++i) {
       images.push_back(ToImage(RandomCrop(random.Pick(photos), SceneComposer::kSide, random)));
+      features.colours.push_back(DescribeColours(images.back()));
+    }
     parts.push_back(EncodeBatch(encoder, images));
   }
-  return at::cat(parts);
+  features.cells = at::cat(parts);
+  return features;
 }
 
 absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const fs::path& folder, const vision::ImageEncoder& encoder) {
   CaptionedPictures pictures;
   std::vector<at::Tensor> parts;
+  std::error_code error;
+  if (!fs::is_directory(folder, error)) return absl::NotFoundError(absl::StrCat(folder.string(), " is not a folder"));
   for (const fs::path& path : Pictures(folder)) {
-    std::ifstream text(fs::path(path).replace_extension(".txt"));
-    std::string caption;
-    if (!text || !std::getline(text, caption) || caption.empty()) continue;
+    const fs::path beside = fs::path(path).replace_extension(".txt");
+    std::ifstream text(beside);
+    std::string line;
+    std::getline(text, line);
+    const std::string caption(absl::StripAsciiWhitespace(line));
+    if (caption.empty()) {
+      ++pictures.without_caption;
+      continue;
+    }
+    if (static_cast<int64_t>(caption.size()) > kLongestCaption) {
+      return absl::InvalidArgumentError(absl::StrCat(beside.string(), ": the caption has ", caption.size(),
+                                                     " bytes; the limit is ", kLongestCaption,
+                                                     "; shorten its first line"));
+    }
     std::ostringstream bytes;
     bytes << std::ifstream(path, std::ios::binary).rdbuf();
     absl::StatusOr<vision::Image> image = vision::DecodeImage(bytes.str());
     if (!image.ok()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", image.status().message()));
     parts.push_back(EncodeBatch(encoder, {&*image, 1}));
+    pictures.colours.push_back(DescribeColours(*image));
     pictures.captions.push_back(caption);
   }
   if (parts.empty())
-    return absl::NotFoundError(
-        absl::StrCat(folder.string(), " holds no picture with a caption in a .txt file beside it"));
+    return absl::NotFoundError(absl::StrCat(
+        folder.string(), " holds no picture with a caption beside it (cat.jpg and cat.txt); pictures without one: ",
+        pictures.without_caption));
   pictures.cells = at::cat(parts);
   return pictures;
 }

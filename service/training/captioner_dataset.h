@@ -19,7 +19,8 @@
 namespace blazon::service {
 
 struct SceneFeatures {
-  at::Tensor cells;  // fp16 [S, kCells, C]
+  at::Tensor cells;                  // fp16 [S, kCells, C]
+  std::vector<std::string> colours;  // DescribeColours of each
   std::vector<SceneDescription> descriptions;
 };
 
@@ -38,18 +39,27 @@ absl::StatusOr<SceneFeatures> ReadSceneFeatures(const std::filesystem::path& fil
 // side; for backgrounds.
 std::vector<cv::Mat> ReadPhotos(const std::filesystem::path& folder, int side);
 
-// Cells of random crops of `photos`: fp16 [count, kCells, C].
-at::Tensor EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
-                       uint64_t seed);
-
-struct CaptionedPictures {
-  at::Tensor cells;  // fp16 [S, kCells, C]
-  std::vector<std::string> captions;
+struct CropFeatures {
+  at::Tensor cells;                  // fp16 [P, kCells, C]; undefined when there are none
+  std::vector<std::string> colours;  // DescribeColours of each
 };
 
+// At least `count` random crops of `photos`.
+CropFeatures EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
+                         uint64_t seed);
+
+struct CaptionedPictures {
+  at::Tensor cells;                  // fp16 [S, kCells, C]
+  std::vector<std::string> colours;  // DescribeColours of each
+  std::vector<std::string> captions;
+  int64_t without_caption = 0;  // pictures that were left out
+};
+
+inline constexpr int64_t kLongestCaption = 1000;  // bytes
+
 // Every picture of `folder` and its subfolders that has a caption beside it (cat.jpg and cat.txt; the first line
-// counts).
-// kInvalidArgument: a picture cannot be decoded. kNotFound: there is no such pair in the folder.
+// counts). kInvalidArgument: a picture cannot be decoded, or a caption has more than kLongestCaption bytes; the message
+// names the file. kNotFound: there is no such folder, or no such pair in it.
 absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const std::filesystem::path& folder,
                                                         const vision::ImageEncoder& encoder);
 

@@ -104,9 +104,9 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
       wanted.push_back(random.Below(classes));
       first.push_back(random.Below(set.scenes.cells.size(0)));
       second.push_back(random.Below(set.scenes.cells.size(0)));
-      crop.push_back(set.crops.defined() ? random.Below(set.crops.size(0)) : 0);
+      crop.push_back(set.crops.cells.defined() ? random.Below(set.crops.cells.size(0)) : 0);
       target.push_back(static_cast<float>(random.Uniform(0.35, 0.98)));
-      mix.push_back(set.crops.defined() && random.Chance(0.7) ? 1.0F : 0.0F);
+      mix.push_back(set.crops.cells.defined() && random.Chance(0.7) ? 1.0F : 0.0F);
       double sum = 0;
       for (int64_t cell = 0; cell < kCells - 1; ++cell) {
         factors.push_back(static_cast<float>(random.Uniform(0.4, 1.6)));
@@ -116,7 +116,8 @@ void EditFeatures(const vision::ImageEncoder& encoder, int64_t count, uint64_t s
     }
     set.edited_class.insert(set.edited_class.end(), wanted.begin(), wanted.end());
     at::Tensor base = Rows(set.scenes.cells, first).add(Rows(set.scenes.cells, second)).mul(0.4);  // [b, kCells, C]
-    if (set.crops.defined()) base = at::where(at::tensor(mix).view({batch, 1, 1}).gt(0.5), Rows(set.crops, crop), base);
+    if (set.crops.cells.defined())
+      base = at::where(at::tensor(mix).view({batch, 1, 1}).gt(0.5), Rows(set.crops.cells, crop), base);
     const at::Tensor index = at::tensor(wanted, at::kLong).view({batch, 1});
     const at::Tensor step =
         directions.index_select(0, index.flatten()).unsqueeze(1).mul(at::tensor(factors).view({batch, kCells, 1}));
@@ -180,7 +181,8 @@ absl::StatusOr<Tagger> TrainTagger(const vision::ImageEncoder& encoder, const Tr
   const at::Tensor first_rows = at::tensor(first, at::kLong), second_rows = at::tensor(second, at::kLong);
   // Photographs: the classifier's own answer, and nothing for the added rows.
   std::vector<at::Tensor> photo_parts = {set.edited.select(1, kCells - 1)};
-  if (set.crops.defined()) photo_parts.push_back(PoolRegions(set.crops.to(at::kFloat)).flatten(0, 1).to(at::kHalf));
+  if (set.crops.cells.defined())
+    photo_parts.push_back(PoolRegions(set.crops.cells.to(at::kFloat)).flatten(0, 1).to(at::kHalf));
   const at::Tensor photos = at::cat(photo_parts);  // fp16 [P, C]
 
   const auto [class_rows, class_bias] = ClassifierRows(encoder);
@@ -336,6 +338,7 @@ class SampleSource {
 
   struct Sample {
     at::Tensor cells;  // [kCells, C]
+    std::string colours;
     std::string caption;
   };
 
@@ -344,10 +347,11 @@ class SampleSource {
     if (choice < options_.edited_share) return Photo();
     if (!set_.captioned.captions.empty() && choice < options_.edited_share + options_.captioned_share) {
       const int64_t i = random_.Below(set_.captioned.cells.size(0));
-      return {set_.captioned.cells[i].to(at::kFloat), set_.captioned.captions[static_cast<size_t>(i)]};
+      return {set_.captioned.cells[i].to(at::kFloat), set_.captioned.colours[static_cast<size_t>(i)],
+              set_.captioned.captions[static_cast<size_t>(i)]};
     }
     const int64_t i = random_.Below(set_.scenes.cells.size(0));
-    Sample sample{set_.scenes.cells[i].to(at::kFloat), ""};
+    Sample sample{set_.scenes.cells[i].to(at::kFloat), set_.scenes.colours[static_cast<size_t>(i)], ""};
     const SceneDescription& scene = set_.scenes.descriptions[static_cast<size_t>(i)];
     std::vector<std::string> names;
     at::Tensor read;
@@ -375,7 +379,9 @@ class SampleSource {
 
   Sample Photo() {
     const int64_t i = random_.Below(set_.edited.size(0));
-    Sample sample{set_.edited[i].to(at::kFloat), ""};
+    // Edited features have no pixels: they get the colours of some photograph, which say nothing of the thing.
+    Sample sample{set_.edited[i].to(at::kFloat), set_.crops.colours.empty() ? "" : random_.Pick(set_.crops.colours),
+                  ""};
     const int64_t concept_ = tagger_.row_concepts()[static_cast<size_t>(set_.edited_class[static_cast<size_t>(i)])];
     const Concept& shown = tagger_.concepts()[static_cast<size_t>(concept_)];
     const double sure = Read(sample.cells)[0][concept_].item<double>();
@@ -417,12 +423,15 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
   for (int64_t step = 1; step <= options.steps && !stop(); ++step) {
     std::vector<SampleSource::Sample> samples;
     std::vector<at::Tensor> cells;
+    std::vector<std::string> colours;
     for (int64_t i = 0; i < options.batch; ++i) {
       samples.push_back(source.Next());
       cells.push_back(samples.back().cells);
+      colours.push_back(samples.back().colours);
     }
     const at::Tensor batch_cells = at::stack(cells);
-    std::vector<EncodedImage> encoded = (*family)->EncodeCells(batch_cells);  // for the readings
+    std::vector<EncodedImage> encoded =
+        (*family)->EncodeCells(batch_cells, colours, Tagger::Manner::kFull);  // for the readings
     const at::Tensor tokens = weights.projector.Forward(batch_cells);         // with gradients
     std::vector<language::ModelInput> inputs;
     std::vector<int64_t> rows, targets;

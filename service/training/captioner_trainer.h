@@ -30,8 +30,8 @@ struct TrainingSet {
   SceneFeatures scenes;
   // Per scene: it shows a picture that stages 1 and 2 may not see, so that stage 3 meets strangers.
   std::vector<char> reserved;
-  at::Tensor crops;   // fp16 [P, kCells, C]: parts of photographs without captions; may be undefined
-  at::Tensor edited;  // fp16 [E, kCells, C]: features moved until the classifier names edited_class
+  CropFeatures crops;  // parts of photographs without captions; may be empty
+  at::Tensor edited;   // fp16 [E, kCells, C]: features moved until the classifier names edited_class
   std::vector<int64_t> edited_class;
   CaptionedPictures captioned;  // may be empty
 };

@@ -10,28 +10,21 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "service/families/colour_reading.h"
 
 namespace blazon::service {
 namespace {
 
-struct Colour {
-  const char* name;
-  int red, green, blue;
-};
-constexpr Colour kColours[] = {{"red", 215, 35, 35},     {"orange", 240, 140, 30}, {"yellow", 240, 220, 50},
-                               {"green", 45, 150, 60},   {"blue", 45, 80, 205},    {"purple", 125, 50, 160},
-                               {"pink", 240, 150, 185},  {"brown", 120, 75, 40},   {"black", 18, 18, 18},
-                               {"white", 248, 248, 248}, {"grey", 135, 135, 135}};
 constexpr const char* kShapes[] = {"circle", "square", "triangle", "star", "heart"};
 
-cv::Scalar Jittered(const Colour& colour, RandomSource& random) {
+cv::Scalar Jittered(const NamedColour& colour, RandomSource& random) {
   auto vary = [&](int value) { return std::clamp(value + random.Between(-14, 14), int64_t{0}, int64_t{255}); };
   return cv::Scalar(static_cast<double>(vary(colour.blue)), static_cast<double>(vary(colour.green)),
                     static_cast<double>(vary(colour.red)), 255);
 }
 
 // A filled shape in one colour, 200 x 200.
-cv::Mat DrawShape(const std::string& shape, const Colour& colour, RandomSource& random) {
+cv::Mat DrawShape(const std::string& shape, const NamedColour& colour, RandomSource& random) {
   cv::Mat patch(200, 200, CV_8UC4, cv::Scalar(0, 0, 0, 0));
   const cv::Scalar fill = Jittered(colour, random);
   std::vector<cv::Point> points;
@@ -149,7 +142,7 @@ void Paste(cv::Mat& canvas, const cv::Mat& patch, double x, double y, std::vecto
 std::vector<std::string> ShapeNames() {
   std::vector<std::string> names;
   for (const char* shape : kShapes) {
-    for (const Colour& colour : kColours) names.push_back(absl::StrCat(colour.name, " ", shape));
+    for (const NamedColour& colour : kNamedColours) names.push_back(absl::StrCat(colour.name, " ", shape));
   }
   return names;
 }
@@ -202,9 +195,9 @@ int64_t SceneComposer::DrawCutout(RandomSource& random) const {
 cv::Mat SceneComposer::Background(RandomSource& random, std::string& words) const {
   cv::Mat canvas(kSide, kSide, CV_8UC3);
   const double choice = random.Uniform();
-  const Colour& first = random.Pick(kColours);
-  const Colour* second = &random.Pick(kColours);
-  while (second == &first) second = &random.Pick(kColours);
+  const NamedColour& first = random.Pick(kNamedColours);
+  const NamedColour* second = &random.Pick(kNamedColours);
+  while (second == &first) second = &random.Pick(kNamedColours);
   const cv::Scalar from = Jittered(first, random), to = Jittered(*second, random);
   if (choice < 0.55) {
     canvas.setTo(from);
@@ -264,7 +257,7 @@ Scene SceneComposer::Compose(RandomSource& random, int64_t only) const {
     SceneObject object;
     cv::Mat pixels;
     if (only < 0 && random.Chance(options_.shapes)) {
-      const Colour& colour = random.Pick(kColours);
+      const NamedColour& colour = random.Pick(kNamedColours);
       if (description.background.find(colour.name) != std::string::npos) continue;  // it could not be seen
       const std::string shape = random.Pick(kShapes);
       object.name = absl::StrCat(colour.name, " ", shape);

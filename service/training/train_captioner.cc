@@ -66,11 +66,22 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   if (!loaded_encoder.ok()) return loaded_encoder.status();
   const std::shared_ptr<const vision::ImageEncoder> encoder = *loaded_encoder;
 
+  CaptionedPictures captioned;
+  for (const std::filesystem::path& folder : options.captioned) {
+    absl::StatusOr<CaptionedPictures> pictures = EncodeCaptionedFolder(folder, *encoder);
+    if (!pictures.ok()) return pictures.status();
+    log(absl::StrCat(folder.string(), ": ", pictures->captions.size(), " pictures with a caption, ",
+                     pictures->without_caption, " without one left out"));
+    captioned.cells = captioned.cells.defined() ? at::cat({captioned.cells, pictures->cells}) : pictures->cells;
+    captioned.colours.insert(captioned.colours.end(), pictures->colours.begin(), pictures->colours.end());
+    captioned.captions.insert(captioned.captions.end(), pictures->captions.begin(), pictures->captions.end());
+  }
+
   std::set<std::string> excluded;
-  if (!options.held_out.empty()) {
-    absl::StatusOr<std::set<std::string>> read = ReadExclusions(options.held_out, "stamps");
+  for (const std::filesystem::path& table : options.held_out) {
+    absl::StatusOr<std::set<std::string>> read = ReadExclusions(table, "stamps");
     if (!read.ok()) return read.status();
-    excluded = *std::move(read);
+    excluded.merge(*read);
   }
   absl::StatusOr<PictureLibrary> library = PictureLibrary::Load(options.pictures, options.libraries, excluded);
   if (!library.ok()) return library.status();
@@ -81,10 +92,14 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
 
   // What is learned from.
   TrainingSet set;
+  set.captioned = std::move(captioned);
   SceneOptions scene_options;
-  scene_options.libraries = {{"stamps", 0.55}, {"emoji", 0.25}, {"clipart", 0.2}};
+  scene_options.libraries = {{"stamps", 0.5}, {"emoji", 0.22}, {"clipart", 0.28}};
+  scene_options.count = 0.16;
+  scene_options.shapes = 0.1;
   const SceneComposer composer(*library, photos, scene_options);
-  std::string key = absl::StrCat("scenes ", options.scenes, " seed ", options.seed, " photos ", photos.size());
+  std::string key =
+      absl::StrCat("scenes of version 2, ", options.scenes, " seed ", options.seed, " photos ", photos.size());
   for (const Cutout& cutout : library->cutouts())
     absl::StrAppend(&key, "\n", cutout.library, "/", cutout.path, " ", cutout.name, " ", cutout.kind);
   const auto counted = [&](const std::string& what, int64_t all) {
@@ -110,13 +125,6 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   }
   if (!photos.empty() && options.crops > 0) set.crops = EncodeCrops(photos, *encoder, options.crops, options.seed + 1);
   EditFeatures(*encoder, options.edited, options.seed + 2, set);
-  for (const std::filesystem::path& folder : options.captioned) {
-    absl::StatusOr<CaptionedPictures> pictures = EncodeCaptionedFolder(folder, *encoder);
-    if (!pictures.ok()) return pictures.status();
-    set.captioned.cells =
-        set.captioned.cells.defined() ? at::cat({set.captioned.cells, pictures->cells}) : pictures->cells;
-    set.captioned.captions.insert(set.captioned.captions.end(), pictures->captions.begin(), pictures->captions.end());
-  }
 
   std::vector<Concept> concepts;
   std::vector<int64_t> row_concepts;
@@ -157,6 +165,14 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
     absl::StatusOr<CaptionerWeights> read = ReadCaptioner(options.start_from);
     if (!read.ok()) return read.status();
     weights.emplace(*std::move(read));
+    std::set<std::string> known;
+    for (const Concept& concept_ : weights->tagger.concepts()) known.insert(concept_.name);
+    for (const Concept& concept_ : concepts) {
+      if (known.contains(concept_.name)) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat(options.start_from.string(), " was trained with another table of pictures, which lacks \"",
+                       concept_.name, "\"; give that table with --pictures, or leave out --start-from"));
+    }
   }
   if (stop()) return absl::CancelledError("stopped before the caption stage; nothing was written");
   weights->notes["command"] = options.command;
@@ -168,12 +184,15 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   for (int64_t i = 0; i < set.scenes.cells.size(0) && shown.size() < 24; ++i) {
     if (shown.size() < 12 ? set.reserved[static_cast<size_t>(i)] : true) shown.push_back(i);
   }
+  std::vector<std::string> watched_colours;
+  for (const int64_t i : shown) watched_colours.push_back(set.scenes.colours[static_cast<size_t>(i)]);
   watched = set.scenes.cells.index_select(0, at::tensor(shown, at::kLong)).to(at::kFloat);
   const auto evaluate = [&](int64_t step) {
     absl::StatusOr<std::shared_ptr<CaptionerFamily>> family =
         CaptionerFamily::Create(*weights, encoder, *language->tokenizer, language->model->config().width);
     if (!family.ok()) return;
-    const std::vector<EncodedImage> encoded = (*family)->EncodeCells(watched);
+    const std::vector<EncodedImage> encoded =
+        (*family)->EncodeCells(watched, watched_colours, Tagger::Manner::kCautious);
     absl::StatusOr<std::vector<std::string>> captions =
         GreedyCaptions(*language->model, *language->tokenizer, **family, encoded);
     if (!captions.ok()) return;
@@ -200,16 +219,23 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   status = TrainCaptions(encoder, *language->model, *language->tokenizer, set, *weights, stage, log, stop, evaluate);
   if (!status.ok()) return status;
 
+  status = WriteCaptioner(options.output, *weights);
+  if (!status.ok()) return status;
+
   // The strangers have done their work; the tagger that is kept knows them too, and more scenes.
-  if (options.tagger_scenes > 0) {
+  if (options.tagger_scenes > 0 && !stop()) {
     scene_options.augmentation = Augmentation::kMild;
     const SceneComposer mild(*library, photos, scene_options);
     absl::StatusOr<SceneFeatures> more = EncodeScenes(mild, *encoder, options.tagger_scenes, options.seed + 8,
                                                       counted("scenes for the tagger", options.tagger_scenes));
-    if (!more.ok()) return more.status();
-    set.scenes.cells = at::cat({set.scenes.cells, more->cells});
-    set.scenes.descriptions.insert(set.scenes.descriptions.end(), more->descriptions.begin(), more->descriptions.end());
-    set.reserved.resize(set.scenes.descriptions.size(), 0);
+    if (more.ok()) {
+      set.scenes.cells = at::cat({set.scenes.cells, more->cells});
+      set.scenes.descriptions.insert(set.scenes.descriptions.end(), more->descriptions.begin(),
+                                     more->descriptions.end());
+      set.reserved.resize(set.scenes.descriptions.size(), 0);
+    } else if (!absl::IsCancelled(more.status())) {
+      return more.status();
+    }
   }
   absl::StatusOr<Tagger> tagger = TrainTagger(*encoder, set, concepts, row_concepts, true, options.tagger_steps,
                                               options.seed + 3, log, [] { return false; });

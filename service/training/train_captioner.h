@@ -25,7 +25,7 @@ struct TrainCaptionerOptions {
   // Library of the table -> its folder; libraries without one are left out. Debian's tuxpaint-stamps-default is the
   // first.
   std::map<std::string, std::filesystem::path> libraries = {{"stamps", "/usr/share/tuxpaint/stamps"}};
-  std::filesystem::path held_out;                // a table whose first field names stamps never to be used; empty: none
+  std::vector<std::filesystem::path> held_out;   // tables whose first field names stamps never to be used
   std::filesystem::path photos;                  // pictures for backgrounds, and to keep the tagger quiet; empty: none
   std::vector<std::filesystem::path> captioned;  // folders of pictures with captions beside them
 

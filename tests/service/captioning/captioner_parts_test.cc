@@ -2,9 +2,11 @@
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <opencv2/imgcodecs.hpp>
 #include <set>
 #include <string>
 
@@ -12,7 +14,9 @@
 #include "language/training/lora.h"
 #include "service/checkpoint/image_encoder_loader.h"
 #include "service/families/captioner_family.h"
+#include "service/families/colour_reading.h"
 #include "service/training/caption_grammar.h"
+#include "service/training/captioner_dataset.h"
 #include "service/training/evaluate_captioner.h"
 #include "service/training/imagenet_names.h"
 #include "service/training/picture_library.h"
@@ -87,10 +91,87 @@ TEST(SceneComposer, TheSameSeedGivesTheSameScenes) {
   }
 }
 
+// A picture of one colour, with rectangles in others.
+struct Rectangle {
+  int64_t left, top, width, height;
+  std::array<uint8_t, 3> colour;
+};
+vision::Image Painted(int64_t width, int64_t height, const std::vector<Rectangle>& rectangles) {
+  vision::Image image{width, height, std::vector<uint8_t>(static_cast<size_t>(3 * width * height))};
+  for (const Rectangle& rectangle : rectangles) {
+    for (int64_t y = rectangle.top; y < rectangle.top + rectangle.height; ++y) {
+      for (int64_t x = rectangle.left; x < rectangle.left + rectangle.width; ++x)
+        std::copy(rectangle.colour.begin(), rectangle.colour.end(), image.pixels.begin() + 3 * (y * width + x));
+    }
+  }
+  return image;
+}
+
+TEST(DescribeColours, BackgroundAndParts) {
+  const Rectangle blue{0, 0, 300, 200, {45, 80, 205}};
+  EXPECT_EQ(DescribeColours(Painted(300, 200, {blue})), "blue background");
+  EXPECT_EQ(DescribeColours(Painted(300, 200, {blue, {100, 50, 90, 100, {210, 30, 40}}})),
+            "blue background, one red part");
+  EXPECT_EQ(
+      DescribeColours(Painted(300, 200, {blue, {30, 50, 90, 90, {250, 250, 250}}, {180, 60, 90, 90, {20, 20, 20}}})),
+      "blue background, two parts, white and black");
+  EXPECT_EQ(DescribeColours(Painted(300, 200,
+                                    {blue,
+                                     {20, 50, 60, 60, {240, 220, 50}},
+                                     {120, 60, 60, 60, {240, 220, 50}},
+                                     {220, 60, 60, 60, {240, 220, 50}}})),
+            "blue background, three yellow parts");
+  std::vector<Rectangle> stripes = {blue};
+  for (int64_t x = 0; x < 300; x += 30) stripes.push_back({x, 0, 15, 200, {240, 220, 50}});
+  EXPECT_EQ(DescribeColours(Painted(300, 200, stripes)), "patterned background");
+  std::vector<Rectangle> gradient;
+  for (int64_t y = 0; y < 200; ++y) {
+    const auto level = static_cast<uint8_t>(248 - 220 * y / 200);
+    gradient.push_back({0, y, 300, 1, {level, level, level}});
+  }
+  EXPECT_EQ(DescribeColours(Painted(300, 200, gradient)), "white and black background");
+  EXPECT_EQ(DescribeColours(Painted(1, 1, {{0, 0, 1, 1, {240, 140, 30}}})), "orange background");
+}
+
+TEST(DescribeColours, IsMostlyRightOfScenes) {
+  auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, {});
+  ASSERT_TRUE(library.ok()) << library.status();
+  SceneOptions options;
+  options.augmentation = Augmentation::kMild;
+  const SceneComposer composer(*library, {}, options);
+  RandomSource random(17);
+  static constexpr const char* kNumbers[] = {"", "one", "two", "three", "four", "five"};
+  int64_t scenes = 0, backgrounds = 0, counted = 0, counts = 0, shapes = 0, colours = 0;
+  for (int i = 0; i < 300; ++i) {
+    const Scene scene = composer.Compose(random);
+    const SceneDescription& told = scene.description;
+    const std::string text = DescribeColours(scene.image);
+    ++scenes;
+    backgrounds += text.starts_with(told.background + " background");
+    if (told.background == "patterned") continue;
+    if (told.layout == Layout::kCount) {
+      ++counted;
+      counts += Mentions(text, kNumbers[told.count]);
+    }
+    for (const SceneObject& object : told.objects) {
+      if (!object.path.empty()) continue;
+      ++shapes;
+      colours += Mentions(text.substr(text.find("background")), object.name.substr(0, object.name.find(' ')));
+    }
+  }
+  EXPECT_GE(backgrounds * 100, scenes * 90) << backgrounds << " of " << scenes;
+  EXPECT_GE(counts * 100, counted * 80) << counts << " of " << counted;
+  EXPECT_GE(colours * 100, shapes * 80) << colours << " of " << shapes;
+}
+
 TEST(SceneComposer, HeldOutStampsAreLeftOut) {
   auto held_out = ReadExclusions(kRoot / "tests/reference/heldout_stamps.tsv", "stamps");
   ASSERT_TRUE(held_out.ok()) << held_out.status();
   EXPECT_EQ(held_out->size(), 40U);
+  auto development = ReadExclusions(kRoot / "tests/reference/dev_stamps.tsv", "stamps");
+  ASSERT_TRUE(development.ok()) << development.status();
+  held_out->merge(*development);
+  EXPECT_EQ(held_out->size(), 80U) << "the lists have a stamp in common";
   auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", kLibraries, *held_out);
   ASSERT_TRUE(library.ok()) << library.status();
   for (const Cutout& cutout : library->cutouts())
@@ -105,6 +186,40 @@ TEST(PictureLibrary, NamesAMissingPictureAndAMalformedLine) {
   EXPECT_NE(std::string(library.status().message()).find("no/such.png"), std::string::npos);
   std::ofstream(table) << "stamps\tno/such.png\n";
   EXPECT_EQ(PictureLibrary::Load(table, kLibraries, {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(EncodeCaptionedFolder, TakesPicturesWithCaptionsAndRefusesTheRestInWords) {
+  auto encoder = LoadImageEncoder(kRoot / "models/efficientnet-lite0");
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "blazon_captioned";
+  std::filesystem::remove_all(folder);
+  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kNotFound);
+  std::filesystem::create_directories(folder / "more");
+  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kNotFound);
+  const cv::Mat red(40, 60, CV_8UC3, cv::Scalar(35, 35, 215));
+  cv::imwrite((folder / "a.png").string(), red);
+  cv::imwrite((folder / "b.png").string(), red);
+  auto none = EncodeCaptionedFolder(folder, **encoder);
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(none.status().message().find("without one: 2"), std::string::npos) << none.status();
+
+  cv::imwrite((folder / "more" / "c.jpg").string(), red);
+  std::ofstream(folder / "b.txt") << " A red wall. \r\nsecond line\n";
+  std::ofstream(folder / "more" / "c.txt") << "Another red wall.";
+  auto pictures = EncodeCaptionedFolder(folder, **encoder);
+  ASSERT_TRUE(pictures.ok()) << pictures.status();
+  EXPECT_EQ(pictures->captions, (std::vector<std::string>{"A red wall.", "Another red wall."}));
+  EXPECT_EQ(pictures->colours, (std::vector<std::string>{"red background", "red background"}));
+  EXPECT_EQ(pictures->cells.sizes(), (std::vector<int64_t>{2, kCells, (*encoder)->dimension()}));
+  EXPECT_EQ(pictures->without_caption, 1);
+
+  std::ofstream(folder / "a.txt") << std::string(1001, 'x');
+  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kInvalidArgument);
+  std::ofstream(folder / "a.txt") << "A red wall.";
+  std::ofstream(folder / "a.png") << "not a picture";
+  auto broken = EncodeCaptionedFolder(folder, **encoder);
+  EXPECT_EQ(broken.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(broken.status().message().find("a.png"), std::string::npos) << broken.status();
 }
 
 // AdamW written out for one number at a time.
@@ -165,6 +280,11 @@ TEST(Tagger, ReadsRegionsInWords) {
   EXPECT_EQ(tagger->Describe(one), "surely pig");
   one = at::tensor(std::vector<float>{0.45F, 0.40F, 0.1F, 0.05F}).expand({kRegions, 4});
   EXPECT_EQ(tagger->Describe(one), "likely heron or egret, surely bird");
+  one = at::tensor(std::vector<float>{0.45F, 0.40F, 0.1F, 0.05F}).expand({kRegions, 4});
+  EXPECT_EQ(tagger->Describe(one, Tagger::Manner::kCautious), "surely bird");
+  one = at::tensor(std::vector<float>{0.45F, 0.20F, 0.2F, 0.15F}).expand({kRegions, 4});
+  EXPECT_EQ(tagger->Describe(one, Tagger::Manner::kCautious), "likely heron or egret, likely bird");
+  one = at::tensor(std::vector<float>{0.45F, 0.40F, 0.1F, 0.05F}).expand({kRegions, 4});
   at::Tensor two = one.clone();
   two[1].copy_(at::tensor(std::vector<float>{0.0F, 0.0F, 0.9F, 0.1F}));
   two[2].copy_(at::tensor(std::vector<float>{0.25F, 0.25F, 0.2F, 0.3F}));

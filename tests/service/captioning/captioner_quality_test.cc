@@ -19,7 +19,7 @@ namespace {
 const std::filesystem::path kRoot = BLAZON_SOURCE_DIR;
 const std::filesystem::path kStamps = "/usr/share/tuxpaint/stamps";  // Debian's tuxpaint-stamps-default
 constexpr int64_t kScenes = 500;
-constexpr uint64_t kSceneSeed = 20261121;  // training uses 1 to 100
+constexpr uint64_t kSceneSeed = 40961;  // training uses 1 to 100
 constexpr int64_t kScenesOfEachStamp = 3;
 
 class CaptionerQuality : public testing::Test {
@@ -68,6 +68,9 @@ std::shared_ptr<const VisionLanguageFamily>* CaptionerQuality::family_ = nullptr
 TEST_F(CaptionerQuality, NamesKnownObjectsAndTheirPlacesInNewScenes) {
   auto held_out = ReadExclusions(kRoot / "tests/reference/heldout_stamps.tsv", "stamps");
   ASSERT_TRUE(held_out.ok()) << held_out.status();
+  auto development = ReadExclusions(kRoot / "tests/reference/dev_stamps.tsv", "stamps");
+  ASSERT_TRUE(development.ok()) << development.status();
+  held_out->merge(*development);
   auto library = PictureLibrary::Load(kRoot / "assets/captioner/pictures.tsv", {{"stamps", kStamps}}, *held_out);
   ASSERT_TRUE(library.ok()) << library.status();
   auto report = EvaluateScenes(Captioner(), *library, {}, kScenes, kSceneSeed);
@@ -83,9 +86,10 @@ TEST_F(CaptionerQuality, NamesKnownObjectsAndTheirPlacesInNewScenes) {
   std::printf("%ld new scenes of known stamps, seed %lu\n", kScenes, kSceneSeed);
   EXPECT_GE(share("objects named", report->named, report->objects), 0.90);
   EXPECT_GE(share("left and right: both named and in their places", report->relations_right, report->relations), 0.90);
-  share("colours of drawn shapes", report->colours_right, report->colours);
-  share("number of objects", report->counts_right, report->counts);
-  share("background's colour or pattern, single objects", report->backgrounds_right, report->backgrounds);
+  EXPECT_GE(share("colours of drawn shapes", report->colours_right, report->colours), 0.40);
+  EXPECT_GE(share("number of objects", report->counts_right, report->counts), 0.40);
+  EXPECT_GE(share("background's colour or pattern, single objects", report->backgrounds_right, report->backgrounds),
+            0.80);
 }
 
 TEST_F(CaptionerQuality, NamesTheNounOrKindOfStampsHeldOutOfTraining) {
