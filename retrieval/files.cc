@@ -38,7 +38,7 @@ absl::Status Files::WriteAndSync(const std::filesystem::path& file, absl::Span<c
       const ssize_t written = write(descriptor, rest.data(), rest.size());
       if (written < 0) {
         if (errno == EINTR) continue;
-        const absl::Status status = FileError("write", file, errno);
+        absl::Status status = FileError("write", file, errno);
         close(descriptor);
         return status;
       }
@@ -46,7 +46,7 @@ absl::Status Files::WriteAndSync(const std::filesystem::path& file, absl::Span<c
     }
   }
   if (fsync(descriptor) != 0) {
-    const absl::Status status = FileError("flush", file, errno);
+    absl::Status status = FileError("flush", file, errno);
     close(descriptor);
     return status;
   }

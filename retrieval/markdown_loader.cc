@@ -144,7 +144,6 @@ int Text(MD_TEXTTYPE type, const MD_CHAR* text, MD_SIZE size, void* data) {
       !before(text, reader.source.data()) && !before(reader.source.data() + reader.source.size(), text + size);
   switch (type) {
     case MD_TEXT_HTML:
-      break;
     case MD_TEXT_NULLCHAR:
       break;
     case MD_TEXT_BR:

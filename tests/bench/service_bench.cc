@@ -21,9 +21,12 @@ namespace {
 namespace fs = std::filesystem;
 
 ModelStore& Models() {
-  static ModelStore& models =
-      **new auto(std::move(*ModelStore::Open({.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models",
-                                              .assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets"})));
+  static ModelStore& models = []() -> ModelStore& {
+    ModelStoreOptions options;
+    options.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models";
+    options.assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets";
+    return **new auto(std::move(*ModelStore::Open(options)));
+  }();
   return models;
 }
 
@@ -74,7 +77,10 @@ void Ask(benchmark::State& state, bool extractive) {
       fs::temp_directory_path() / absl::StrCat("blazon_bench.", getpid(), extractive ? ".extractive" : ".generated");
   const auto embedder = Models().CollectionEmbedder();
   if (!embedder.ok()) return state.SkipWithError(std::string(embedder.status().message()).c_str());
-  retrieval::CollectionOptions options{.mode = retrieval::OpenMode::kWrite, .create = true, .embedder = *embedder};
+  retrieval::CollectionOptions options;
+  options.mode = retrieval::OpenMode::kWrite;
+  options.create = true;
+  options.embedder = *embedder;
   {
     const auto collection = retrieval::Collection::Open(folder, options);
     const fs::path documents = fs::path(BLAZON_SOURCE_DIR) / "assets/documents";

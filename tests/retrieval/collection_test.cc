@@ -26,7 +26,7 @@ std::unique_ptr<Collection> MustOpen(const std::filesystem::path& folder, Collec
   return collection.ok() ? *std::move(collection) : nullptr;
 }
 
-std::vector<ScoredChunk> MustSearch(const Collection& collection, Query query) {
+std::vector<ScoredChunk> MustSearch(const Collection& collection, const Query& query) {
   absl::StatusOr<std::vector<ScoredChunk>> result = collection.Search(query);
   EXPECT_TRUE(result.ok()) << result.status();
   return result.ok() ? *std::move(result) : std::vector<ScoredChunk>();

@@ -217,7 +217,9 @@ TEST_F(CliTest, InterruptEndsCleanly) {
 }
 
 TEST_F(CliTest, TwoWritersAreRefused) {
-  retrieval::CollectionOptions options{.mode = retrieval::OpenMode::kWrite, .create = true};
+  retrieval::CollectionOptions options;
+  options.mode = retrieval::OpenMode::kWrite;
+  options.create = true;
   options.embedder.dimension = 2;
   options.embedder.max_tokens = 8;
   options.embedder.fingerprint = "none";
