@@ -52,8 +52,8 @@ bool StartsListItem(std::string_view line) {
 
 // Whether the break between two lines of a paragraph ends a sentence.
 bool LineEndsSentence(std::string_view line, std::string_view next) {
-  constexpr size_t kShortLine =
-      50;  // a short line before a capital or a figure is a heading, a verse or an entry, not wrapped text
+  // A short line before a capital or a figure is a heading, a verse or an entry, not wrapped text.
+  constexpr size_t kShortLine = 50;
   if (StartsListItem(next) || line.find('|') != std::string_view::npos || line.find('\t') != std::string_view::npos)
     return true;
   const size_t start = next.find_first_not_of(" \t");

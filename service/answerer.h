@@ -51,13 +51,13 @@ struct AnswerResult {
   AnswerOutcome outcome = AnswerOutcome::kAnswered;
   std::string text;
   std::vector<retrieval::ScoredChunk> sources;  // the chunks that hold `sentences`, best first; empty when refused
-  std::vector<retrieval::ScoredChunk>
-      dropped;  // the other chunks that were found: they fit too badly, or there was no room
-  std::vector<SupportingSentence>
-      sentences;          // one or two, best first; the model reads the first that fits. Empty when refused
+  // The other chunks that were found: they fit too badly, or there was no room.
+  std::vector<retrieval::ScoredChunk> dropped;
+  // One or two, best first; the model reads the first that fits. Empty when refused.
+  std::vector<SupportingSentence> sentences;
   double confidence = 0;  // 0 .. 1, what the thresholds are put on
-  bool extractive =
-      false;  // the text is the documents' own: as asked, or because what the model wrote was not borne out by them
+  // The text is the documents' own: as asked, or because what the model wrote was not borne out by them.
+  bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive
   double retrieve_ms = 0;             // embedding the question, searching, choosing sentences
 };

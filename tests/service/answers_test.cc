@@ -33,10 +33,15 @@ TEST(Answers, AreRightCitedAndRefused) {
       ReadQuestions(source / (dev ? "tests/reference/dev_questions.tsv" : "tests/reference/questions.tsv"));
   ASSERT_GE(questions.size(), 40u);
 
-  auto models = ModelStore::Open({.models_folder = source / "models", .assets_folder = source / "assets"});
+  ModelStoreOptions model_options;
+  model_options.models_folder = source / "models";
+  model_options.assets_folder = source / "assets";
+  auto models = ModelStore::Open(model_options);
   ASSERT_TRUE(models.ok()) << models.status();
   const fs::path folder = fs::path(testing::TempDir()) / absl::StrCat("answers_test.", getpid());
-  retrieval::CollectionOptions options{.mode = retrieval::OpenMode::kWrite, .create = true};
+  retrieval::CollectionOptions options;
+  options.mode = retrieval::OpenMode::kWrite;
+  options.create = true;
   auto embedder = (*models)->CollectionEmbedder();
   ASSERT_TRUE(embedder.ok()) << embedder.status();
   options.embedder = *embedder;
