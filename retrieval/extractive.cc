@@ -9,6 +9,7 @@
 #include <set>
 #include <tuple>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -92,18 +93,20 @@ void SplitBlock(std::string_view text, Span block, icu::BreakIterator& iterator,
 
 // A question, and which rows of vectors.pieces its words are.
 struct AskedWords {
+  std::vector<std::string> pieces;
   PieceVectors vectors;
   std::vector<size_t> content, question;
 };
 
 absl::StatusOr<AskedWords> ReadQuestion(const std::string& question, const Embedder& embedder) {
-  const std::vector<std::string> pieces = SplitWords(question);
-  absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces({&pieces, 1});
+  AskedWords asked;
+  asked.pieces = SplitWords(question);
+  absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces({&asked.pieces, 1});
   if (!vectors.ok()) return vectors.status();
-  AskedWords asked{std::move(vectors->at(0)), {}, {}};
+  asked.vectors = std::move(vectors->at(0));
   std::vector<size_t> others;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    const WordKind kind = KindOf(pieces[i]);
+  for (size_t i = 0; i < asked.pieces.size(); ++i) {
+    const WordKind kind = KindOf(asked.pieces[i]);
     if (kind == WordKind::kContent) asked.content.push_back(i);
     if (kind == WordKind::kQuestion) asked.question.push_back(i);
     if (kind == WordKind::kFunction) others.push_back(i);
@@ -112,9 +115,9 @@ absl::StatusOr<AskedWords> ReadQuestion(const std::string& question, const Embed
   return asked;
 }
 
-// Fills the figures of a sentence whose text has these pieces and whose chunk has this cosine to the question.
-void Compare(const AskedWords& asked, const std::vector<std::string>& pieces, const PieceVectors& vectors,
-             double chunk_cosine, ScoredSentence& sentence) {
+// Fills the figures of a sentence of `chunk` whose text has these pieces.
+void Compare(const AskedWords& asked, const ScoredChunk& chunk, const std::vector<std::string>& pieces,
+             const PieceVectors& vectors, ScoredSentence& sentence) {
   const size_t dimension = vectors.text.size();
   const auto row = [dimension](const std::vector<float>& rows, size_t i) { return rows.data() + i * dimension; };
   const auto similarity = [dimension](const float* a, const float* b) {
@@ -128,6 +131,12 @@ void Compare(const AskedWords& asked, const std::vector<std::string>& pieces, co
     }
     return best;
   };
+  // The title names what the whole document is about; its sentences do not say it again.
+  const std::vector<std::string> title = Words(chunk.title);
+  const auto in_title = [&](size_t word) {
+    return absl::c_all_of(Words(asked.pieces[word]),
+                          [&](const std::string& part) { return absl::c_linear_search(title, part); });
+  };
   sentence.cosine = similarity(asked.vectors.text.data(), vectors.text.data());
   sentence.content = sentence.weakest = sentence.cosine;  // of a question without words
   if (!asked.content.empty()) {
@@ -136,13 +145,13 @@ void Compare(const AskedWords& asked, const std::vector<std::string>& pieces, co
     for (const size_t word : asked.content) {
       const double best = nearest(word);
       sentence.content += best / static_cast<double>(asked.content.size());
-      sentence.weakest = std::min(sentence.weakest, best);
+      if (!in_title(word)) sentence.weakest = std::min(sentence.weakest, best);
     }
   }
   sentence.question_words = asked.question.empty() ? sentence.content : 0;
   for (const size_t word : asked.question)
     sentence.question_words += nearest(word) / static_cast<double>(asked.question.size());
-  sentence.score = (sentence.content + sentence.cosine + chunk_cosine) / 3;
+  sentence.score = (sentence.content + sentence.cosine + chunk.cosine) / 3;
   sentence.confidence = std::clamp((sentence.weakest + sentence.question_words + sentence.cosine / 2) / 2.5, 0.0, 1.0);
 }
 
@@ -212,7 +221,7 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& que
     if (vectors->size() != batch.size()) return absl::InternalError("the embedder returned a wrong number of vectors");
     for (size_t i = 0; i < batch.size(); ++i) {
       ScoredSentence& sentence = sentences[order[begin + i]];
-      Compare(*asked, batch[i], (*vectors)[i], chunks[sentence.chunk_index].cosine, sentence);
+      Compare(*asked, chunks[sentence.chunk_index], batch[i], (*vectors)[i], sentence);
     }
   }
   std::stable_sort(sentences.begin(), sentences.end(),

@@ -28,9 +28,10 @@ struct ScoredSentence {
   std::string document_id;
   Span span;  // in the document's text
   std::string text;
-  double cosine = 0;          // of question and sentence as wholes
-  double content = 0;         // mean over the question's content words
-  double weakest = 0;         // their minimum: what is asked and not spoken of here shows in it
+  double cosine = 0;   // of question and sentence as wholes
+  double content = 0;  // mean over the question's content words
+  // Their minimum, without those in the document's title: what is asked and not spoken of here shows in it.
+  double weakest = 0;
   double question_words = 0;  // mean over "what", "how": a sentence of another kind than is asked for shows in it
   double score = 0;           // what sentences are ordered by: the mean of content, cosine and the chunk's own cosine
   double confidence = 0;      // whether it answers at all: weakest + question_words + cosine / 2, over 2.5; in [0, 1]

@@ -29,7 +29,7 @@ constexpr size_t kSentencesShown = 2;
 constexpr size_t kSentencesRead = 1;      // by the model: with two, SmolLM2-135M mixes them up
 constexpr double kSecondSentence = 0.85;  // a second sentence is shown when it scores at least this share of the first
 constexpr double kRefuseBelow = 0.38;
-constexpr double kLowConfidenceBelow = 0.43;
+constexpr double kLowConfidenceBelow = 0.40;
 
 double MillisecondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
