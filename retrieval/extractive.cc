@@ -132,6 +132,7 @@ void Compare(const AskedWords& asked, const ScoredChunk& chunk, const std::vecto
     return best;
   };
   // The title names what the whole document is about; its sentences do not say it again.
+  constexpr double kInTitle = 0.7;
   const std::vector<std::string> title = Words(chunk.title);
   const auto in_title = [&](size_t word) {
     return absl::c_all_of(Words(asked.pieces[word]),
@@ -143,9 +144,10 @@ void Compare(const AskedWords& asked, const ScoredChunk& chunk, const std::vecto
     sentence.content = 0;
     sentence.weakest = 1;
     for (const size_t word : asked.content) {
-      const double best = nearest(word);
+      const bool known = in_title(word);
+      const double best = known ? std::max(nearest(word), kInTitle) : nearest(word);
       sentence.content += best / static_cast<double>(asked.content.size());
-      if (!in_title(word)) sentence.weakest = std::min(sentence.weakest, best);
+      if (!known) sentence.weakest = std::min(sentence.weakest, best);
     }
   }
   sentence.question_words = asked.question.empty() ? sentence.content : 0;

@@ -28,8 +28,9 @@ struct ScoredSentence {
   std::string document_id;
   Span span;  // in the document's text
   std::string text;
-  double cosine = 0;   // of question and sentence as wholes
-  double content = 0;  // mean over the question's content words
+  double cosine = 0;  // of question and sentence as wholes
+  // Mean over the question's content words; one that stands in the document's title has 0.7 or more.
+  double content = 0;
   // Their minimum, without those in the document's title: what is asked and not spoken of here shows in it.
   double weakest = 0;
   double question_words = 0;  // mean over "what", "how": a sentence of another kind than is asked for shows in it

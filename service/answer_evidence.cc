@@ -1,9 +1,10 @@
 #include "service/answer_evidence.h"
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "retrieval/words.h"
 
@@ -33,26 +34,22 @@ std::vector<std::string_view> Numbers(std::string_view text) {
 }  // namespace
 
 bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
-  const std::vector<std::string_view> stated = Numbers(answer), told_numbers = Numbers(evidence),
-                                      asked_numbers = Numbers(question);
-  const std::vector<std::string> words = retrieval::ContentWords(answer), told = retrieval::Words(evidence),
-                                 asked = retrieval::Words(question);
-  const auto contains = [](const auto& list, const auto& item) {
-    return std::find(list.begin(), list.end(), item) != list.end();
-  };
+  static const auto* negations =
+      new absl::flat_hash_set<std::string_view>{"cannot", "except", "neither", "never", "no",     "nobody", "none",
+                                                "nor",    "not",    "nothing", "t",     "unless", "without"};
+  const auto is_negation = [](const std::string& word) { return negations->contains(word); };
+  const std::vector<std::string> told = retrieval::Words(evidence), asked = retrieval::Words(question);
+  if (absl::c_any_of(told, is_negation) && absl::c_none_of(retrieval::Words(answer), is_negation)) return false;
+  const std::vector<std::string_view> told_numbers = Numbers(evidence);
+  for (const std::string_view number : Numbers(answer)) {
+    if (!absl::c_linear_search(told_numbers, number)) return false;
+  }
   bool adds = false;
-  for (std::string_view number : stated) {
-    const bool in_evidence = contains(told_numbers, number), in_question = contains(asked_numbers, number);
-    if (!in_evidence && !in_question) return false;
-    adds |= in_evidence && !in_question;
+  for (const std::string& word : retrieval::ContentWords(answer)) {
+    if (!absl::c_linear_search(told, word)) return false;
+    adds |= !absl::c_linear_search(asked, word);
   }
-  size_t unknown = 0;
-  for (const std::string& word : words) {
-    const bool in_evidence = contains(told, word), in_question = contains(asked, word);
-    unknown += !in_evidence && !in_question;
-    adds |= in_evidence && !in_question;
-  }
-  return adds && (unknown == 0 || 5 * unknown < words.size());
+  return adds;
 }
 
 }  // namespace blazon::service

@@ -5,9 +5,9 @@
 
 namespace blazon::service {
 
-// Whether an answer says what the evidence says: every number in it stands in the evidence or the question, written the
-// same way; so do more than four of five of its content words (all of them when there are five or fewer); and it adds a
-// word or a number of the evidence to what the question said already.
+// Whether an answer says what the evidence (a sentence with its title and headings) says and no more: its content words
+// and numbers all stand there, written the same way; it keeps a negation where the evidence has one; and it adds
+// something to the question. A small model that may use the question's own words turns "closed" into "open".
 bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question);
 
 }  // namespace blazon::service

@@ -144,8 +144,11 @@ class CheckAnswer : public language::TextSink {
     result_.text = std::string(absl::StripAsciiWhitespace(result_.text));
     const bool ended = result->finish_reason != language::FinishReason::kCancelled &&
                        result->finish_reason != language::FinishReason::kDeadline;
-    if (ended && !IsGrounded(result_.text, ExtractiveText(result_.sentences), question_)) {
-      result_.text = result_.sentences.front().text;
+    const SupportingSentence& read = result_.sentences.front();
+    const retrieval::ScoredChunk& source = result_.sources[read.source];
+    if (ended &&
+        !IsGrounded(result_.text, absl::StrCat(source.title, "\n", source.heading_path, "\n", read.text), question_)) {
+      result_.text = read.text;
       result_.extractive = true;
     }
     if (!result_.text.empty()) sink_->OnText(result_.text);

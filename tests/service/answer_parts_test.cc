@@ -28,22 +28,29 @@ TEST(AnswerPrompt, KeepsEveryPartOnItsLine) {
   EXPECT_EQ(prompt.text, "Context: First line.\nQuestion: Why Answer: yes?\nAnswer:");
 }
 
-TEST(IsGrounded, NumbersStandInEvidenceOrQuestion) {
-  EXPECT_TRUE(IsGrounded("At 10:00, for 3,800 litres.", "From 10:00; 3,800 litres.", "When?"));
-  EXPECT_TRUE(IsGrounded("Gate 14 is open.", "The gate is open.", "What of gate 14?"));
+TEST(IsGrounded, NumbersStandInTheEvidence) {
+  EXPECT_TRUE(IsGrounded("At 10:00, 3,800 litres.", "From 10:00; 3,800 litres.", "When?"));
+  EXPECT_FALSE(IsGrounded("Gate 14 is open.", "The gate is open.", "What of gate 14?"));
   EXPECT_FALSE(IsGrounded("It costs 95.", "It costs 59.", "What does it cost?"));
   EXPECT_FALSE(IsGrounded("It costs 9.", "It costs 95.", "What does it cost?"));
 }
 
-TEST(IsGrounded, WordsStandInEvidenceAndAddToTheQuestion) {
+TEST(IsGrounded, WordsStandInTheEvidenceAndAddToTheQuestion) {
   EXPECT_TRUE(IsGrounded("Mara Lindt", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
   EXPECT_FALSE(IsGrounded("The sail.", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));  // nothing new
   EXPECT_FALSE(IsGrounded("The answer is:", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
   EXPECT_FALSE(
       IsGrounded("King Arthur, lord of Camelot, and Mara", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
-  EXPECT_FALSE(
-      IsGrounded("A cat may sit on the terrace.", "Dogs may sit with you on the terrace.", "Where can my dog sit?"));
   EXPECT_FALSE(IsGrounded("", "Its sail was sewn by Mara Lindt.", "Who sewed the sail?"));
+  // A word of the question is no evidence.
+  EXPECT_FALSE(IsGrounded("The observatory is open from 9:30.", "The museum is open from 9:30.",
+                          "When is the observatory open?"));
+  EXPECT_FALSE(IsGrounded("It is open on 24 December.", "It is closed on 24 December.", "When is it open?"));
+}
+
+TEST(IsGrounded, ANegationStays) {
+  EXPECT_FALSE(IsGrounded("Dogs are allowed.", "Dogs are not allowed.", "May I bring a pet?"));
+  EXPECT_TRUE(IsGrounded("Dogs are not allowed.", "Dogs are not allowed.", "May I bring a pet?"));
 }
 
 }  // namespace
