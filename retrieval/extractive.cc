@@ -123,12 +123,14 @@ void Compare(const AskedWords& asked, const ScoredChunk& chunk, const std::vecto
   const auto similarity = [dimension](const float* a, const float* b) {
     return std::inner_product(a, a + dimension, b, 0.0);
   };
+  std::vector<size_t> told;  // which pieces are words
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (KindOf(pieces[i]) != WordKind::kGap) told.push_back(i);
+  }
   const auto nearest = [&](size_t word) {  // of the sentence, to a word of the question
     double best = -1;
-    for (size_t i = 0; i < pieces.size(); ++i) {
-      if (KindOf(pieces[i]) == WordKind::kGap) continue;
+    for (const size_t i : told)
       best = std::max(best, similarity(row(asked.vectors.pieces, word), row(vectors.pieces, i)));
-    }
     return best;
   };
   // The title names what the whole document is about; its sentences do not say it again.
