@@ -40,6 +40,13 @@ struct Adapter {
   std::map<std::string, LoraWeights> modules;
 };
 
+// Tokens that see one another whatever their order: an image's, or a prefix (Raffel et al. 2019, arXiv 1910.10683,
+// figure 4). Counted from the first token of the input that holds it.
+struct TokenSpan {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
 // The new tokens of one sequence.
 struct ModelInput {
   at::Tensor tokens = {};      // int64 [T]; or undefined when `embeddings` is given
@@ -47,6 +54,8 @@ struct ModelInput {
   // Read and extended by T tokens; null: the whole sequence is in this input (training, scoring).
   ModelState* state = nullptr;
   const Adapter* adapter = nullptr;  // applied to these rows only
+  // Apart from one another, in order, whole within this input: a span is never divided between two calls.
+  absl::Span<const TokenSpan> bidirectional = {};
 };
 
 // How a model keeps its weights, and so what it computes with.
@@ -55,7 +64,8 @@ struct ModelInput {
 //   kBf16: every weight, activation and KV cache bf16. Only where the processor multiplies bf16 itself (AVX512-BF16,
 //   AMX);
 //          elsewhere LibTorch emulates it about 100 times slower, so kAuto never chooses it.
-enum class Dtype { kAuto, kFp32, kBf16 };
+//   kFp16: the same in fp16. For GPUs; slow on most processors.
+enum class Dtype { kAuto, kFp32, kBf16, kFp16 };
 
 struct LanguageModelConfig {
   int64_t width = 0;

@@ -1,12 +1,17 @@
 #include "language/ops/attention.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <optional>
 
 namespace blazon::language {
@@ -14,27 +19,83 @@ namespace {
 
 constexpr int64_t kFirstRoom = 128;  // tokens
 
-// queries: [B, H, T, C]; keys, values: [B, K, L, C]. mask: bool [T, L] or undefined. Returns [B, H, T, C].
+double Scale(const AttentionRules& rules, int64_t width) {
+  return rules.scale != 0.0 ? rules.scale : 1.0 / std::sqrt(static_cast<double>(width));
+}
+
+// queries: [B, H, T, C]; keys, values: [B, K, L, C]. mask: bool [T, L], added fp32 [H, T, L], or undefined.
+// Returns [B, H, T, C].
 at::Tensor Attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const at::Tensor& mask,
-                  bool causal) {
+                  bool causal, double scale) {
   return at::scaled_dot_product_attention(queries, keys, values,
                                           mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt,
-                                          /*dropout_p=*/0.0, causal, /*scale=*/std::nullopt,
+                                          /*dropout_p=*/0.0, causal, scale,
                                           /*enable_gqa=*/queries.size(1) != keys.size(1));
 }
 
+// The same with soft-capped scores, which LibTorch's kernel does not know. mask: as above, or undefined.
+at::Tensor AttendCapped(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                        const at::Tensor& mask, double scale, double softcap) {
+  const int64_t heads = queries.size(1), key_heads = keys.size(1), tokens = queries.size(2), width = queries.size(3);
+  const at::Tensor grouped = queries.reshape({-1, key_heads, heads / key_heads, tokens, width});  // [B, K, G, T, C]
+  at::Tensor scores = at::matmul(grouped, keys.unsqueeze(2).transpose(-1, -2)) * scale;           // [B, K, G, T, L]
+  scores = (scores / softcap).tanh() * softcap;
+  if (mask.defined()) {
+    scores = mask.scalar_type() == at::kBool
+                 ? scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity())
+                 : scores + mask.view({1, key_heads, heads / key_heads, tokens, -1});
+  }
+  const at::Tensor weights = scores.softmax(-1, at::kFloat).to(values.scalar_type());
+  return at::matmul(weights, values.unsqueeze(2)).reshape({-1, heads, tokens, width});  // [B, H, T, C]
+}
+
+// Which of `length` keys each of the last `tokens` positions sees: bool [T, L]; undefined where all that a causal mask
+// leaves are seen and tokens == length, or where there is only one token and it sees all.
+at::Tensor VisibleKeys(int64_t tokens, int64_t length, int64_t window, absl::Span<const TokenSpan> spans) {
+  const bool narrow = window > 0 && window < length;
+  if (spans.empty() && !narrow && (tokens == length || tokens == 1)) return {};
+  const int64_t past = length - tokens;
+  at::Tensor mask = at::ones({tokens, length}, at::kBool).tril(past);
+  if (narrow) mask = mask.logical_and_(at::ones({tokens, length}, at::kBool).triu(past - window + 1));
+  for (const TokenSpan& span : spans) {
+    mask.narrow(0, span.begin, span.end - span.begin).narrow(1, past + span.begin, span.end - span.begin).fill_(true);
+  }
+  return mask;
+}
+
+// What is added to the scores for ALiBi, with the causal mask in it: fp32 [H, T, L]. visible: as of VisibleKeys.
+at::Tensor AlibiMask(const at::Tensor& slopes, int64_t tokens, int64_t length, const at::Tensor& visible) {
+  const at::Tensor bias = slopes.view({-1, 1, 1}) * at::arange(length, at::kFloat);  // [H, 1, L]
+  at::Tensor seen = visible;
+  if (!seen.defined()) seen = at::ones({tokens, length}, at::kBool).tril(length - tokens);
+  return bias.expand({-1, tokens, -1}).masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity());
+}
+
 // One sequence whose last T of L tokens are new. queries: [T, H, C]; keys, values: [K, L, C]. Returns [T, H * C].
-at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
+at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                        absl::Span<const TokenSpan> spans, const AttentionRules& rules) {
   const int64_t tokens = queries.size(0), heads = queries.size(1), width = queries.size(2);
   const int64_t key_heads = keys.size(0), length = keys.size(1);
-  if (tokens == 1) {  // the heads that share a key head are its query rows
+  const double scale = Scale(rules, width);
+  const bool plain = rules.softcap == 0.0 && !rules.alibi_slopes.defined();
+  if (tokens == 1 && plain) {  // the heads that share a key head are its query rows
+    const int64_t seen = rules.window > 0 ? std::min(rules.window, length) : length;
     const at::Tensor grouped = queries.reshape({1, key_heads, heads / key_heads, width});
-    return Attend(grouped, keys.unsqueeze(0), values.unsqueeze(0), {}, /*causal=*/false).reshape({1, heads * width});
+    return Attend(grouped, keys.narrow(1, length - seen, seen).unsqueeze(0),
+                  values.narrow(1, length - seen, seen).unsqueeze(0), {}, /*causal=*/false, scale)
+        .reshape({1, heads * width});
   }
-  at::Tensor mask;
-  if (tokens < length) mask = at::ones({tokens, length}, at::kBool).tril(length - tokens);
-  const at::Tensor result = Attend(queries.transpose(0, 1).unsqueeze(0), keys.unsqueeze(0), values.unsqueeze(0), mask,
-                                   /*causal=*/!mask.defined());  // [1, H, T, C]
+  at::Tensor mask = VisibleKeys(tokens, length, rules.window, spans);
+  if (rules.alibi_slopes.defined()) mask = AlibiMask(rules.alibi_slopes, tokens, length, mask);
+  const at::Tensor q = queries.transpose(0, 1).unsqueeze(0), k = keys.unsqueeze(0), v = values.unsqueeze(0);
+  at::Tensor result;  // [1, H, T, C]
+  if (rules.softcap != 0.0) {
+    if (!mask.defined() && tokens > 1) mask = at::ones({tokens, length}, at::kBool).tril(length - tokens);
+    result = AttendCapped(q, k, v, mask, scale, rules.softcap);
+  } else {
+    if (mask.defined() && mask.scalar_type() != at::kBool) mask = mask.to(q.scalar_type());
+    result = Attend(q, k, v, mask, /*causal=*/!mask.defined() && tokens > 1, scale);
+  }
   return result.squeeze(0).transpose(0, 1).reshape({tokens, heads * width});
 }
 
@@ -79,18 +140,20 @@ KvCache::View KvCache::Extend(int64_t layer, const at::Tensor& keys, const at::T
 void KvCache::Advance(int64_t tokens) { length_ += tokens; }
 
 at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-                           absl::Span<const SequenceRows> sequences, int64_t layer) {
+                           absl::Span<const SequenceRows> sequences, int64_t layer, const AttentionRules& rules) {
   const int64_t heads = queries.size(1), width = queries.size(2), key_heads = keys.size(1);
   const int64_t count = static_cast<int64_t>(sequences.size()), tokens = sequences[0].count;
   const bool one_shape = std::all_of(sequences.begin(), sequences.end(), [&](const SequenceRows& rows) {
-    return rows.cache == nullptr && rows.count == tokens;
+    return rows.cache == nullptr && rows.count == tokens && rows.bidirectional.empty();
   });
-  if (one_shape) {
+  const bool plain =
+      rules.softcap == 0.0 && !rules.alibi_slopes.defined() && (rules.window == 0 || rules.window >= tokens);
+  if (one_shape && plain) {
     const auto split = [&](const at::Tensor& x, int64_t h) {
       return x.view({count, tokens, h, width}).transpose(1, 2);
     };
     return Attend(split(queries, heads), split(keys, key_heads), split(values, key_heads), {},
-                  /*causal=*/true)  // [B, H, T, C]
+                  /*causal=*/true, Scale(rules, width))  // [B, H, T, C]
         .transpose(1, 2)
         .reshape({count * tokens, heads * width});
   }
@@ -102,9 +165,9 @@ at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, co
     const at::Tensor v = values.narrow(0, rows.begin, rows.count);
     if (rows.cache != nullptr) {
       const KvCache::View all = rows.cache->Extend(layer, k, v);
-      results.push_back(AttendToPast(q, all.keys, all.values));
+      results.push_back(AttendToPast(q, all.keys, all.values, rows.bidirectional, rules));
     } else {
-      results.push_back(AttendToPast(q, k.transpose(0, 1), v.transpose(0, 1)));
+      results.push_back(AttendToPast(q, k.transpose(0, 1), v.transpose(0, 1), rows.bidirectional, rules));
     }
   }
   return results.size() == 1 ? results[0] : at::cat(results, 0);

@@ -43,11 +43,22 @@ struct SequenceRows {
   int64_t begin = 0;
   int64_t count = 0;
   KvCache* cache = nullptr;  // null: the rows are the whole sequence
+  // Rows that see one another whatever their order, counted from `begin`. In order, apart from one another.
+  absl::Span<const TokenSpan> bidirectional = {};
+};
+
+// Where a family's scores differ from q k / sqrt(C).
+struct AttentionRules {
+  double scale = 0.0;    // of q k; 0: 1 / sqrt(C)
+  double softcap = 0.0;  // scores become softcap * tanh(score / softcap) (Gemma team 2024, arXiv 2408.00118); 0: off
+  int64_t window = 0;    // a token sees itself and the window - 1 before it; 0: all. Spans are seen whole all the same.
+  // fp32 [H]: a score grows by slope times the key's position (Press et al. 2021, arXiv 2108.12409); undefined: off.
+  at::Tensor alibi_slopes = {};
 };
 
 // queries: [N, H, C]; keys, values: [N, K, C]. Extends the caches of `layer`. Returns [N, H * C].
 // Differentiable in all three where there is no cache.
 at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
-                           absl::Span<const SequenceRows> sequences, int64_t layer);
+                           absl::Span<const SequenceRows> sequences, int64_t layer, const AttentionRules& rules = {});
 
 }  // namespace blazon::language

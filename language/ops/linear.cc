@@ -6,6 +6,7 @@
 #include <ATen/ops/linear.h>
 #include <c10/util/Exception.h>
 
+#include <optional>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -21,9 +22,14 @@ at::Tensor Update(const LoraWeights& lora, const at::Tensor& x) {
   return at::linear(at::linear(x, lora.a.to(type)), lora.b.to(type)) * lora.scale;
 }
 
+std::optional<at::Tensor> Optional(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
+
 }  // namespace
 
-Linear::Linear(std::string name, Weight weight) : name_(std::move(name)), weight_(std::move(weight)) {
+Linear::Linear(std::string name, Weight weight, at::Tensor bias)
+    : name_(std::move(name)), weight_(std::move(weight)), bias_(std::move(bias)) {
   if (const auto* quantised = std::get_if<QuantizedTensor>(&weight_)) {
     outputs_ = quantised->rows;
     inputs_ = quantised->columns;
@@ -35,10 +41,11 @@ Linear::Linear(std::string name, Weight weight) : name_(std::move(name)), weight
 }
 
 at::Tensor Linear::Product(const at::Tensor& x) const {
-  if (const auto* dense = std::get_if<at::Tensor>(&weight_)) return at::linear(x, *dense);
+  if (const auto* dense = std::get_if<at::Tensor>(&weight_)) return at::linear(x, *dense, Optional(bias_));
   const auto& quantised = std::get<QuantizedTensor>(weight_);
-  if (at::GradMode::is_enabled() && x.requires_grad()) return at::linear(x, Dequantize(quantised));
-  return QuantizedMatmul(x.contiguous(), quantised);
+  if (at::GradMode::is_enabled() && x.requires_grad()) return at::linear(x, Dequantize(quantised), Optional(bias_));
+  at::Tensor y = QuantizedMatmul(x.contiguous(), quantised);
+  return bias_.defined() ? y.add_(bias_) : y;
 }
 
 at::Tensor Linear::Forward(const at::Tensor& x, absl::Span<const AdapterRows> adapters) const {

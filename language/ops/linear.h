@@ -1,4 +1,4 @@
-// y = W x, with W dense or quantised, plus the low-rank updates of the adapters in the batch.
+// y = W x + b, with W dense or quantised, plus the low-rank updates of the adapters in the batch.
 //
 // Shapes: N rows, I inputs, O outputs.
 // Thread safety: const after construction.
@@ -26,11 +26,12 @@ struct AdapterRows {
 class Linear {
  public:
   Linear() = default;
-  // name: the module's ("model.layers.0.self_attn.q_proj"), by which adapters find it. weight: [O, I].
-  Linear(std::string name, Weight weight);
+  // name: the module's ("model.layers.0.self_attn.q_proj"), by which adapters find it. weight: [O, I]; bias: [O], or
+  // undefined.
+  Linear(std::string name, Weight weight, at::Tensor bias = {});
 
   // The same weight under another name (an output matrix tied to the embedding). Shares memory.
-  Linear Named(std::string name) const { return Linear(std::move(name), weight_); }
+  Linear Named(std::string name) const { return Linear(std::move(name), weight_, bias_); }
 
   const std::string& name() const { return name_; }
   int64_t inputs() const { return inputs_; }
@@ -48,6 +49,7 @@ class Linear {
 
   std::string name_;
   Weight weight_;
+  at::Tensor bias_;
   int64_t inputs_ = 0;
   int64_t outputs_ = 0;
 };

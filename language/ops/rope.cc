@@ -8,7 +8,10 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
+#include <ATen/ops/where.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include <numbers>
 
 namespace blazon::language {
 namespace {
@@ -58,24 +61,44 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
 
 }  // namespace
 
-RopeTable MakeRopeTable(int64_t positions, int64_t head_width, double theta) {
+Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling) {
   // Frequencies in fp32, as transformers computes them: at large positions the angle depends on their last bits.
   const at::Tensor exponents = at::arange(0, head_width, 2, at::kFloat) / static_cast<double>(head_width);  // [C/2]
-  const at::Tensor frequencies = 1.0 / at::pow(theta, exponents);                                           // [C/2]
-  const at::Tensor angles = at::outer(at::arange(0, positions, at::kFloat), frequencies);  // [positions, C/2]
-  const at::Tensor sine = angles.sin();
-  const at::Tensor cosine = angles.cos();
-  return {at::cat({cosine, cosine}, -1), at::cat({-sine, sine}, -1)};
+  frequencies_ = 1.0 / at::pow(theta, exponents);                                                           // [C/2]
+  switch (scaling.kind) {
+    case RopeScaling::Kind::kNone:
+      break;
+    case RopeScaling::Kind::kLinear:
+      frequencies_ = frequencies_ / scaling.factor;
+      break;
+    case RopeScaling::Kind::kLlama3: {
+      const double low = scaling.low_frequency_factor, high = scaling.high_frequency_factor;
+      const auto context = static_cast<double>(scaling.original_context);
+      const at::Tensor wave_length = 2 * std::numbers::pi / frequencies_;
+      const at::Tensor divided = frequencies_ / scaling.factor;
+      const at::Tensor smooth = (context / wave_length - low) / (high - low);
+      const at::Tensor ramp = (1 - smooth) * divided + smooth * frequencies_;
+      frequencies_ =
+          at::where(wave_length > context / low, divided, at::where(wave_length < context / high, frequencies_, ramp));
+      break;
+    }
+  }
 }
 
-at::Tensor ApplyRope(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine) {
+RopeRows Rope::At(const at::Tensor& positions, at::ScalarType type) const {
+  const at::Tensor angles = at::outer(positions.to(at::kFloat), frequencies_);  // [N, C/2]
+  const at::Tensor cosine = angles.cos(), sine = angles.sin();
+  return {at::cat({cosine, cosine}, -1).unsqueeze(1).to(type), at::cat({-sine, sine}, -1).unsqueeze(1).to(type)};
+}
+
+at::Tensor ApplyRope(const at::Tensor& x, const RopeRows& rows) {
   if (x.scalar_type() == at::kFloat && x.is_cpu() && x.is_contiguous()) {
-    if (at::GradMode::is_enabled() && x.requires_grad()) return RopeFunction::apply(x, cosine, sine);
-    return Turn(x, cosine, sine, 1.0f);
+    if (at::GradMode::is_enabled() && x.requires_grad()) return RopeFunction::apply(x, rows.cosine, rows.sine);
+    return Turn(x, rows.cosine, rows.sine, 1.0f);
   }
   const int64_t half = x.size(2) / 2;
   const at::Tensor swapped = at::cat({x.narrow(2, half, half), x.narrow(2, 0, half)}, 2);  // [N, H, C]
-  return x * cosine + swapped * sine;
+  return x * rows.cosine + swapped * rows.sine;
 }
 
 }  // namespace blazon::language

@@ -1,5 +1,7 @@
 // Rotary position embedding (Su et al. 2021, arXiv 2104.09864), in the half-split layout of Hugging Face's Llama:
 // channel c turns with channel c + C/2.
+//
+// Shapes: N rows, H heads, C channels of a head.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,15 +10,41 @@
 
 namespace blazon::language {
 
-// Cosines and sines of every position. Immutable.
-struct RopeTable {
-  at::Tensor cosine;  // fp32 [positions, C], both halves alike
-  at::Tensor sine;    // fp32 [positions, C]; the first half negated, so that a turn is x * cosine + swap(x) * sine
+// How a model was stretched past the context it was trained with. Names of Hugging Face's rope_parameters in comments.
+struct RopeScaling {
+  enum class Kind {
+    kNone,    // "default"
+    kLinear,  // "linear": every frequency divided by `factor` (Chen et al. 2023, arXiv 2306.15595)
+    kLlama3,  // "llama3": slow frequencies divided, fast ones kept, a ramp between (Llama team 2024, arXiv 2407.21783)
+  };
+  Kind kind = Kind::kNone;
+  double factor = 1.0;               // factor
+  double low_frequency_factor = 1;   // low_freq_factor
+  double high_frequency_factor = 4;  // high_freq_factor
+  int64_t original_context = 8192;   // original_max_position_embeddings
 };
 
-RopeTable MakeRopeTable(int64_t positions, int64_t head_width, double theta);
+// Cosines and sines of the positions of some rows.
+struct RopeRows {
+  at::Tensor cosine;  // [N, 1, C], both halves alike
+  at::Tensor sine;    // [N, 1, C]; the first half negated, so that a turn is x * cosine + swap(x) * sine
+};
 
-// x: [N, H, C]; cosine, sine: [N, 1, C], the table's rows of each row's position. Returns [N, H, C] in x's type.
-at::Tensor ApplyRope(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine);
+// Immutable after construction.
+class Rope {
+ public:
+  Rope() = default;
+  // theta: the base of the frequencies. head_width: even.
+  Rope(int64_t head_width, double theta, const RopeScaling& scaling = {});
+
+  // positions: int64 [N]. Computed in fp32, handed out in `type`.
+  RopeRows At(const at::Tensor& positions, at::ScalarType type) const;
+
+ private:
+  at::Tensor frequencies_;  // fp32 [C/2]
+};
+
+// x: [N, H, C]. Returns [N, H, C] in x's type. Differentiable in x.
+at::Tensor ApplyRope(const at::Tensor& x, const RopeRows& rows);
 
 }  // namespace blazon::language

@@ -1,0 +1,74 @@
+// Takes a model's tensors out of a state dict: by name, shapes checked, nothing left over.
+//
+// The first error is remembered and the takers then return undefined tensors, so a model file takes all that it needs
+// in reading order and asks once, at the end.
+//
+// Shapes: I inputs, O outputs.
+// Thread safety: none. The state dict must outlive the taker; the tensors taken share its memory where the type stays.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "language/language_model.h"
+#include "language/ops/linear.h"
+#include "language/state_dict.h"
+
+namespace blazon::language {
+
+// The type that a model of this Dtype computes in.
+at::ScalarType ComputeType(Dtype dtype);
+
+// How the names of a family's checkpoints vary.
+struct WeightNames {
+  std::string architecture;           // for messages: "Llama"
+  std::vector<std::string> prefixes;  // left off a name that begins with one of them, the first that fits
+  // Tensors that checkpoints carry and the model has no use for (masks, rotary frequencies). Name without the prefix.
+  std::function<bool(std::string_view name)> ignorable;
+};
+
+// What a linear layer has beside its weight.
+enum class Bias { kNone, kYes };
+// How a matrix lies in the checkpoint: [O, I], or [I, O] as GPT-2's Conv1D keeps it.
+enum class Layout { kOutputsFirst, kInputsFirst };
+
+class WeightTaker {
+ public:
+  WeightTaker(const StateDict& weights, Dtype dtype, const WeightNames& names);
+
+  // `module`.weight, [O, I] and, with a bias, `module`.bias, [O]. Quantised weights stay so with Dtype::kAuto.
+  Linear Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias = Bias::kNone,
+                Layout layout = Layout::kOutputsFirst);
+  // Dense, in the compute type.
+  at::Tensor Dense(const std::string& name, const std::vector<int64_t>& shape);
+  // `module`.weight, [width]
+  at::Tensor Vector(const std::string& module, int64_t width) { return Dense(module + ".weight", {width}); }
+
+  bool Has(const std::string& name) const { return weights_.contains(name); }
+  bool ok() const { return status_.ok(); }
+
+  // kInvalidArgument: a tensor was missing or mis-shaped, holds a value that is not finite, or one is left that nobody
+  // took; the message names it.
+  absl::Status Finish() const;
+
+ private:
+  const Weight* Find(const std::string& name, const std::vector<int64_t>& shape);
+  at::Tensor ToDense(const std::string& name, const Weight& weight, const std::vector<int64_t>& shape);
+  void Fail(const std::string& message);
+
+  const std::string architecture_;
+  const Dtype dtype_;
+  std::map<std::string, const Weight*> weights_;
+  std::set<std::string> taken_;
+  absl::Status status_;
+};
+
+}  // namespace blazon::language
