@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "service/checkpoint/gguf_dequantize.h"
 #include "service/checkpoint/gguf_format.h"
 
 namespace blazon::service {
@@ -168,10 +169,14 @@ absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
     case kQ8_0:
       return blocks(QuantFormat::kQ8_0);
     default:
-      return absl::UnimplementedError(absl::StrCat(path_.string(), ": tensor ", Quoted(name), " is of type ",
-                                                   GgufTypeName(tensor.type),
-                                                   "; Blazon reads F32, F16, BF16, Q4_0, Q4_1 and Q8_0"));
+      break;
   }
+  if (IsDequantizable(tensor.type)) {
+    return DequantizeBlocks(tensor.type, mapping_->bytes().subspan(tensor.offset, tensor.bytes), tensor.shape);
+  }
+  return absl::UnimplementedError(
+      absl::StrCat(path_.string(), ": tensor ", Quoted(name), " is of type ", GgufTypeName(tensor.type),
+                   "; Blazon reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K"));
 }
 
 const std::string& GgufFile::Digest() const {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,9 +14,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "language/models/llama.h"
 #include "service/checkpoint/gguf.h"
-#include "service/checkpoint/gguf_llama.h"
+#include "service/checkpoint/gguf_language_model.h"
+#include "service/checkpoint/language_families.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
 namespace blazon::service {
@@ -28,6 +29,7 @@ using language::QuantFormat;
 std::string FormatName(const language::StateDict& weights, Dtype dtype) {
   if (dtype == Dtype::kFp32) return "fp32";
   if (dtype == Dtype::kBf16) return "bf16";
+  if (dtype == Dtype::kFp16) return "fp16";
   std::map<QuantFormat, int> count;
   for (const auto& [name, weight] : weights) {
     if (const auto* quantised = std::get_if<language::QuantizedTensor>(&weight)) ++count[quantised->format];
@@ -81,53 +83,44 @@ absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "auto") return Dtype::kAuto;
   if (name == "fp32") return Dtype::kFp32;
   if (name == "bf16") return Dtype::kBf16;
+  if (name == "fp16") return Dtype::kFp16;
   return absl::InvalidArgumentError(
-      absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32 or bf16"));
+      absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32, bf16 or fp16"));
 }
 
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
                                                       const LanguageModelLoadOptions& options) {
   absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
   if (!file.ok()) return file.status();
-  absl::StatusOr<GgufLlama> llama = ReadGgufLlama(**file);
-  if (!llama.ok()) return llama.status();
+  const absl::StatusOr<nlohmann::json> config = ReadGgufConfig(**file);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<language::StateDict> weights = ReadGgufWeights(**file);
+  if (!weights.ok()) return weights.status();
   auto tokenizer = LoadGgufTokenizer(**file);
   if (!tokenizer.ok()) return tokenizer.status();
   const auto jinja = (*file)->String("tokenizer.chat_template");
   if (!jinja.ok()) return jinja.status();
   auto chat = language::ChatTemplate::Recognise(*jinja);
   if (!chat.ok()) return chat.status();
-  if ((*tokenizer)->vocabulary_size() > llama->vocabulary_size) {
-    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
-                                            " tokens, more than the embedding's ", llama->vocabulary_size, " rows"));
-  }
-
-  const language::LlamaConfig config = {
-      .width = llama->width,
-      .layers = llama->layers,
-      .heads = llama->heads,
-      .key_heads = llama->key_heads,
-      .head_width = llama->head_width,
-      .mlp_width = llama->mlp_width,
-      .vocabulary_size = llama->vocabulary_size,
-      .context_length = llama->context_length,
-      .rope_theta = llama->rope_base,
-      .norm_epsilon = llama->norm_epsilon,
-      .tie_embeddings = llama->tied_output,
-  };
-  auto model = language::LlamaModel::Create(config, llama->weights, options.dtype);
+  auto model = CreateLanguageModel(*config, *weights, options.dtype);
   if (!model.ok()) {
     return absl::Status(model.status().code(), absl::StrCat(path.string(), ": ", model.status().message()));
   }
+  if ((*tokenizer)->vocabulary_size() > (*model)->config().vocabulary_size) {
+    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
+                                            " tokens, more than the embedding's ", (*model)->config().vocabulary_size,
+                                            " rows"));
+  }
+  const auto name = (*file)->String("general.name");
   std::vector<language::TokenId> end_tokens = EndTokens(**file, *chat, **tokenizer);
   return LoadedLanguageModel{
       .model = *std::move(model),
       .tokenizer = *std::move(tokenizer),
       .chat_template = *std::move(chat),
       .end_tokens = std::move(end_tokens),
-      .name = llama->name.empty() ? path.stem().string() : llama->name,
+      .name = name.ok() && !name->empty() ? std::string(*name) : path.stem().string(),
       .digest = absl::StrCat("sha256:", (*file)->Digest()),
-      .format = FormatName(llama->weights, options.dtype),
+      .format = FormatName(*weights, options.dtype),
       .warning = options.dtype == Dtype::kBf16 && !MultipliesBf16()
                      ? "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use "
                        "dtype auto or fp32."

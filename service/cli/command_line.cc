@@ -71,7 +71,7 @@ void AddCommonOptions(CLI::App& app, Context& context) {
   app.add_option("--model", context.models.language_model, "A GGUF file to use as the language model")
       ->type_name("FILE");
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
       ->capture_default_str();
   app.add_option("--device", context.models.device, "Where to compute: cpu or cuda[:N]")->capture_default_str();
   app.add_option("--threads", context.models.threads, "Compute threads; 0: one for each core")
