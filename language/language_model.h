@@ -72,6 +72,7 @@ struct LanguageModelConfig {
   int64_t vocabulary_size = 0;
   int64_t layers = 0;
   int64_t context_length = 0;
+  int64_t state_values = 0;  // numbers, in the compute type, that a sequence keeps for each of its tokens
 };
 
 class LanguageModel {

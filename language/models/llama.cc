@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
 
   std::unique_ptr<LlamaModel> model(new LlamaModel);
   model->config_ = config;
-  model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length};
+  model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
+                           2 * config.layers * config.key_heads * config.head_width};
   model->compute_type_ = ComputeType(dtype);
 
   try {

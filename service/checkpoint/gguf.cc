@@ -28,6 +28,8 @@ absl::Status WrongType(std::string_view key, uint32_t type, const char* wanted) 
 
 }  // namespace
 
+bool StaysQuantised(uint32_t type) { return type == kQ4_0 || type == kQ4_1 || type == kQ8_0; }
+
 std::string GgufTypeName(uint32_t type) {
   const TensorType* const known = FindTensorType(type);
   return known != nullptr ? known->name : absl::StrCat("type ", type);
@@ -131,11 +133,15 @@ std::vector<std::string_view> GgufFile::keys() const {
   return keys;
 }
 
-absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
+const GgufTensorInfo* GgufFile::FindTensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);
-  if (found == tensor_index_.end())
-    return absl::NotFoundError(absl::StrCat(path_.string(), " has no tensor ", Quoted(name)));
-  const GgufTensorInfo& tensor = tensors_[found->second];
+  return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
+  const GgufTensorInfo* const found = FindTensor(name);
+  if (found == nullptr) return absl::NotFoundError(absl::StrCat(path_.string(), " has no tensor ", Quoted(name)));
+  const GgufTensorInfo& tensor = *found;
 
   const auto view = [&](at::IntArrayRef shape, at::ScalarType type) {
     void* const data = const_cast<std::byte*>(mapping_->bytes().data() + tensor.offset);

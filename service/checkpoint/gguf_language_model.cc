@@ -1,7 +1,9 @@
 #include "service/checkpoint/gguf_language_model.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -235,13 +237,6 @@ int64_t IntegerAt(const json& config, const char* name) {
   return config.contains(name) ? config[name].get<int64_t>() : 0;
 }
 
-const GgufTensorInfo* FindInfo(const GgufFile& file, std::string_view name) {
-  for (const GgufTensorInfo& tensor : file.tensors()) {
-    if (tensor.name == name) return &tensor;
-  }
-  return nullptr;
-}
-
 // Moves whole rows: `order` gets and gives back a dense [rows, ...] tensor. Blocks stay quantised.
 Weight MoveRows(Weight weight, const std::function<at::Tensor(const at::Tensor&)>& order) {
   if (QuantizedTensor* quantized = std::get_if<QuantizedTensor>(&weight)) {
@@ -330,7 +325,7 @@ absl::StatusOr<json> ReadGgufConfig(const GgufFile& file) {
   json& config = writer.config;
   config["model_type"] = (*architecture)->model_type;
   config["tie_word_embeddings"] = !file.HasTensor("output.weight");
-  const GgufTensorInfo* embedding = FindInfo(file, "token_embd.weight");
+  const GgufTensorInfo* embedding = file.FindTensor("token_embd.weight");
   if (embedding == nullptr) return Broken(file, "no tensor \"token_embd.weight\"");
   config["vocab_size"] = embedding->shape[0];
   writer.Expect("vocab_size", embedding->shape[0],
@@ -362,7 +357,11 @@ absl::StatusOr<json> ReadGgufConfig(const GgufFile& file) {
   return config;
 }
 
-absl::StatusOr<StateDict> ReadGgufWeights(const GgufFile& file) {
+namespace {
+
+// read: gives one tensor of the file.
+absl::StatusOr<StateDict> ReadTensors(const GgufFile& file,
+                                      const std::function<absl::StatusOr<Weight>(const GgufTensorInfo& tensor)>& read) {
   std::string name;
   const absl::StatusOr<const Architecture*> architecture = Find(file, &name);
   if (!architecture.ok()) return architecture.status();
@@ -378,7 +377,7 @@ absl::StatusOr<StateDict> ReadGgufWeights(const GgufFile& file) {
     if (!file.HasTensor(gguf_name)) {
       return entry.optional ? absl::OkStatus() : Broken(file, absl::StrCat("no tensor \"", gguf_name, "\""));
     }
-    absl::StatusOr<Weight> weight = file.Tensor(gguf_name);
+    absl::StatusOr<Weight> weight = read(*file.FindTensor(gguf_name));
     if (!weight.ok()) return weight.status();
     weight = Undo(*std::move(weight), entry.change, heads, key_heads);
     if (!weight.ok()) return Broken(file, absl::StrCat("tensor ", gguf_name, ": ", weight.status().message()));
@@ -408,6 +407,18 @@ absl::StatusOr<StateDict> ReadGgufWeights(const GgufFile& file) {
     }
   }
   return weights;
+}
+
+}  // namespace
+
+absl::StatusOr<StateDict> ReadGgufWeights(const GgufFile& file) {
+  return ReadTensors(file, [&file](const GgufTensorInfo& tensor) { return file.Tensor(tensor.name); });
+}
+
+absl::StatusOr<StateDict> ReadGgufShapes(const GgufFile& file) {
+  return ReadTensors(file, [](const GgufTensorInfo& tensor) -> absl::StatusOr<Weight> {
+    return at::empty(tensor.shape, at::TensorOptions().device(at::kMeta).dtype(at::kFloat));
+  });
 }
 
 }  // namespace blazon::service

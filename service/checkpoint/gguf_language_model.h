@@ -25,4 +25,7 @@ absl::StatusOr<nlohmann::json> ReadGgufConfig(const GgufFile& file);
 // unknown, or does not divide into its heads. The message names it.
 absl::StatusOr<language::StateDict> ReadGgufWeights(const GgufFile& file);
 
+// The same names with tensors that have shapes and no values (LibTorch's meta device). Reads no weights.
+absl::StatusOr<language::StateDict> ReadGgufShapes(const GgufFile& file);
+
 }  // namespace blazon::service

@@ -9,11 +9,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <variant>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "service/checkpoint/gguf.h"
 #include "service/checkpoint/gguf_language_model.h"
 #include "service/checkpoint/language_families.h"
@@ -86,6 +88,21 @@ absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "fp16") return Dtype::kFp16;
   return absl::InvalidArgumentError(
       absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32, bf16 or fp16"));
+}
+
+absl::StatusOr<std::filesystem::path> FindGguf(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".gguf") names.push_back(entry.path().filename().string());
+  }
+  if (names.empty()) return absl::NotFoundError(absl::StrCat(folder.string(), " has no GGUF file"));
+  std::sort(names.begin(), names.end());
+  if (names.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder.string(), " has several GGUF files; name one of ", absl::StrJoin(names, ", ")));
+  }
+  return folder / names[0];
 }
 
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,

@@ -32,6 +32,9 @@ struct LanguageModelLoadOptions {
 // "fp32", "bf16" or "auto". kInvalidArgument otherwise; the message lists the three.
 absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
 
+// The one GGUF file of a folder. kNotFound: there is none. kInvalidArgument: there are several; the message names them.
+absl::StatusOr<std::filesystem::path> FindGguf(const std::filesystem::path& folder);
+
 // Dtype::kBf16 is done as asked, with a warning where the processor has no bf16 arithmetic of its own.
 // kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the
 // message names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
