@@ -19,9 +19,9 @@ namespace blazon::language::jinja {
 
 // What a template may use up; a hostile one fails with kResourceExhausted instead of holding a thread or the memory.
 struct Limits {
-  size_t steps = 5'000'000;           // expressions and statements evaluated, and items walked through
-  size_t work_bytes = 2'000'000'000;  // bytes of all strings and containers made on the way
-  size_t text_bytes = 64'000'000;     // of any one string, the output among them
+  size_t steps = 2'000'000;           // expressions and statements evaluated, and items walked through
+  size_t work_bytes = 1'000'000'000;  // bytes of all strings and containers made on the way
+  size_t text_bytes = 32'000'000;     // of any one string, the output among them
   size_t items = 1'000'000;           // of any one container
   int depth = 400;                    // of nested evaluations: expressions, blocks and macro calls together
 };

@@ -309,7 +309,7 @@ ExpressionPtr ExpressionParser::Subscript(ExpressionPtr object, Position positio
   --depth_;
   tokens_.ExpectOperator("]");
   if (!is_slice) {
-    if (parts[0] == nullptr) tokens_.FailAt(position, "the subscript is empty");
+    if (parts[0] == nullptr) tokens_.Refuse(position, "an empty subscript");
     return Binary(Kind::kItem, "", std::move(object), std::move(parts[0]), position);
   }
   ExpressionPtr node = Make(Kind::kSlice, position);

@@ -187,7 +187,7 @@ class JsonWriter {
       if (named != std::string_view::npos) return absl::StrCat("\\", std::string(kLetters.substr(named, 1)));
     }
     if (character < 0x20) return Hex("\\u%04x", character);
-    if (!options_.ensure_ascii || character < 0x80) return spelling;
+    if (!options_.ensure_ascii || character < 0x7F) return spelling;
     if (character < 0x10000) return Hex("\\u%04x", character);
     const int32_t offset = character - 0x10000;
     return Hex("\\u%04x", 0xD800 + (offset >> 10)) + Hex("\\u%04x", 0xDC00 + (offset & 0x3FF));
