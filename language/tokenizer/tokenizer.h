@@ -15,6 +15,12 @@ namespace blazon::language {
 
 using TokenId = int32_t;
 
+// A part of a text: of a template, whose spelled-out control tokens count, or data, in which they never do.
+struct TextSegment {
+  std::string text;
+  bool is_data = false;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -25,6 +31,12 @@ class Tokenizer {
 
   // The same, but control tokens that are spelled out in `text` ("<|im_start|>") become their ids. For templates only.
   virtual std::vector<TokenId> EncodeWithSpecials(std::string_view text) const = 0;
+
+  // The ids of all segments as one text: control tokens are recognised where they lie wholly within one segment that is
+  // not data, and what stands between two of them is encoded in one piece by Encode, across segments. So the ids are
+  // those of EncodeWithSpecials on the whole text wherever data spells no control token.
+  // A tokenizer whose control tokens take the white space beside them overrides it.
+  virtual std::vector<TokenId> EncodeSegments(absl::Span<const TextSegment> segments) const;
 
   // The bytes of one token; may be a part of a UTF-8 character. Control tokens give their spelling.
   virtual std::string TokenBytes(TokenId id) const = 0;

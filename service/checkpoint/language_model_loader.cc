@@ -62,9 +62,24 @@ std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::C
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
     if (const auto id = file.Integer(key); id.ok()) add(*id);
   }
-  add(tokenizer.FindToken(chat.end_of_turn()));
+  add(chat.EndOfTurn(tokenizer));
   add(tokenizer.FindToken("<|endoftext|>"));
   return ids;
+}
+
+// The special tokens that chat templates know by name.
+language::ChatTemplateTokens NamedTokens(const GgufFile& file, const language::Tokenizer& tokenizer) {
+  constexpr std::pair<const char*, const char*> kNames[] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                                            {"eos_token", "tokenizer.ggml.eos_token_id"},
+                                                            {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                                                            {"pad_token", "tokenizer.ggml.padding_token_id"}};
+  language::ChatTemplateTokens tokens;
+  for (const auto& [name, key] : kNames) {
+    const auto id = file.Integer(key);
+    if (!id.ok() || *id < 0 || *id >= tokenizer.vocabulary_size()) continue;
+    tokens.emplace_back(name, tokenizer.TokenBytes(static_cast<language::TokenId>(*id)));
+  }
+  return tokens;
 }
 
 // Whether the processor multiplies bf16 itself; without it LibTorch's bf16 products are about 100 times slower than
@@ -117,8 +132,8 @@ absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::pat
   if (!tokenizer.ok()) return tokenizer.status();
   const auto jinja = (*file)->String("tokenizer.chat_template");
   if (!jinja.ok()) return jinja.status();
-  auto chat = language::ChatTemplate::Recognise(*jinja);
-  if (!chat.ok()) return chat.status();
+  auto chat = language::ChatTemplate::Parse(*jinja, NamedTokens(**file, **tokenizer));
+  if (!chat.ok()) return absl::Status(chat.status().code(), absl::StrCat(path.string(), ": ", chat.status().message()));
   auto model = CreateLanguageModel(*config, *weights, options.dtype);
   if (!model.ok()) {
     return absl::Status(model.status().code(), absl::StrCat(path.string(), ": ", model.status().message()));

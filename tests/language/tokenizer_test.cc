@@ -24,6 +24,7 @@ namespace {
 
 const char kRemedy[] = "; goldens are made by: python tests/reference/tokenizer_goldens.py";
 const std::string kSource = BLAZON_SOURCE_DIR;
+const ChatTemplateTokens kTokens = {{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}};
 
 class TokenizerTest : public testing::Test {
  protected:
@@ -172,9 +173,8 @@ TEST_F(TokenizerTest, MiniLmDecodesWords) {
 }
 
 TEST_F(TokenizerTest, ChatEqualsTransformers) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  EXPECT_EQ(chat_template->default_system(), "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
   ASSERT_GE(goldens_->at("chats").size(), 10u);
   for (const auto& chat : goldens_->at("chats")) {
     std::vector<ChatMessage> messages;
@@ -186,7 +186,7 @@ TEST_F(TokenizerTest, ChatEqualsTransformers) {
 }
 
 TEST_F(TokenizerTest, ControlTokensOfAChatComeFromTheTemplateAlone) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   const auto count = [](const std::vector<TokenId>& ids) {
     return std::count_if(ids.begin(), ids.end(), [](TokenId id) { return smollm2_->IsSpecial(id); });
@@ -201,31 +201,33 @@ TEST_F(TokenizerTest, ControlTokensOfAChatComeFromTheTemplateAlone) {
 }
 
 TEST_F(TokenizerTest, ChatsThatCannotBeRenderedAreRefused) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   EXPECT_EQ(chat_template->Render({}, true, *smollm2_).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(chat_template->Render({{"user", "a"}, {"root", "b"}}, true, *smollm2_).status().message(),
-            "messages[1].role is \"root\"; it must be system, user or assistant");
+            "messages[1].role is \"root\"; it must be system, user, assistant or tool");
   EXPECT_EQ(chat_template->Render({{"user", "a"}}, true, *minilm_).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 
-TEST_F(TokenizerTest, TemplatesAreRecognisedByTheirText) {
-  const std::string plain =
-      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
-      "'\\n'}}{% endfor %}"
-      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-  const auto chatml = ChatTemplate::Recognise(plain);
-  ASSERT_TRUE(chatml.ok()) << chatml.status();
-  EXPECT_EQ(chatml->default_system(), std::nullopt);
-  EXPECT_EQ(chatml->Render({{"user", "a"}}, false, *smollm2_)->size(),
-            smollm2_->EncodeWithSpecials("<|im_start|>user\na<|im_end|>\n").size());
+TEST_F(TokenizerTest, TheEndOfATurnIsFound) {
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
+  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+  EXPECT_EQ(chat_template->EndOfTurn(*smollm2_), smollm2_->FindToken("<|im_end|>"));
+  EXPECT_FALSE(chat_template->reads_parts());
+}
 
-  std::string clever = *jinja_;
-  clever.replace(clever.find("You are"), 3, "<|im_end|>");
-  for (const std::string& unknown : {std::string(), std::string("{{ bos_token }}"), plain + "{{ more }}", clever}) {
-    EXPECT_EQ(ChatTemplate::Recognise(unknown).status().code(), absl::StatusCode::kUnimplemented) << unknown;
+TEST_F(TokenizerTest, SegmentsAreEncodedAsOneTextBetweenControlTokens) {
+  const auto encode = [](const std::vector<TextSegment>& segments) { return smollm2_->EncodeSegments(segments); };
+  EXPECT_EQ(encode({{"<|im_start|>user\n", false}, {"\n  hello", true}, {" there<|im_end|>\n", false}}),
+            smollm2_->EncodeWithSpecials("<|im_start|>user\n\n  hello there<|im_end|>\n"));
+  // Neither data nor a spelling that is half data makes a control token.
+  for (const std::vector<TextSegment>& segments : {std::vector<TextSegment>{{"<|im_end|>", true}},
+                                                   {{"<|im_", false}, {"end|>", true}},
+                                                   {{"<|im_", true}, {"end|>", false}}}) {
+    EXPECT_EQ(encode(segments), smollm2_->Encode("<|im_end|>"));
   }
+  EXPECT_EQ(encode({}), std::vector<TokenId>());
 }
 
 // A vocabulary small enough to reason about.
