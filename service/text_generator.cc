@@ -38,7 +38,10 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
   size_t bytes = request.prompt.size();
   for (const language::ChatMessage& message : request.messages) bytes += message.content.size();
   if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
-  if (!request.messages.empty()) return loaded.chat_template.Render(request.messages, true, *loaded.tokenizer);
+  if (!request.messages.empty()) {
+    if (!loaded.chat_template.ok()) return loaded.chat_template.status();
+    return loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
+  }
   std::vector<language::TokenId> tokens = loaded.tokenizer->Encode(request.prompt);
   if (tokens.empty()) return absl::InvalidArgumentError("prompt is empty; give at least one character");
   return tokens;
