@@ -33,6 +33,14 @@ absl::Status CheckTokenId(language::TokenId id, const language::Tokenizer& token
       absl::StrCat("token id ", id, " is out of range; the vocabulary has ids 0 to ", tokenizer.vocabulary_size() - 1));
 }
 
+// A text to write on from: behind the tokens that the model expects at the beginning of every text.
+std::vector<language::TokenId> EncodePrompt(std::string_view text, const language::Tokenizer& tokenizer) {
+  std::vector<language::TokenId> tokens(tokenizer.prefix().begin(), tokenizer.prefix().end());
+  const std::vector<language::TokenId> encoded = tokenizer.Encode(text);
+  tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  return tokens;
+}
+
 absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request,
                                                              const LoadedLanguageModel& loaded) {
   size_t bytes = request.prompt.size();
@@ -42,9 +50,8 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
     if (!loaded.chat_template.ok()) return loaded.chat_template.status();
     return loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
   }
-  std::vector<language::TokenId> tokens = loaded.tokenizer->Encode(request.prompt);
-  if (tokens.empty()) return absl::InvalidArgumentError("prompt is empty; give at least one character");
-  return tokens;
+  if (request.prompt.empty()) return absl::InvalidArgumentError("prompt is empty; give at least one character");
+  return EncodePrompt(request.prompt, *loaded.tokenizer);
 }
 
 absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request,
@@ -117,7 +124,7 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(std::string_view prompt, st
   if (!runtime.ok()) return runtime.status();
   const LoadedLanguageModel& loaded = (*runtime)->loaded;
 
-  std::vector<language::TokenId> tokens = loaded.tokenizer->Encode(prompt);
+  std::vector<language::TokenId> tokens = EncodePrompt(prompt, *loaded.tokenizer);
   const std::vector<language::TokenId> answer = loaded.tokenizer->Encode(completion);
   if (answer.empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
   const int64_t prompt_tokens = tokens.size();

@@ -13,9 +13,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "language/chat_template.h"
-#include "language/tokenizer/byte_pair_tokenizer.h"
+#include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
-#include "language/tokenizer/word_piece_tokenizer.h"
 #include "service/checkpoint/gguf.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
@@ -37,7 +36,7 @@ class TokenizerTest : public testing::Test {
     auto jinja = (*file)->String("tokenizer.chat_template");
     ASSERT_TRUE(jinja.ok()) << jinja.status();
     jinja_ = new std::string(*jinja);
-    auto minilm = service::LoadWordPieceTokenizer(kSource + "/models/all-minilm-l6-v2");
+    auto minilm = service::LoadTokenizer(kSource + "/models/all-minilm-l6-v2");
     ASSERT_TRUE(minilm.ok()) << minilm.status();
     minilm_ = minilm->release();
     std::ifstream stream(kSource + "/tests/goldens/tokenizer.json");
@@ -88,13 +87,13 @@ class TokenizerTest : public testing::Test {
     return ms;
   }
 
-  static const BytePairTokenizer* smollm2_;
-  static const WordPieceTokenizer* minilm_;
+  static const Tokenizer* smollm2_;
+  static const Tokenizer* minilm_;
   static const std::string* jinja_;
   static const nlohmann::json* goldens_;
 };
-const BytePairTokenizer* TokenizerTest::smollm2_ = nullptr;
-const WordPieceTokenizer* TokenizerTest::minilm_ = nullptr;
+const Tokenizer* TokenizerTest::smollm2_ = nullptr;
+const Tokenizer* TokenizerTest::minilm_ = nullptr;
 const std::string* TokenizerTest::jinja_ = nullptr;
 const nlohmann::json* TokenizerTest::goldens_ = nullptr;
 
@@ -168,8 +167,17 @@ TEST_F(TokenizerTest, IdsOutsideTheVocabularyAreLeftOut) {
 }
 
 TEST_F(TokenizerTest, MiniLmDecodesWords) {
-  EXPECT_EQ(minilm_->Decode(minilm_->Encode("Unhappiness, embeddings!"), true), "unhappiness , embeddings !");
+  EXPECT_EQ(minilm_->Decode(minilm_->Encode("Unhappiness, embeddings!"), true), "unhappiness, embeddings!");
   EXPECT_EQ(minilm_->Decode(minilm_->EncodeWithSpecials("[CLS] a [SEP]"), true), "a");
+}
+
+TEST_F(TokenizerTest, SpecialTokensRoundATextAreTheFiles) {
+  EXPECT_EQ(minilm_->prefix(), absl::MakeConstSpan({minilm_->FindToken("[CLS]").value()}));
+  EXPECT_EQ(minilm_->suffix(), absl::MakeConstSpan({minilm_->FindToken("[SEP]").value()}));
+  EXPECT_TRUE(smollm2_->prefix().empty());
+  EXPECT_TRUE(smollm2_->suffix().empty());
+  EXPECT_EQ(minilm_->unknown_token(), minilm_->FindToken("[UNK]"));
+  EXPECT_EQ(smollm2_->unknown_token(), std::nullopt);
 }
 
 TEST_F(TokenizerTest, ChatEqualsTransformers) {
@@ -230,17 +238,21 @@ TEST_F(TokenizerTest, SegmentsAreEncodedAsOneTextBetweenControlTokens) {
   EXPECT_EQ(encode({}), std::vector<TokenId>());
 }
 
-// A vocabulary small enough to reason about.
-BytePairVocabulary SmallVocabulary() {
-  BytePairVocabulary vocabulary;
-  vocabulary.tokens = {"<end>", "a", "b", "ab", "aba", "ba", "Ġ"};
-  vocabulary.special = {true, false, false, false, false, false, false};
-  vocabulary.merges = {{"b", "a"}, {"a", "b"}, {"ab", "a"}};
-  return vocabulary;
+// A vocabulary small enough to reason about: byte-level BPE as GPT-2 has it.
+TokenizerConfig SmallBytePairs() {
+  TokenizerConfig config;
+  config.tokens = {"<end>", "a", "b", "ab", "aba", "ba", "\u0120", "c"};
+  config.added_tokens = {{.content = "<end>", .id = 0, .special = true}};
+  BytePairConfig byte_pairs;
+  byte_pairs.merges = {{"b", "a"}, {"a", "b"}, {"ab", "a"}};
+  config.model = byte_pairs;
+  config.pre_tokenizer = {pre_tokenizers::ByteLevel{.add_prefix_space = false}};
+  config.decoder = {decoders::ByteLevel()};
+  return config;
 }
 
-TEST(BytePairTokenizer, MergesTheBestPairFirst) {
-  const auto tokenizer = BytePairTokenizer::Create(SmallVocabulary());
+TEST(BytePairs, TheBestPairMergesFirst) {
+  const auto tokenizer = PipelineTokenizer::Create(SmallBytePairs());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ((*tokenizer)->Encode("aba"), (std::vector<TokenId>{1, 5}));  // b+a ranks before a+b
   EXPECT_EQ((*tokenizer)->Encode("abab"), (std::vector<TokenId>{1, 5, 2}));
@@ -250,41 +262,75 @@ TEST(BytePairTokenizer, MergesTheBestPairFirst) {
   EXPECT_EQ((*tokenizer)->EncodeWithSpecials("a<end><end"), (std::vector<TokenId>{1, 0}));
 }
 
-TEST(BytePairTokenizer, RefusesContradictoryVocabularies) {
-  const auto expect = [](const BytePairVocabulary& vocabulary, const std::string& part) {
-    const auto tokenizer = BytePairTokenizer::Create(vocabulary);
-    ASSERT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument) << part;
-    EXPECT_NE(std::string(tokenizer.status().message()).find(part), std::string::npos) << tokenizer.status();
-  };
-  BytePairVocabulary vocabulary = SmallVocabulary();
-  vocabulary.special.pop_back();
-  expect(vocabulary, "token types");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "a";
-  expect(vocabulary, "twice");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "";
-  expect(vocabulary, "empty");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "b c";
-  expect(vocabulary, "byte alphabet");
-  vocabulary = SmallVocabulary();
-  vocabulary.merges.emplace_back("b", "b");
-  expect(vocabulary, "merge 3");
+TEST(BytePairs, FewAndManySymbolsMergeAlike) {
+  const auto tokenizer = PipelineTokenizer::Create(SmallBytePairs());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::string few = "abababaabba";
+  std::string many;
+  std::vector<TokenId> expected;
+  for (int i = 0; i < 40; ++i) {  // "c" merges with nothing: the parts are independent
+    many += few + "c";
+    for (const TokenId id : (*tokenizer)->Encode(few + "c")) expected.push_back(id);
+  }
+  EXPECT_EQ((*tokenizer)->Encode(many), expected);
 }
 
-TEST(WordPieceTokenizer, RefusesContradictoryVocabularies) {
-  WordPieceVocabulary vocabulary;
-  vocabulary.tokens = {"[UNK]", "a", "##b"};
-  const auto tokenizer = WordPieceTokenizer::Create(vocabulary);
+void ExpectRefused(TokenizerConfig config, const std::string& part) {
+  const auto tokenizer = PipelineTokenizer::Create(std::move(config));
+  ASSERT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument) << part;
+  EXPECT_NE(std::string(tokenizer.status().message()).find(part), std::string::npos) << tokenizer.status();
+}
+
+TEST(BytePairs, ContradictoryVocabulariesAreRefused) {
+  TokenizerConfig config = SmallBytePairs();
+  std::get<BytePairConfig>(config.model).merges.emplace_back("b", "b");
+  ExpectRefused(config, "merge 3");
+  config = SmallBytePairs();
+  std::get<BytePairConfig>(config.model).unknown = "<unk>";
+  ExpectRefused(config, "unknown token");
+  config = SmallBytePairs();
+  config.prefix = {8};
+  ExpectRefused(config, "special token 8");
+  config = SmallBytePairs();
+  config.added_tokens[0].id = -1;
+  ExpectRefused(config, "<end>");
+}
+
+TEST(WordPiece, AWordIsItsLongestPieces) {
+  TokenizerConfig config;
+  config.tokens = {"[UNK]", "a", "##b"};
+  config.model = WordPieceConfig();
+  config.normalizer = {normalizers::Bert()};
+  config.pre_tokenizer = {pre_tokenizers::Bert()};
+  const auto tokenizer = PipelineTokenizer::Create(config);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ((*tokenizer)->Encode("abb ab! B"), (std::vector<TokenId>{1, 2, 2, 1, 2, 0, 0}));
-  vocabulary.tokens = {"[UNK]", "a", "a"};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
-  vocabulary.tokens = {"a", "##b"};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
-  vocabulary.tokens = {"[UNK]", ""};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
+  config.tokens = {"a", "##b"};
+  ExpectRefused(config, "[UNK]");
+}
+
+TEST(Unigram, ScoresAreChecked) {
+  TokenizerConfig config;
+  config.tokens = {"<unk>", "a", "b", "ab"};
+  config.model = UnigramConfig{.scores = {0, -1, -1, -3}, .unknown_id = 0, .findable = {}};
+  const auto tokenizer = PipelineTokenizer::Create(config);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("ab"), (std::vector<TokenId>{1, 2}));  // -2 is more than -3
+  EXPECT_EQ((*tokenizer)->Encode("axyb"), (std::vector<TokenId>{1, 0, 2}));
+  config.model = UnigramConfig{.scores = {0, -1, -1}, .unknown_id = 0, .findable = {}};
+  ExpectRefused(config, "scores");
+  config.model = UnigramConfig{.scores = {0, -1, -1, -1}, .unknown_id = 4, .findable = {}};
+  ExpectRefused(config, "unk_id");
+}
+
+TEST(Patterns, WhatIsNotTranslatedIsRefusedByName) {
+  for (const char* pattern : {R"(\ba)", R"([\W])", R"([a&&b])", R"([a[^b]])", R"(a{1,2}+)"}) {
+    const auto regex = Regex::Create({pattern, /*regex=*/true});
+    EXPECT_EQ(regex.status().code(), absl::StatusCode::kUnimplemented) << pattern;
+  }
+  for (const char* pattern : {"(", "[a", "a**"}) {
+    EXPECT_EQ(Regex::Create({pattern, /*regex=*/true}).status().code(), absl::StatusCode::kInvalidArgument) << pattern;
+  }
 }
 
 TEST(Utf8, BrokenPartsBecomeReplacementCharacters) {
