@@ -2,11 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <optional>
-#include <set>
+#include <iterator>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -64,46 +63,44 @@ constexpr std::pair<const char*, const char*> kClassOfModel[] = {
     {"idefics3", "Idefics3"}, {"llava", "Llava"},     {"paligemma", "Siglip"},
     {"siglip", "Siglip"},     {"smolvlm", "SmolVLM"}, {"vit", "ViT"}};
 
-// Members that do not change pixels, or that are read below.
-const std::set<std::string>& KnownMembers() {
-  static const auto* const members = new std::set<std::string>{"_processor_class",
-                                                               "_valid_processor_keys",
-                                                               "auto_map",
-                                                               "crop_size",
-                                                               "data_format",
-                                                               "default_to_square",
-                                                               "device",
-                                                               "disable_grouping",
-                                                               "do_center_crop",
-                                                               "do_convert_rgb",
-                                                               "do_normalize",
-                                                               "do_pad",
-                                                               "do_rescale",
-                                                               "do_resize",
-                                                               "feature_extractor_type",
-                                                               "image_mean",
-                                                               "image_processor_type",
-                                                               "image_seq_length",
-                                                               "image_std",
-                                                               "input_data_format",
-                                                               "pad_size",
-                                                               "processor_class",
-                                                               "resample",
-                                                               "rescale_factor",
-                                                               "return_tensors",
-                                                               "size",
-                                                               "video_sampling"};
-  return *members;
-}
+// Members that do not change pixels, or that are read below: of all classes, and of two kinds.
+constexpr const char* kMembers[] = {"_processor_class",
+                                    "_valid_processor_keys",
+                                    "auto_map",
+                                    "crop_size",
+                                    "data_format",
+                                    "default_to_square",
+                                    "device",
+                                    "disable_grouping",
+                                    "do_center_crop",
+                                    "do_convert_rgb",
+                                    "do_normalize",
+                                    "do_pad",
+                                    "do_rescale",
+                                    "do_resize",
+                                    "feature_extractor_type",
+                                    "image_mean",
+                                    "image_processor_type",
+                                    "image_seq_length",
+                                    "image_std",
+                                    "input_data_format",
+                                    "pad_size",
+                                    "processor_class",
+                                    "resample",
+                                    "rescale_factor",
+                                    "return_tensors",
+                                    "size",
+                                    "video_sampling"};
+constexpr const char* kMembersOfGemma3[] = {"do_pan_and_scan", "pan_and_scan_max_num_crops",
+                                            "pan_and_scan_min_crop_size", "pan_and_scan_min_ratio_to_activate"};
+constexpr const char* kMembersOfIdefics3[] = {"do_image_splitting", "max_image_size", "return_row_col_info"};
 
-const std::set<std::string>& MembersOf(Kind kind) {
-  static const auto* const gemma3 =
-      new std::set<std::string>{"do_pan_and_scan", "pan_and_scan_max_num_crops", "pan_and_scan_min_crop_size",
-                                "pan_and_scan_min_ratio_to_activate"};
-  static const auto* const idefics3 =
-      new std::set<std::string>{"do_image_splitting", "max_image_size", "return_row_col_info"};
-  static const auto* const none = new std::set<std::string>;
-  return kind == Kind::kGemma3 ? *gemma3 : kind == Kind::kIdefics3 ? *idefics3 : *none;
+bool IsKnown(const std::string& member, Kind kind) {
+  const auto among = [&](const auto& members) {
+    return std::find(std::begin(members), std::end(members), member) != std::end(members);
+  };
+  return among(kMembers) || (kind == Kind::kGemma3 && among(kMembersOfGemma3)) ||
+         (kind == Kind::kIdefics3 && among(kMembersOfIdefics3));
 }
 
 absl::Status Invalid(absl::string_view member, absl::string_view what) {
@@ -210,7 +207,7 @@ absl::Status ReadChannels(const json& config, const char* member, std::array<dou
 
 absl::Status CheckMembers(const json& config, const ProcessorClass& processor) {
   for (const auto& [member, value] : config.items()) {
-    if (value.is_null() || KnownMembers().contains(member) || MembersOf(processor.kind).contains(member)) continue;
+    if (value.is_null() || IsKnown(member, processor.kind)) continue;
     return absl::UnimplementedError(
         absl::StrCat(member, " is not known of ", processor.name,
                      "ImageProcessor and might change pixels. Remove it from the file if it does not."));
