@@ -14,10 +14,10 @@ namespace blazon::language {
 
 // When a beam search (or one group of it) that has num_beams finished hypotheses ends; the three values of
 // transformers' early_stopping.
-//   kHeuristic (False): when the best running beam, scored as if it ended now, is no better than the worst finished
-//   one. kFirst (True): at once. kNever ("never"): when no running beam can become better, whatever length it grows to;
-//   with length_penalty above 0
-//           that length is the longest there may be.
+//   kHeuristic (False): when the best running beam, scored as if it ended now, is no better than the worst of them.
+//   kFirst (True): at once.
+//   kNever ("never"): when no running beam can become better, whatever length it grows to; with length_penalty above 0
+//     that is tried at the longest there may be, below it at the present length.
 enum class EarlyStopping { kHeuristic, kFirst, kNever };
 
 struct GenerationOptions {
