@@ -10,7 +10,10 @@ export CCACHE_NOHASHDIR := 1
 JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { jobs = int($$2 / 1500000) } END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
 SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'language/*.cc' 'retrieval/*.h' 'retrieval/*.cc' 'service/*.h' 'service/*.cc' 'tests/*.h' 'tests/*.cc')
 
-.PHONY: help setup build test demo bench asan format lint gemma clean
+# The Python whose packages the comparisons with reference programs need.
+PYTHON ?= python3
+
+.PHONY: help setup build test tokenizers demo bench asan format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -24,6 +27,10 @@ build: setup  ## Builds build/blazon and the tests
 
 test: build  ## Runs every test
 	@tests/run.sh build
+
+tokenizers: build  ## Compares 10,000 strings a tokenizer family with the Python package tokenizers (PYTHON=... has it)
+	@$(PYTHON) tests/reference/tokenizer_family_goldens.py --strings 10000 --out build/tokenizer_strings
+	@BLAZON_TOKENIZER_CASES=build/tokenizer_strings build/tokenizer_family_test --gtest_filter='*GivesTheTokensOfTokenizers*'
 
 demo: build  ## Captions the sample photos and answers questions over the sample documents
 	@setup/demo.sh build/blazon

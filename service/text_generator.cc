@@ -33,6 +33,19 @@ absl::Status CheckTokenId(language::TokenId id, const language::Tokenizer& token
       absl::StrCat("token id ", id, " is out of range; the vocabulary has ids 0 to ", tokenizer.vocabulary_size() - 1));
 }
 
+// A tokenizer may know tokens that the model has no row for.
+absl::Status CheckRows(absl::string_view field, const std::vector<language::TokenId>& tokens,
+                       const LoadedLanguageModel& loaded) {
+  const int64_t vocabulary = loaded.model->config().vocabulary_size;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && tokens[i] < vocabulary) continue;
+    return absl::InvalidArgumentError(absl::StrCat(field, " token ", i, " has id ", tokens[i],
+                                                   ", which is out of range; the vocabulary has ids 0 to ",
+                                                   vocabulary - 1));
+  }
+  return absl::OkStatus();
+}
+
 // The tokens of a text that may be given as tokens. Those of a text to write on from stand behind what the model
 // expects at the beginning of every text; given ones are taken as they are.
 absl::StatusOr<std::vector<language::TokenId>> TokensOf(absl::string_view field, const std::string& text,
@@ -45,15 +58,7 @@ absl::StatusOr<std::vector<language::TokenId>> TokensOf(absl::string_view field,
     const std::vector<language::TokenId> encoded = loaded.tokenizer->Encode(text);
     tokens.insert(tokens.end(), encoded.begin(), encoded.end());
   }
-  // A tokenizer may know tokens that the model has no row for.
-  const int64_t vocabulary = loaded.model->config().vocabulary_size;
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
-      return absl::InvalidArgumentError(absl::StrCat(field, " token ", i, " has id ", tokens[i],
-                                                     ", which is out of range; the vocabulary has ids 0 to ",
-                                                     vocabulary - 1));
-    }
-  }
+  if (absl::Status status = CheckRows(field, tokens, loaded); !status.ok()) return status;
   return tokens;
 }
 
@@ -64,7 +69,10 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
   if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
   if (!request.messages.empty()) {
     if (!loaded.chat_template.ok()) return loaded.chat_template.status();
-    return loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
+    auto tokens = loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
+    if (!tokens.ok()) return tokens.status();
+    if (absl::Status status = CheckRows("chat", *tokens, loaded); !status.ok()) return status;
+    return tokens;
   }
   if (request.prompt.empty() && request.prompt_tokens.empty()) {
     return absl::InvalidArgumentError("prompt is empty; give at least one character");
@@ -168,7 +176,7 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   }
   score.prefill_ms = MillisecondsSince(start);
   for (const language::TokenLogprob& token : score.tokens) {
-    score.pieces.push_back(tokenizer.TokenBytes(token.id));
+    score.pieces.push_back(loaded.tokenizer->TokenBytes(token.id));
     score.total_logprob += token.logprob;
   }
   if (!score.tokens.empty()) score.mean_logprob = score.total_logprob / static_cast<double>(score.tokens.size());

@@ -79,6 +79,7 @@ absl::StatusOr<std::unique_ptr<BytePairModel>> BytePairModel::Create(const ByteP
     const std::optional<TokenId> left_id = vocabulary->Find(left), right_id = vocabulary->Find(right),
                                  result = vocabulary->Find(joined);
     if (!left_id || !right_id || !result) {
+      if (vocabulary->IsHidden(left) || vocabulary->IsHidden(right) || vocabulary->IsHidden(joined)) continue;
       return absl::InvalidArgumentError(absl::StrCat("merge ", rank, " joins ", Quoted(left), " and ", Quoted(right),
                                                      "; these two and their join must all be in the vocabulary"));
     }

@@ -140,7 +140,9 @@ std::string ReplaceAll(std::string_view text, const Regex& regex, std::string_vi
   out.reserve(text.size());
   for (const TextSpan& span : spans)
     out.append(span.matched ? content : text.substr(span.begin, span.end - span.begin));
-  if (content.empty() && spans[0].matched && spans[0].end > 0) *lost_first = true;
+  const std::string_view first = text.substr(0, spans[0].end);
+  if (spans[0].matched && !first.empty() && (content.empty() || first.size() > CharacterLength(first[0])))
+    *lost_first = true;
   return out;
 }
 
@@ -190,7 +192,7 @@ std::string Normalizer::Apply(std::string_view text, bool* lost_first) const {
             [&](const normalizers::Prepend& prepend) { return out.empty() ? out : prepend.text + out; },
             [&](const normalizers::Bert& bert) { return ApplyBert(out, bert, lost_first); },
             [&](normalizers::Nmt) { return ApplyNmt(out, lost_first); },
-            [&](const PrecompiledCharsmap& charsmap) { return charsmap.Apply(out, lost_first); },
+            [&](const PrecompiledCharsmap& charsmap) { return charsmap.Apply(out); },
             [&](normalizers::ByteLevel) {
               std::string alphabet;
               AppendInByteAlphabet(out, &alphabet);

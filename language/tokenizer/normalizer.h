@@ -52,8 +52,8 @@ class Normalizer {
 
   bool empty() const { return steps_.empty(); }
 
-  // `text`: well-formed UTF-8. *lost_first is set when the first character left no trace in what is returned, so that
-  // the result does not begin where the text does.
+  // `text`: well-formed UTF-8. *lost_first is set when what is returned does not begin where the text does, as the
+  // package counts it: its table of replacements leaves no such mark.
   std::string Apply(std::string_view text, bool* lost_first) const;
 
  private:

@@ -29,6 +29,13 @@ struct CreateModel {
   Result operator()(const WordLevelConfig& config) const { return Generic(WordLevelModel::Create(config, vocabulary)); }
 };
 
+bool IsUnknown(const AddedToken& token, const decltype(TokenizerConfig::model)& model) {
+  if (const auto* const unigram = std::get_if<UnigramConfig>(&model)) return unigram->unknown_id == token.id;
+  if (const auto* const byte_pairs = std::get_if<BytePairConfig>(&model)) return byte_pairs->unknown == token.content;
+  if (const auto* const words = std::get_if<WordPieceConfig>(&model)) return words->unknown == token.content;
+  return std::get<WordLevelConfig>(model).unknown == token.content;
+}
+
 // Byte-level BPE takes the bytes themselves: writing them in the byte alphabet and back costs time and changes nothing.
 bool TakesBytes(const TokenizerConfig& config) {
   const auto* const byte_pairs = std::get_if<BytePairConfig>(&config.model);
@@ -70,7 +77,15 @@ absl::StatusOr<std::unique_ptr<PipelineTokenizer>> PipelineTokenizer::Create(Tok
   if (!decoder.ok()) return decoder.status();
   tokenizer->decoder_ = *std::move(decoder);
 
-  tokenizer->vocabulary_ = std::make_shared<const Vocabulary>(std::move(config.tokens));
+  // The model never gives a control token, whatever the text; where the package's does (Unigram finds "</s>"), this is
+  // the one difference. The unknown token is its to give.
+  std::vector<TokenId> hidden;
+  for (const AddedToken& token : config.added_tokens) {
+    if (token.special && static_cast<size_t>(token.id) < config.tokens.size() && !IsUnknown(token, config.model) &&
+        std::find(hidden.begin(), hidden.end(), token.id) == hidden.end())
+      hidden.push_back(token.id);
+  }
+  tokenizer->vocabulary_ = std::make_shared<const Vocabulary>(std::move(config.tokens), hidden);
   auto model = std::visit(CreateModel{tokenizer->vocabulary_, bytes}, config.model);
   if (!model.ok()) return model.status();
   tokenizer->model_ = *std::move(model);

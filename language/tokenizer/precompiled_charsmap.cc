@@ -110,12 +110,9 @@ std::optional<std::string_view> PrecompiledCharsmap::Find(std::string_view part)
   return std::nullopt;
 }
 
-std::string PrecompiledCharsmap::Apply(std::string_view text, bool* lost_first) const {
+std::string PrecompiledCharsmap::Apply(std::string_view text) const {
   std::string out;
   out.reserve(text.size());
-  const auto lose = [&](size_t position, std::string_view with) {
-    if (position == 0 && with.empty()) *lost_first = true;
-  };
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = GraphemeEnd(text, begin);
     const std::string_view grapheme = text.substr(begin, end - begin);
@@ -123,13 +120,11 @@ std::string PrecompiledCharsmap::Apply(std::string_view text, bool* lost_first) 
     if (grapheme.size() < 6) found = Find(grapheme);
     if (found) {
       out.append(*found);
-      lose(begin, *found);
     } else {
       for (size_t at = 0; at < grapheme.size();) {
         const std::string_view character = grapheme.substr(at, CharacterLength(grapheme[at]));
         const std::optional<std::string_view> entry = Find(character);
         out.append(entry.value_or(character));
-        if (entry) lose(begin + at, *entry);
         at += character.size();
       }
     }

@@ -19,8 +19,8 @@ class PrecompiledCharsmap {
   static absl::StatusOr<PrecompiledCharsmap> Create(std::string_view table);
 
   // `text` with each grapheme of less than 6 bytes replaced by its entry, or else each of its characters, as the
-  // `tokenizers` package does. What has no entry stays. *lost_first: the first character left no trace.
-  std::string Apply(std::string_view text, bool* lost_first) const;
+  // `tokenizers` package does. What has no entry stays.
+  std::string Apply(std::string_view text) const;
 
  private:
   PrecompiledCharsmap() = default;

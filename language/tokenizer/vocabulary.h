@@ -4,14 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "language/tokenizer/tokenizer.h"
 
 namespace blazon::language {
@@ -26,12 +25,8 @@ struct TextHash {
 class Vocabulary {
  public:
   // tokens: by id; an empty one is a gap. Of equal tokens the last one is found.
-  explicit Vocabulary(std::vector<std::string> tokens) : tokens_(std::move(tokens)) {
-    ids_.reserve(tokens_.size());
-    for (size_t id = 0; id < tokens_.size(); ++id) {
-      if (!tokens_[id].empty()) ids_[tokens_[id]] = static_cast<TokenId>(id);
-    }
-  }
+  // hidden: ids that become gaps: control tokens, which no text of users may give.
+  explicit Vocabulary(std::vector<std::string> tokens, const std::vector<TokenId>& hidden = {});
   Vocabulary(const Vocabulary&) = delete;
   Vocabulary& operator=(const Vocabulary&) = delete;
 
@@ -40,9 +35,11 @@ class Vocabulary {
     return found == ids_.end() ? std::nullopt : std::optional(found->second);
   }
   const std::vector<std::string>& tokens() const { return tokens_; }
+  bool IsHidden(std::string_view token) const { return hidden_.contains(token); }
 
  private:
-  const std::vector<std::string> tokens_;
+  std::vector<std::string> tokens_;
+  absl::flat_hash_set<std::string, TextHash, std::equal_to<>> hidden_;
   absl::flat_hash_map<std::string_view, TokenId, TextHash, std::equal_to<>> ids_;
 };
 

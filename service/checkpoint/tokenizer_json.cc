@@ -1,6 +1,9 @@
 #include "service/checkpoint/tokenizer_json.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -332,6 +335,35 @@ void ReadBytePairs(Reader& reader, const json& model, language::TokenizerConfig*
   config->model = std::move(byte_pairs);
 }
 
+// The number that serde_json, with which the `tokenizers` package reads its files, makes of a decimal fraction: its
+// digits as a double, times or divided by a power of ten. That may be off by a unit in the last place, which decides
+// between cuts whose scores are equal.
+double AsSerdeReads(double value) {
+  std::array<char, 64> text;
+  const auto end =
+      std::to_chars(text.data(), text.data() + text.size(), std::abs(value), std::chars_format::scientific);
+  uint64_t digits = 0;
+  int exponent = 0;
+  const char* at = text.data();
+  for (bool behind_point = false; at != end.ptr && *at != 'e'; ++at) {
+    if (*at == '.') {
+      behind_point = true;
+      continue;
+    }
+    digits = digits * 10 + static_cast<uint64_t>(*at - '0');
+    exponent -= behind_point;
+  }
+  int written = 0;
+  std::from_chars(at + (at + 1 != end.ptr && at[1] == '+' ? 2 : 1), end.ptr, written);
+  exponent += written;
+  if (digits == 0 || std::abs(exponent) > 300) return value;
+  double power = 1;
+  const std::string spelled = absl::StrCat("1e", std::abs(exponent));
+  std::from_chars(spelled.data(), spelled.data() + spelled.size(), power);
+  const double read = exponent < 0 ? static_cast<double>(digits) / power : static_cast<double>(digits) * power;
+  return std::copysign(read, value);
+}
+
 void ReadUnigram(Reader& reader, const json& model, language::TokenizerConfig* config) {
   language::UnigramConfig unigram;
   const json& vocabulary = reader.Member(model, "vocab");
@@ -340,7 +372,7 @@ void ReadUnigram(Reader& reader, const json& model, language::TokenizerConfig* c
     if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
       return reader.Broken("an entry of model.vocab is not a token and a score");
     config->tokens.push_back(entry[0].get<std::string>());
-    unigram.scores.push_back(entry[1].get<double>());
+    unigram.scores.push_back(AsSerdeReads(entry[1].get<double>()));
   }
   if (!reader.Member(model, "unk_id").is_null())
     unigram.unknown_id = static_cast<language::TokenId>(std::min(reader.Unsigned(model, "unk_id"), kMostIds));
