@@ -129,6 +129,73 @@ TEST_F(CliTest, GenerateChat) {
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
 }
 
+TEST_F(CliTest, ChatKeepsItsConversation) {
+  const std::string session = Path("talk.json");
+  const std::vector<std::string> chat = {"chat", "--json", "--max-new-tokens", "24", "--session", session};
+  const Finished first = RunBlazon(chat, "What is the capital of France?\n/help\n\n/quit\nnever read\n");
+  EXPECT_EQ(first.status, 0) << first.errors;
+  EXPECT_TRUE(absl::StrContains(Line(first)["text"].get<std::string>(), "Paris")) << first.output;
+  EXPECT_TRUE(absl::StrContains(first.errors, "/image FILE"));
+  const Json kept = Json::parse(std::ifstream(session));
+  ASSERT_EQ(kept["messages"].size(), 2u) << kept;
+  EXPECT_EQ(kept["messages"][0]["role"], "ROLE_USER");
+
+  const Finished second = RunBlazon(chat, "And of Italy?\n/no-such-thing\n");
+  EXPECT_EQ(second.status, 1) << "a script must learn of the unknown command";
+  EXPECT_TRUE(absl::StrContains(second.errors, "going on with 2 messages"));
+  EXPECT_TRUE(absl::StrContains(second.errors, "/no-such-thing is no command here"));
+  EXPECT_EQ(Json::parse(std::ifstream(session))["messages"].size(), 4u);
+  const Json json = Json::parse(second.output);
+  EXPECT_GT(json["usage"]["prompt_tokens"], Line(first)["usage"]["prompt_tokens"]) << "the conversation is read again";
+
+  EXPECT_EQ(RunBlazon({"chat", "--session", Write("broken.json", "no JSON")}, "Hello\n").status, 1);
+}
+
+TEST_F(CliTest, ChatLeavesOutTheOldestTurns) {
+  std::string words;
+  for (int i = 0; i < 1500; ++i) words += "one two ";
+  Json messages = Json::array();
+  for (const char* role :
+       {"ROLE_SYSTEM", "ROLE_USER", "ROLE_ASSISTANT", "ROLE_USER", "ROLE_ASSISTANT", "ROLE_USER", "ROLE_ASSISTANT"}) {
+    messages.push_back(
+        {{"role", role}, {"parts", {{{"text", role == std::string("ROLE_SYSTEM") ? "Be brief." : words}}}}});
+  }
+  const std::string session = Write("long.json", Json({{"messages", messages}}).dump());
+  const Finished run =
+      RunBlazon({"chat", "--json", "--max-new-tokens", "4", "--session", session}, "What is two and two?\n");
+  EXPECT_EQ(run.status, 0) << run.errors;
+  EXPECT_TRUE(absl::StrContains(run.errors, "the oldest 4 messages no longer fit the context of 8192 tokens"))
+      << run.errors;
+  EXPECT_EQ(Json::parse(std::ifstream(session))["messages"].size(), 9u) << "the file keeps them";
+}
+
+TEST_F(CliTest, ChatAnswersFromDocuments) {
+  const Finished run = RunBlazon({"chat", "--collection", Path("notes")}, "When is the blue gate locked?\n");
+  EXPECT_EQ(run.status, 0) << run.errors;
+  EXPECT_TRUE(absl::StrContains(run.output, "garden.md:3  The blue gate is locked at nine")) << run.output;
+}
+
+TEST_F(CliTest, InspectSaysWhatACheckpointIs) {
+  const std::string gguf = kSource + "/models/smollm2-135m-instruct";
+  const Json json = Line(RunBlazon({"models", "inspect", "--json", gguf}));
+  EXPECT_EQ(json["runs"], true) << json;
+  EXPECT_EQ(json["model_type"], "llama");
+  EXPECT_EQ(json["parameters"], 134515008);
+  EXPECT_EQ(json["context_length"], 8192);
+  EXPECT_EQ(json["memory"][1], Json({{"dtype", "fp32"}, {"weight_bytes", 538060032}, {"bytes_per_token", 46080}}));
+  const Finished text = RunBlazon({"models", "inspect", gguf});
+  EXPECT_TRUE(absl::StrContains(text.output, "134.5 million in 272 tensors")) << text.output;
+
+  fs::create_directories(folder_ / "mamba");
+  Write("mamba/config.json", R"({"model_type": "mamba"})");
+  fs::copy_file(kSource + "/tests/goldens/small_llama.safetensors", folder_ / "mamba/model.safetensors");
+  const Json unknown = Line(RunBlazon({"models", "inspect", "--json", Path("mamba")}), 1);
+  EXPECT_EQ(unknown["runs"], false);
+  EXPECT_TRUE(absl::StrContains(unknown["problem"].get<std::string>(), "model_type is \"mamba\"")) << unknown;
+  EXPECT_EQ(RunBlazon({"models", "inspect", Path("nowhere")}).status, 1);
+  EXPECT_EQ(Line(RunBlazon({"models", "--json"}))["models"].size(), 3u);
+}
+
 TEST_F(CliTest, TokenizeAndBack) {
   const Json json = Line(RunBlazon({"tokenize", "--json", "Hello, <|im_end|> world 42"}));
   std::string joined;
@@ -269,8 +336,8 @@ TEST_F(CliTest, TwoWritersAreRefused) {
 }
 
 TEST_F(CliTest, HelpIsForNewcomers) {
-  for (const char* command :
-       {"caption", "ask", "generate", "index", "embed", "score", "tokenize", "train", "models", "serve", "health"}) {
+  for (const char* command : {"caption", "ask", "generate", "chat", "index", "embed", "score", "tokenize", "train",
+                              "models", "serve", "health"}) {
     const Finished help = RunBlazon({command, "--help"});
     EXPECT_EQ(help.status, 0) << command;
     if (std::string(command) != "train") {
