@@ -124,6 +124,15 @@ TokenId BytePairModel::FirstToken(std::string_view character, size_t place) cons
 
 void BytePairModel::AddSymbols(std::string_view piece, std::vector<Symbol>* symbols) const {
   symbols->clear();
+  if (bytes_ && !unknown_) {  // bytes without a token are left out
+    for (size_t at = 0; at < piece.size(); ++at) {
+      const TokenId id = first_tokens_[Place(at == 0, at + 1 == piece.size())][static_cast<uint8_t>(piece[at])];
+      const auto begin = static_cast<uint32_t>(at);
+      if (id != kNoToken)
+        symbols->push_back({.id = id, .previous = kEnd, .next = kEnd, .begin = begin, .end = begin + 1, .last = 0});
+    }
+    return;
+  }
   const bool keeps_unknown = !score_ranks_.empty();  // a character without a token may merge into one
   std::optional<Symbol> unknown;                     // what waits for the next known character
   const auto add = [&](TokenId id, size_t begin, size_t end) {
@@ -265,6 +274,10 @@ void BytePairModel::Encode(std::string_view piece, std::vector<TokenId>* ids) co
     } else if (const std::optional<TokenId> whole = vocabulary_->Find(piece)) {
       return ids->push_back(*whole);
     }
+  }
+  if (bytes_ && piece.size() == 1) {  // many pieces are one digit or one mark
+    const TokenId id = first_tokens_[Place(true, true)][static_cast<uint8_t>(piece[0])];
+    if (id != kNoToken) return ids->push_back(id);
   }
   thread_local Scratch scratch;
   AddSymbols(piece, &scratch.symbols);

@@ -43,8 +43,9 @@ CharacterClass Classify(int32_t character) {
 // The end of the run of characters of class `wanted` that begins at `position`.
 size_t RunEnd(std::string_view text, size_t position, CharacterClass wanted) {
   while (position < text.size()) {
-    size_t next = position;
-    if (Classify(NextCharacter(text, &next)) != wanted) break;
+    const auto byte = static_cast<unsigned char>(text[position]);
+    size_t next = position + 1;
+    if (Classify(byte < 0x80 ? byte : NextCharacter(text, &(next = position))) != wanted) break;
     position = next;
   }
   return position;
@@ -238,8 +239,19 @@ void PreTokenizer::Apply(const CompiledStep& step, const Piece& piece, Scratch* 
                    }
                  },
                  [&](const pre_tokenizers::Digits& digits) {
+                   if (digits.individual) {
+                     size_t run = 0;
+                     for (size_t position = 0; position < piece.text.size();) {
+                       const size_t begin = position;
+                       if (!IsNumeric(NextCharacter(piece.text, &position))) continue;
+                       AddPiece(piece, run, begin, &next);
+                       AddPiece(piece, begin, position, &next);
+                       run = position;
+                     }
+                     return AddPiece(piece, run, piece.text.size(), &next);
+                   }
                    SplitAt(piece.text, IsNumeric, &spans);
-                   AddSpans(piece, spans, digits.individual ? Behavior::kIsolated : Behavior::kContiguous, &next);
+                   AddSpans(piece, spans, Behavior::kContiguous, &next);
                  },
                  [&](pre_tokenizers::Whitespace) {
                    SplitWords(piece.text, &spans);

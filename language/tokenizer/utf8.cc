@@ -21,6 +21,10 @@ void AppendUtf8(int32_t character, std::string* text) {
 
 bool IsValidUtf8(std::string_view text) {
   for (size_t position = 0; position < text.size();) {
+    if (static_cast<unsigned char>(text[position]) < 0x80) {
+      ++position;
+      continue;
+    }
     const size_t begin = position;
     // U+FFFD itself, spelled out, is three bytes long and begins with 0xEF 0xBF 0xBD.
     if (NextCharacter(text, &position) == kReplacementCharacter &&

@@ -174,6 +174,14 @@ absl::StatusOr<TokenizerConfig> ReadSentencePieceBytePairs(const GgufFile& file)
     byte_pairs.mergeable.push_back(type == kNormal || type == kUserDefined || type == kUnused);
     if (type == kUnknown && !byte_pairs.unknown) byte_pairs.unknown = vocabulary->tokens[id];
   }
+  constexpr char kUnknownKey[] = "tokenizer.ggml.unknown_token_id";  // converters of Gemma call it a control token
+  if (!byte_pairs.unknown && file.Has(kUnknownKey)) {
+    const absl::StatusOr<int64_t> id = file.Integer(kUnknownKey);
+    if (!id.ok()) return id.status();
+    if (*id < 0 || *id >= static_cast<int64_t>(vocabulary->tokens.size()))
+      return absl::DataLossError(absl::StrCat(kUnknownKey, " is ", *id, ", outside the vocabulary"));
+    byte_pairs.unknown = vocabulary->tokens[*id];
+  }
   if (*space) config.normalizer.emplace_back(normalizers::Prepend{kSpaceMark});
   config.normalizer.emplace_back(normalizers::Replace{{" ", /*regex=*/false}, kSpaceMark});
   config.decoder = {decoders::Replace{{kSpaceMark, /*regex=*/false}, " "}, decoders::ByteFallback(), decoders::Fuse()};

@@ -1,10 +1,11 @@
 """Writes tests/goldens/tokenizers/: a small tokenizer of each model family, and what the `tokenizers` package makes of some strings.
 
-    python tests/reference/tokenizer_family_goldens.py                                      # trains, and writes all files
+    python tests/reference/tokenizer_family_goldens.py                                      # writes all files; trains the tokenizers that are not there
     python tests/reference/tokenizer_family_goldens.py --strings 10000 --out build/strings  # cases only, for the committed tokenizers
 
-FAMILY/tokenizer.json has the family's own pipeline and a vocabulary trained on the texts below; FAMILY/cases.json has for each string of strings.json its ids
-with special tokens taken as plain text and as themselves, and the decoded texts. Needs: tokenizers, sentencepiece (its table of replacements).
+FAMILY/tokenizer.json, and in part vocabulary.gguf, has the family's own pipeline and a vocabulary trained on the texts below; FAMILY/cases.json has for each string of strings.json its ids
+with special tokens taken as plain text and as themselves, and the decoded texts. The package's trainers break ties as they like, so a tokenizer that is there stays. Needs: gguf, tokenizers, sentencepiece (its table of
+replacements).
 """
 import argparse
 import io
@@ -317,9 +318,60 @@ def without_control_tokens(tokenizer):
         return tokenizer
     hidden = {token["content"] for token in description["added_tokens"] if token["special"]}
     vocabulary, unknown = description["model"]["vocab"], description["model"]["unk_id"]
-    description["model"]["vocab"] = [[f"\U000f0000{i}" if piece in hidden and i != unknown else piece, score] for i, (piece, score) in enumerate(vocabulary)]
+    description["model"]["vocab"] = [[f"no text has this {i}" if piece in hidden and i != unknown else piece, score] for i, (piece, score) in enumerate(vocabulary)]
     description["added_tokens"] = [token for token in description["added_tokens"] if token["id"] == unknown]
     return Tokenizer.from_str(json.dumps(description))
+
+
+# FAMILY: tokenizer.ggml.model, tokenizer.ggml.pre
+GGUF_FAMILIES = {"gpt2": ("gpt2", "gpt-2"), "bloom": ("gpt2", "bloom"), "llama3": ("gpt2", "llama-bpe"), "qwen2": ("gpt2", "qwen2"), "smollm2": ("gpt2", "smollm"),
+                 "llama2": ("llama", "default"), "bert": ("bert", "default"), "t5": ("t5", "default")}
+
+
+def write_gguf(path, description, kind, pre):
+    """The vocabulary as converters write it."""
+    import base64
+
+    import gguf
+
+    model = description["model"]
+    pieces = dict(model["vocab"]) if kind == "t5" else model["vocab"]
+    tokens = [piece for piece, _ in model["vocab"]] if kind == "t5" else sorted(pieces, key=pieces.get)
+    types = [6 if token in BYTE_TOKENS and kind == "llama" else 1 for token in tokens]
+    for added in description["added_tokens"]:
+        if added["id"] == len(tokens):
+            tokens.append(added["content"])
+            types.append(1)
+        types[added["id"]] = 3 if added["special"] else 4
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model(kind)
+    writer.add_tokenizer_pre(pre)
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", [])]
+    if kind == "gpt2":
+        writer.add_token_merges([" ".join(merge) for merge in merges])
+    if kind == "llama":
+        ranks = {left + right: -1.0 - rank for rank, (left, right) in enumerate(merges)}
+        writer.add_token_scores([ranks.get(token, -1e6) for token in tokens])
+        types[tokens.index("<unk>")] = 2
+        writer.add_bos_token_id(tokens.index("<s>"))
+    if kind == "bert":
+        spell = lambda token: token[2:] if token.startswith("##") else token if token.startswith("[") and token.endswith("]") else "\u2581" + token
+        tokens = [token if type == 3 else spell(token) for token, type in zip(tokens, types)]
+        writer.add_bos_token_id(2)
+        writer.add_eos_token_id(3)
+    if kind == "t5":
+        writer.add_token_scores([pieces.get(token, 0.0) for token in tokens])
+        types[model["unk_id"]] = 2
+        writer.add_precompiled_charsmap(base64.b64decode(description["normalizer"]["precompiled_charsmap"]))
+        writer.add_eos_token_id(tokens.index("</s>"))
+    if kind == "gpt2" and pre == "llama-bpe":
+        writer.add_bos_token_id(tokens.index("<|begin_of_text|>"))
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def cases(tokenizer, raw):
@@ -368,8 +420,12 @@ def main():
             description = (GOLDENS / name / "tokenizer.json").read_text()
             (folder / "tokenizer.json").write_text(description)
         else:
-            description = json.dumps(json.loads(family().to_str()), ensure_ascii=False, separators=(",", ":"))
-            (folder / "tokenizer.json").write_text(description + "\n")
+            if not (folder / "tokenizer.json").exists():
+                description = json.dumps(json.loads(family().to_str()), ensure_ascii=False, separators=(",", ":"))
+                (folder / "tokenizer.json").write_text(description + "\n")
+            description = (folder / "tokenizer.json").read_text()
+            if name in GGUF_FAMILIES:
+                write_gguf(folder / "vocabulary.gguf", json.loads(description), *GGUF_FAMILIES[name])
         result = cases(Tokenizer.from_str(description), raw)
         write_lines(folder / "cases.json", json.dumps({key: result[key] for key in ("prefix", "suffix")})[:-1] + ', "cases": ', result["cases"])
         with (folder / "cases.json").open("a") as stream:
