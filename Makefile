@@ -10,7 +10,7 @@ export CCACHE_NOHASHDIR := 1
 JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { jobs = int($$2 / 1500000) } END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
 SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'language/*.cc' 'retrieval/*.h' 'retrieval/*.cc' 'service/*.h' 'service/*.cc' 'tests/*.h' 'tests/*.cc')
 
-.PHONY: help setup build test demo bench asan format lint clean
+.PHONY: help setup build test demo bench asan format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,9 @@ lint: build  ## Checks formatting, scripts and sources (needs clang-format, clan
 	@clang-format --dry-run --Werror $(SOURCES)
 	@shellcheck $$(git ls-files '*.sh') .ci/run
 	@clang-tidy --quiet -p build $(filter %.cc,$(SOURCES))
+
+gemma: setup  ## Fetches Gemma 3 270M, whose terms must be accepted: ACCEPT_GEMMA_TERMS=yes
+	@ACCEPT_GEMMA_TERMS="$(ACCEPT_GEMMA_TERMS)" setup/gemma.sh
 
 clean:  ## Removes what was built; `make setup` and the compiler's cache stay
 	@rm -rf build build-dev build-cuda

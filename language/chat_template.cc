@@ -1,101 +1,154 @@
 #include "language/chat_template.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "language/jinja/evaluator.h"
+#include "language/jinja/parser.h"
+#include "language/tokenizer/utf8.h"
 
 namespace blazon::language {
 namespace {
 
-// The ChatML templates as checkpoints spell them. A default system message stands between opening and closing.
-constexpr std::string_view kDefaultSystemOpening =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n";
-constexpr std::string_view kDefaultSystemClosing = "<|im_end|>\n' }}{% endif %}";
-constexpr std::string_view kLoop = "{% for message in messages %}";
-constexpr std::string_view kTurns =
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+using jinja::Dict;
+using jinja::DictPtr;
+using jinja::None;
+using jinja::Text;
+using jinja::Value;
 
-constexpr std::string_view kStart = "<|im_start|>";
-constexpr std::string_view kEnd = "<|im_end|>";
-constexpr std::string_view kRoles[] = {"system", "user", "assistant"};
+constexpr std::string_view kRoles[] = {"system", "user", "assistant", "tool"};
 
-// Line breaks are written as such or as the escape \n; both mean the same inside Jinja's quotes.
-std::string WithLineBreaks(std::string_view jinja) {
-  std::string text;
-  for (size_t i = 0; i < jinja.size(); ++i) {
-    if (jinja.substr(i).starts_with("\\n")) {
-      text += '\n';
-      ++i;
-    } else {
-      text += jinja[i];
-    }
-  }
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
+Value Data(std::string_view text) {
+  return IsValidUtf8(text) ? Text(text, /*is_data=*/true) : Text(ReplaceInvalidUtf8(text), /*is_data=*/true);
 }
 
-}  // namespace
+Value ToValue(Dict dict) { return DictPtr(std::make_shared<const Dict>(std::move(dict))); }
 
-absl::StatusOr<ChatTemplate> ChatTemplate::Recognise(std::string_view jinja) {
-  const std::string text = WithLineBreaks(jinja);
-  const std::string_view view = text;
-  ChatTemplate chat_template;
-  if (view == absl::StrCat(std::string(kLoop), std::string(kTurns))) return chat_template;
-  const std::string ending = absl::StrCat(std::string(kDefaultSystemClosing), std::string(kTurns));
-  if (view.starts_with(kDefaultSystemOpening) && view.ends_with(ending) &&
-      view.size() >= kDefaultSystemOpening.size() + ending.size()) {
-    const std::string_view message =
-        view.substr(kDefaultSystemOpening.size(), view.size() - kDefaultSystemOpening.size() - ending.size());
-    // Quotes, backslashes and control tokens would make it something else than a plain string.
-    if (message.find_first_of("'\\{}<>") == std::string_view::npos) {
-      chat_template.default_system_ = std::string(message);
-      return chat_template;
-    }
-  }
-  constexpr size_t kShown = 120;
-  return absl::UnimplementedError(absl::StrCat(
-      "the model's chat template is not one that Blazon knows (ChatML as SmolLM2 writes it); it begins: \"",
-      absl::Utf8SafeCHexEscape(text.substr(0, kShown)), "\". The model can still complete a raw prompt"));
+Value PartValue(const ChatPart& part) {
+  Dict dict;
+  const bool is_image = part.kind == ChatPart::Kind::kImage;
+  dict.Set(Value::String("type"), Value::String(is_image ? "image" : "text"));
+  if (!is_image) dict.Set(Value::String("text"), Data(part.text));
+  return ToValue(std::move(dict));
 }
 
-absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatMessage> messages,
-                                                          bool add_generation_prompt,
-                                                          const Tokenizer& tokenizer) const {
+Value MessageValue(const ChatMessage& message, bool reads_parts) {
+  Dict dict;
+  dict.Set(Value::String("role"), Value::String(message.role));
+  if (message.parts.empty() && !reads_parts) {
+    dict.Set(Value::String("content"), Data(message.content));
+  } else {
+    std::vector<Value> parts;
+    for (const ChatPart& part : message.parts) parts.push_back(PartValue(part));
+    if (message.parts.empty()) parts.push_back(PartValue({ChatPart::Kind::kText, message.content}));
+    dict.Set(Value::String("content"), Value::List(std::move(parts)));
+  }
+  return ToValue(std::move(dict));
+}
+
+absl::Status CheckMessages(absl::Span<const ChatMessage> messages) {
   if (messages.empty()) return absl::InvalidArgumentError("messages: there must be at least one");
-  const std::optional<TokenId> start = tokenizer.FindToken(kStart), end = tokenizer.FindToken(kEnd);
-  if (!start || !end || !tokenizer.IsSpecial(*start) || !tokenizer.IsSpecial(*end)) {
-    return absl::FailedPreconditionError(
-        "the chat template needs the control tokens <|im_start|> and <|im_end|>, which the tokenizer lacks");
-  }
-  std::vector<TokenId> ids;
-  const auto append = [&](const std::string& text) {
-    const std::vector<TokenId> plain = tokenizer.Encode(text);
-    ids.insert(ids.end(), plain.begin(), plain.end());
-  };
-  const auto append_turn = [&](const std::string& role, const std::string& content) {
-    ids.push_back(*start);
-    append(absl::StrCat(role, "\n", content));
-    ids.push_back(*end);
-    append("\n");
-  };
-  if (default_system_ && messages.front().role != "system") append_turn("system", *default_system_);
   for (size_t i = 0; i < messages.size(); ++i) {
     const ChatMessage& message = messages[i];
     if (std::find(std::begin(kRoles), std::end(kRoles), message.role) == std::end(kRoles)) {
       return absl::InvalidArgumentError(absl::StrCat("messages[", i, "].role is \"",
                                                      absl::Utf8SafeCHexEscape(message.role.substr(0, 40)),
-                                                     "\"; it must be system, user or assistant"));
+                                                     "\"; it must be system, user, assistant or tool"));
     }
-    append_turn(message.role, message.content);
+    if (!message.parts.empty() && !message.content.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("messages[", i, "] has both content and parts; give the text as one of the parts"));
+    }
   }
-  if (add_generation_prompt) {
-    ids.push_back(*start);
-    append("assistant\n");
+  return absl::OkStatus();
+}
+
+bool HasData(const absl::StatusOr<std::vector<ChatSegment>>& segments) {
+  return segments.ok() && std::any_of(segments->begin(), segments->end(), [](const auto& s) { return s.is_data; });
+}
+
+}  // namespace
+
+struct ChatTemplate::Program {
+  jinja::Block block;
+};
+
+absl::StatusOr<ChatTemplate> ChatTemplate::Parse(std::string_view jinja, ChatTemplateTokens tokens) {
+  absl::StatusOr<jinja::Block> block = jinja::Parse(jinja);
+  if (!block.ok()) return block.status();
+  ChatTemplate chat_template;
+  chat_template.program_ = std::make_shared<const Program>(Program{*std::move(block)});
+  chat_template.tokens_ = std::move(tokens);
+  const ChatMessage probe = {"user", "probe"};
+  if (!HasData(chat_template.RenderSegments({probe}))) {
+    chat_template.reads_parts_ = true;
+    chat_template.reads_parts_ = HasData(chat_template.RenderSegments({probe}));
   }
-  return ids;
+  return chat_template;
+}
+
+absl::StatusOr<std::vector<ChatSegment>> ChatTemplate::RenderSegments(absl::Span<const ChatMessage> messages,
+                                                                      const ChatRenderOptions& options) const {
+  if (absl::Status status = CheckMessages(messages); !status.ok()) return status;
+  std::vector<Value> list;
+  for (const ChatMessage& message : messages) list.push_back(MessageValue(message, reads_parts_));
+  // What transformers gives every template: special tokens and variables first, which these four do not give way to.
+  Dict variables;
+  for (const auto& [name, spelling] : tokens_) variables.Set(Value::String(name), Value::String(spelling));
+  for (const auto& [name, value] : options.variables) {
+    const std::string* text = std::get_if<std::string>(&value);
+    const bool* truth = std::get_if<bool>(&value);
+    variables.Set(Value::String(name), text ? Data(*text) : truth ? Value(*truth) : Value(std::get<int64_t>(value)));
+  }
+  variables.Set(Value::String("messages"), Value::List(std::move(list)));
+  variables.Set(Value::String("tools"), None{});
+  variables.Set(Value::String("documents"), None{});
+  variables.Set(Value::String("add_generation_prompt"), options.add_generation_prompt);
+  const absl::StatusOr<Text> text = jinja::Render(program_->block, variables, {.limits = {}, .now = options.now});
+  if (!text.ok()) return text.status();
+  std::vector<ChatSegment> segments;
+  size_t begin = 0;
+  for (const Text::Run& run : text->runs()) {
+    segments.push_back({text->bytes().substr(begin, run.end - begin), run.is_data});
+    begin = run.end;
+  }
+  return segments;
+}
+
+absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatMessage> messages,
+                                                          bool add_generation_prompt,
+                                                          const Tokenizer& tokenizer) const {
+  return Render(messages, ChatRenderOptions{.add_generation_prompt = add_generation_prompt}, tokenizer);
+}
+
+absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatMessage> messages,
+                                                          const ChatRenderOptions& options,
+                                                          const Tokenizer& tokenizer) const {
+  absl::StatusOr<std::vector<ChatSegment>> segments = RenderSegments(messages, options);
+  if (!segments.ok()) return segments.status();
+  for (const auto& [name, spelling] : tokens_) {
+    const std::optional<TokenId> id = tokenizer.FindToken(spelling);
+    if (!id || !tokenizer.IsSpecial(*id)) {
+      return absl::FailedPreconditionError(absl::StrCat("the chat template's ", name, " \"",
+                                                        absl::Utf8SafeCHexEscape(spelling),
+                                                        "\" is no control token of the tokenizer"));
+    }
+  }
+  return tokenizer.EncodeSegments(*segments);
+}
+
+std::optional<TokenId> ChatTemplate::EndOfTurn(const Tokenizer& tokenizer) const {
+  const absl::StatusOr<std::vector<ChatSegment>> segments =
+      RenderSegments({{"user", "question"}, {"assistant", "answer"}}, {.add_generation_prompt = false});
+  if (!segments.ok() || segments->size() < 2 || segments->back().is_data) return std::nullopt;
+  if ((*segments)[segments->size() - 2].text != "answer") return std::nullopt;
+  for (const TokenId id : tokenizer.EncodeWithSpecials(segments->back().text)) {
+    if (tokenizer.IsSpecial(id)) return id;
+  }
+  return std::nullopt;
 }
 
 }  // namespace blazon::language

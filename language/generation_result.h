@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -15,17 +16,36 @@ enum class FinishReason { kEndOfText, kStop, kLength, kCancelled, kDeadline, kRe
 
 struct TokenLogprob {
   TokenId id = 0;
-  double logprob = 0;  // natural log, of the model's distribution before sampling filters
+  double logprob = 0;  // natural log, of the model's distribution before bias, penalties and filters
   std::vector<std::pair<TokenId, double>> top;
 };
 
-struct GenerationResult {
+// One of the texts of a request that asked for several, or for beams.
+struct GeneratedSequence {
+  std::string text;
   FinishReason finish_reason = FinishReason::kEndOfText;
   std::vector<TokenId> tokens;         // generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // as asked for
   double mean_logprob = 0;
-  uint64_t seed = 0;          // the one used
-  int64_t prompt_tokens = 0;  // text tokens and image tokens of the prompt
+  // Beam search: what it ranked by, the sum of the log-probabilities after bias and penalties, the ending token
+  // included, divided by the number of these tokens ^ length_penalty (transformers' sequences_scores).
+  // Otherwise: the sum of the tokens' log-probabilities.
+  double score = 0;
+};
+
+struct GenerationResult {
+  // Of the first sequence; kCancelled or kDeadline when the request was interrupted before all had ended.
+  FinishReason finish_reason = FinishReason::kEndOfText;
+  std::vector<TokenId> tokens;         // of the first sequence: generated, without the end-of-text token
+  std::vector<TokenLogprob> logprobs;  // of the first sequence, as asked for
+  double mean_logprob = 0;             // of the first sequence
+  // All sequences, the first included: samples in the order of their seeds, hypotheses best first. Empty unless
+  // num_sequences or num_beams is above 1. An interrupted beam search gives its best so far, perhaps fewer than asked.
+  std::vector<GeneratedSequence> sequences;
+  std::vector<TokenId> prompt;                // with GenerationOptions::echo; -1 for an image token
+  std::vector<TokenLogprob> prompt_logprobs;  // as asked for; image tokens have none
+  uint64_t seed = 0;                          // the one used
+  int64_t prompt_tokens = 0;                  // text tokens and image tokens of the prompt
   int64_t image_tokens = 0;
   double queue_ms = 0, prefill_ms = 0, generate_ms = 0;
 };
@@ -34,8 +54,11 @@ struct GenerationResult {
 class TextSink {
  public:
   virtual ~TextSink() = default;
-  // Whole UTF-8 characters only; a stop string or a part of one is never passed. Returns false to cancel.
+  // More of the first sequence. Whole UTF-8 characters only; a stop string or a part of one is never passed. A beam
+  // search passes its text at its end. Returns false to cancel.
   virtual bool OnText(std::string_view text) = 0;
+  // The same of sequence `index`, 1 to num_sequences - 1. OnDone brings these texts too, so it may be left as it is.
+  virtual bool OnSequenceText(int64_t index, std::string_view text) { return true; }
   virtual void OnDone(const absl::StatusOr<GenerationResult>& result) = 0;
 };
 

@@ -25,6 +25,9 @@ class ModelState {
   virtual int64_t bytes() const = 0;   // memory held
   // Forgets all but the first `length` tokens; keeps memory. length <= length().
   virtual void Truncate(int64_t length) = 0;
+  // A state that holds the same and goes its own way from here. Cheap: memory may be shared until one of the two grows.
+  // Both belong to one thread.
+  virtual std::unique_ptr<ModelState> Fork() const = 0;
 };
 
 // One low-rank update of a linear layer (Hu et al. 2021, arXiv 2106.09685): y = W x + scale * B (A x).
@@ -72,6 +75,7 @@ struct LanguageModelConfig {
   int64_t vocabulary_size = 0;
   int64_t layers = 0;
   int64_t context_length = 0;
+  int64_t state_values = 0;  // numbers, in the compute type, that a sequence keeps for each of its tokens
 };
 
 class LanguageModel {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
-#include <unordered_set>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "language/token_logprobs.h"
 
 namespace blazon::language {
 namespace {
@@ -20,39 +20,44 @@ TokenId Best(const std::vector<float>& scores) {
   return static_cast<TokenId>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-// The n best ids by score, best first.
-std::vector<TokenId> BestIds(const float* scores, int64_t count, int64_t n) {
-  std::vector<TokenId> ids(count);
-  std::iota(ids.begin(), ids.end(), 0);
-  std::partial_sort(ids.begin(), ids.begin() + n, ids.end(),
-                    [&](TokenId a, TokenId b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; });
-  ids.resize(n);
-  return ids;
+// Keeps the candidates that typical sampling draws from; in any order before, by id after.
+void KeepTypical(std::vector<Sampler::Candidate>& candidates, double mass) {
+  double total = 0, entropy = 0;
+  for (const Sampler::Candidate& candidate : candidates) total += candidate.weight;
+  for (const Sampler::Candidate& candidate : candidates) {
+    const double p = candidate.weight / total;
+    if (p > 0) entropy -= p * std::log(p);
+  }
+  std::vector<std::pair<double, Sampler::Candidate>> by_distance;  // of the surprise from the entropy
+  by_distance.reserve(candidates.size());
+  for (const Sampler::Candidate& candidate : candidates) {
+    if (candidate.weight > 0)  // one that underflowed to 0 is infinitely surprising
+      by_distance.emplace_back(std::abs(-std::log(candidate.weight / total) - entropy), candidate);
+  }
+  std::sort(by_distance.begin(), by_distance.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first < b.first : a.second.id < b.second.id;
+  });
+  size_t kept = 0;
+  for (double held = 0; kept < by_distance.size() && held < mass; ++kept)
+    held += by_distance[kept].second.weight / total;
+  while (kept < by_distance.size() && by_distance[kept].first == by_distance[kept - 1].first) ++kept;
+  candidates.clear();
+  for (size_t i = 0; i < kept; ++i) candidates.push_back(by_distance[i].second);
 }
 
 }  // namespace
 
 Sampler::Sampler(const GenerationOptions& options, uint64_t seed, std::vector<TokenId> prompt)
-    : options_(options), random_(seed), history_(std::move(prompt)) {}
+    : options_(options), random_(seed), processor_(options, std::move(prompt)) {}
 
 absl::StatusOr<TokenLogprob> Sampler::Sample(const at::Tensor& logits) {
-  const float* values = logits.const_data_ptr<float>();
-  const int64_t size = logits.numel();
   const double normaliser = at::logsumexp(logits, 0).item<double>();
   if (!std::isfinite(normaliser))
     return absl::InternalError("the model gave logits that are not finite; its weights may be damaged");
-
-  TokenLogprob choice;
   const std::vector<float> scores = Scores(logits);
-  choice.id = options_.temperature == 0 ? Best(scores) : Draw(Filter(scores));
-  choice.logprob = values[choice.id] - normaliser;
-  if (options_.top_logprobs > 0) {
-    for (const TokenId id : BestIds(values, size, options_.top_logprobs))
-      choice.top.emplace_back(id, values[id] - normaliser);
-  }
-  history_.push_back(choice.id);
-  ++output_count_[choice.id];
-  return choice;
+  const TokenId id = options_.temperature == 0 ? Best(scores) : Draw(Filter(scores));
+  processor_.Push(id);
+  return LogprobOf(id, logits.const_data_ptr<float>(), logits.numel(), normaliser, options_.top_logprobs);
 }
 
 std::vector<Sampler::Candidate> Sampler::Distribution(const at::Tensor& logits) const { return Filter(Scores(logits)); }
@@ -60,40 +65,11 @@ std::vector<Sampler::Candidate> Sampler::Distribution(const at::Tensor& logits) 
 std::vector<float> Sampler::Scores(const at::Tensor& logits) const {
   const float* values = logits.const_data_ptr<float>();
   std::vector<float> scores(values, values + logits.numel());
-  Penalise(scores);
-  BanRepeatedNgrams(scores);
-  return scores;
-}
-
-void Sampler::Penalise(std::vector<float>& scores) const {
-  const auto known = [&](TokenId id) { return id >= 0 && id < static_cast<TokenId>(scores.size()); };
-  if (options_.repetition_penalty != 1) {
-    const float penalty = static_cast<float>(options_.repetition_penalty);
-    for (const TokenId id : std::unordered_set<TokenId>(history_.begin(), history_.end())) {
-      if (known(id)) scores[id] = scores[id] < 0 ? scores[id] * penalty : scores[id] / penalty;
-    }
-  }
-  if (options_.presence_penalty != 0 || options_.frequency_penalty != 0) {
-    for (const auto& [id, count] : output_count_) {
-      scores[id] -=
-          static_cast<float>(options_.presence_penalty + options_.frequency_penalty * static_cast<double>(count));
-    }
-  }
-}
-
-void Sampler::BanRepeatedNgrams(std::vector<float>& scores) const {
-  const int64_t n = options_.no_repeat_ngram_size, length = static_cast<int64_t>(history_.size());
-  if (n == 0 || length < n) return;
-  const auto last = history_.end() - (n - 1);  // what the next token would complete
-  std::vector<TokenId> banned;
-  for (auto begin = history_.begin(); begin + n <= history_.end(); ++begin) {
-    const TokenId next = *(begin + n - 1);
-    if (next >= 0 && std::equal(begin, begin + n - 1, last)) banned.push_back(next);
-  }
-  for (const TokenId id : banned) scores[id] = kNever;
+  processor_.Process(scores);
   const bool all = std::all_of(scores.begin(), scores.end(), [](float score) { return score == kNever; });
   // A tiny vocabulary can be banned whole: then any token may follow.
   if (all) std::fill(scores.begin(), scores.end(), 0.0f);
+  return scores;
 }
 
 std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores) const {
@@ -134,6 +110,7 @@ std::vector<Sampler::Candidate> Sampler::Filter(const std::vector<float>& scores
     // The best candidate's weight is 1.
     std::erase_if(candidates, [&](const Candidate& candidate) { return candidate.weight < options_.min_p; });
   }
+  if (options_.typical_p < 1) KeepTypical(candidates, options_.typical_p);
 
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   return candidates;

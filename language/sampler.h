@@ -1,10 +1,14 @@
 // Chooses the next token of one sequence.
 //
-// The order and the definitions are those of transformers 5: repetition penalty (Keskar et al. 2019, arXiv 1909.05858)
-// over prompt and output, no repeated n-gram over prompt and output, then temperature, top-k, top-p (Holtzman et al.
-// 2019, arXiv 1904.09751) and min-p (Nguyen et al. 2024, arXiv 2407.01082), each on what the ones before it left.
-// Presence and frequency penalties, which transformers lacks, come after the repetition penalty and count the output
-// alone.
+// The order and the definitions are those of transformers 5: bias, penalties and banned n-grams
+// (language/logits_processor.h), then temperature, top-k, top-p (Holtzman et al. 2019, arXiv 1904.09751), min-p (Nguyen
+// et al. 2024, arXiv 2407.01082) and typical (Meister et al. 2022, arXiv 2202.00666), each on what the ones before it
+// left, renormalised:
+//   top-k    the k best;
+//   top-p    the shortest list of best candidates whose probability is at least top_p;
+//   min-p    those at least min_p times as probable as the best of the whole distribution;
+//   typical  those whose surprise -log p is nearest to the entropy: the shortest list whose probability is at least
+//            typical_p, and all that are as near as its last one. The best token may be left out.
 // Equal scores: the lower id counts as better, and top-k keeps exactly k.
 //
 // Random numbers come from an engine of the sequence's own, so the same seed gives the same text whatever else runs
@@ -16,13 +20,12 @@
 
 #include <cstdint>
 #include <random>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "language/generation_options.h"
 #include "language/generation_result.h"
+#include "language/logits_processor.h"
 
 namespace blazon::language {
 
@@ -46,15 +49,12 @@ class Sampler {
 
  private:
   std::vector<float> Scores(const at::Tensor& logits) const;  // after penalties and bans
-  void Penalise(std::vector<float>& scores) const;
-  void BanRepeatedNgrams(std::vector<float>& scores) const;
   std::vector<Candidate> Filter(const std::vector<float>& scores) const;
   TokenId Draw(const std::vector<Candidate>& candidates);
 
   const GenerationOptions options_;
   std::mt19937_64 random_;
-  std::vector<TokenId> history_;  // prompt, then output
-  std::unordered_map<TokenId, int64_t> output_count_;
+  LogitsProcessor processor_;
 };
 
 }  // namespace blazon::language

@@ -1,6 +1,6 @@
 #include "language/scheduler.h"
 
-#include <ATen/ops/stack.h>
+#include <ATen/ops/cat.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
 
@@ -15,6 +15,8 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "language/beam_sequence.h"
+#include "language/sampled_sequence.h"
 #include "language/sequence.h"
 
 namespace blazon::language {
@@ -66,6 +68,10 @@ class CollectingSink : public TextSink {
     return next_ == nullptr || next_->OnText(text);
   }
 
+  bool OnSequenceText(int64_t index, std::string_view text) override {
+    return next_ == nullptr || next_->OnSequenceText(index, text);
+  }
+
   void OnDone(const absl::StatusOr<GenerationResult>& result) override {
     if (next_ != nullptr) next_->OnDone(result);
     std::lock_guard lock(mutex_);
@@ -110,10 +116,10 @@ class Scheduler::Impl {
     if (request.sink == nullptr) return absl::InvalidArgumentError("sink is missing");
     const LanguageModelConfig& config = model_.config();
     absl::Status status = Validate(request.options, config.vocabulary_size, config.context_length);
+    if (status.ok()) status = CheckWidth(request.options);
     if (status.ok()) status = CheckPrompt(request.prompt, config);
     if (!status.ok()) return status;
-    const uint64_t seed = request.options.seed.value_or(DrawSeed());
-    auto sequence = std::make_shared<Sequence>(std::move(request), seed, model_, tokenizer_, options_.end_tokens);
+    const std::shared_ptr<Sequence> sequence = MakeSequence(std::move(request));
     {
       std::lock_guard lock(mutex_);
       if (static_cast<int64_t>(queue_.size()) >= options_.max_queued) {
@@ -146,6 +152,30 @@ class Scheduler::Impl {
  private:
   using Batch = std::vector<std::shared_ptr<Sequence>>;
 
+  // What one step did for a sequence.
+  struct Stepped {
+    std::shared_ptr<Sequence> sequence;
+    int64_t rows = 0;  // of the batch, all its inputs together
+    // Which of these rows choose a token: none while the prompt is not read to its end.
+    int64_t choosing_rows = 0;
+    at::Tensor logits = {};                   // [choosing_rows, V]; undefined when there are none
+    std::vector<TokenLogprob> prompt_scores;  // of the prompt tokens that these rows predict
+  };
+
+  absl::Status CheckWidth(const GenerationOptions& options) const {
+    if (options.width() <= options_.max_sequences) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(options.num_beams > 1 ? "num_beams" : "num_sequences", " is ",
+                                                   options.width(), "; at most ", options_.max_sequences,
+                                                   " sequences run at once here"));
+  }
+
+  std::shared_ptr<Sequence> MakeSequence(GenerationRequest request) const {
+    const uint64_t seed = request.options.seed.value_or(DrawSeed());
+    if (request.options.num_beams > 1)
+      return std::make_shared<BeamSequence>(std::move(request), seed, model_, tokenizer_, options_.end_tokens);
+    return std::make_shared<SampledSequence>(std::move(request), seed, model_, tokenizer_, options_.end_tokens);
+  }
+
   void Run() {
     c10::InferenceMode inference;
     while (Admit()) {
@@ -166,9 +196,11 @@ class Scheduler::Impl {
       wake_.wait(lock, [&] { return stopping_ || !queue_.empty(); });
       last_step_ = Clock::now();
     }
-    const auto room = stopping_ ? static_cast<int64_t>(queue_.size())
-                                : options_.max_sequences - static_cast<int64_t>(running_.size());
-    for (int64_t i = 0; i < room && !queue_.empty(); ++i) {
+    int64_t room = options_.max_sequences;
+    for (const auto& sequence : running_) room -= sequence->width();
+    while (!queue_.empty() &&
+           (stopping_ || queue_.front()->width() <= room)) {  // in order: a wide one is not overtaken
+      room -= queue_.front()->width();
       running_.push_back(std::move(queue_.front()));
       queue_.pop_front();
     }
@@ -192,10 +224,9 @@ class Scheduler::Impl {
   // One forward pass for the sequences of `batch`, which is running_ or a copy of some of it.
   void Step(const Batch& batch) {
     if (batch.empty()) return;
-    Batch stepped;
-    std::vector<at::Tensor> logits;  // [V] of each stepped sequence; undefined where the prompt is not read to its end
+    std::vector<Stepped> stepped;
     try {
-      logits = Forward(batch, stepped);
+      stepped = Forward(batch);
     } catch (const std::exception&) {
       // The states still hold what they held, so each sequence can be tried alone: only those at fault fail.
       if (batch.size() > 1) {
@@ -205,47 +236,51 @@ class Scheduler::Impl {
       }
       return;
     }
-    for (size_t i = 0; i < stepped.size(); ++i) {
-      if (!logits[i].defined()) continue;
-      const auto finished = stepped[i]->Accept(logits[i]);
+    for (const Stepped& one : stepped) {
+      if (!one.logits.defined()) continue;
+      const auto finished = one.sequence->Accept(one.logits);
       if (!finished.ok())
-        Leave(stepped[i], finished.status());
+        Leave(one.sequence, finished.status());
       else if (finished->has_value())
-        Leave(stepped[i], **finished);
+        Leave(one.sequence, **finished);
     }
   }
 
-  std::vector<at::Tensor> Forward(const Batch& batch, Batch& stepped) {
+  std::vector<Stepped> Forward(const Batch& batch) {
+    std::vector<Stepped> stepped;
     std::vector<ModelInput> inputs;
-    std::vector<int64_t> counts;
-    std::vector<bool> wants_token;
     int64_t prompt_budget = options_.prefill_chunk;
     for (const auto& sequence : batch) {
       const int64_t left = sequence->prompt_tokens_left();
       if (left > 0 && prompt_budget == 0) continue;  // its turn comes in a later step
-      inputs.push_back(sequence->Next(prompt_budget));
-      const ModelInput& input = inputs.back();
-      counts.push_back(input.tokens.defined() ? input.tokens.size(0) : input.embeddings.size(0));
-      wants_token.push_back(counts.back() >= left);
-      if (left > 0) prompt_budget -= counts.back();
-      stepped.push_back(sequence);
+      Stepped& one = stepped.emplace_back(Stepped{.sequence = sequence, .prompt_scores = {}});
+      for (ModelInput& input : sequence->Next(prompt_budget)) {
+        one.rows += input.tokens.defined() ? input.tokens.size(0) : input.embeddings.size(0);
+        inputs.push_back(std::move(input));
+      }
+      one.choosing_rows = left == 0 ? one.rows : one.rows >= left ? 1 : 0;
+      if (left > 0) prompt_budget -= one.rows;
     }
     const at::Tensor hidden = model_.Forward(inputs);  // [N, D]
-    std::vector<at::Tensor> last_rows, logits(stepped.size());
+    std::vector<at::Tensor> choosing;
     int64_t row = 0;
-    for (size_t i = 0; i < stepped.size(); ++i) {
-      row += counts[i];
-      if (wants_token[i]) last_rows.push_back(hidden[row - 1]);  // [D]
+    for (Stepped& one : stepped) {
+      if (one.sequence->scores_prompt() && one.sequence->prompt_tokens_left() > 0)
+        one.prompt_scores = one.sequence->ScorePrompt(model_.Logits(hidden.narrow(0, row, one.rows)));
+      row += one.rows;
+      if (one.choosing_rows > 0) choosing.push_back(hidden.narrow(0, row - one.choosing_rows, one.choosing_rows));
     }
-    if (!last_rows.empty()) {
-      const at::Tensor all = model_.Logits(at::stack(last_rows)).contiguous();  // [n, V]
+    if (!choosing.empty()) {
+      const at::Tensor all = model_.Logits(at::cat(choosing)).contiguous();  // [n, V]
       int64_t next = 0;
-      for (size_t i = 0; i < stepped.size(); ++i) {
-        if (wants_token[i]) logits[i] = all[next++];
+      for (Stepped& one : stepped) {
+        if (one.choosing_rows > 0) one.logits = all.narrow(0, next, one.choosing_rows);
+        next += one.choosing_rows;
       }
     }
-    for (size_t i = 0; i < stepped.size(); ++i) stepped[i]->Read(counts[i]);  // nothing can fail any more
-    return logits;
+    // Nothing can fail any more.
+    for (Stepped& one : stepped) one.sequence->Read(one.rows, std::move(one.prompt_scores));
+    return stepped;
   }
 
   void Leave(std::shared_ptr<Sequence> sequence, const absl::StatusOr<FinishReason>& end) {

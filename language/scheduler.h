@@ -26,7 +26,7 @@ using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens
 using Prompt = std::vector<PromptPart>;
 
 struct SchedulerOptions {
-  int64_t max_sequences = 16;   // in the running batch
+  int64_t max_sequences = 16;   // in the running batch; a request takes GenerationOptions::width() places
   int64_t max_queued = 256;     // beyond it Submit refuses
   int64_t prefill_chunk = 256;  // prompt tokens read in one step, over all sequences; bounds how long a step takes
   std::vector<TokenId> end_tokens = {};  // end of text
@@ -50,10 +50,11 @@ class Scheduler {
   using CancelFunction = std::function<void()>;
 
   // Never blocks. kInvalidArgument: options or prompt out of range (empty, or longer than the context; the message
-  // names both lengths). kResourceExhausted: the queue is full. On an error the sink is not called.
+  // names both lengths), or more sequences or beams than max_sequences. kResourceExhausted: the queue is full. On an
+  // error the sink is not called.
   absl::StatusOr<CancelFunction> Submit(GenerationRequest request);
 
-  // Submits and waits. For the command line and tests.
+  // Submits and waits. The text is that of the first sequence. For the command line and tests.
   absl::StatusOr<std::pair<std::string, GenerationResult>> Generate(GenerationRequest request);
 
   // Time since the scheduler's thread last finished a step or was seen idle; readiness follows it.

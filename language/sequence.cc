@@ -1,14 +1,15 @@
 #include "language/sequence.h"
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <string>
+#include <iterator>
 #include <utility>
 #include <variant>
 
-#include "absl/status/statusor.h"
+#include "language/token_logprobs.h"
 
 namespace blazon::language {
 namespace {
@@ -28,7 +29,7 @@ at::Tensor Ids(absl::Span<const TokenId> tokens) {
   return at::tensor(at::IntArrayRef(wide), at::kLong);
 }
 
-// The prompt as the sampler's penalties see it: image tokens are no words.
+// The prompt as penalties see it: image tokens are no words.
 std::vector<TokenId> Words(const Prompt& prompt) {
   std::vector<TokenId> words;
   for (const PromptPart& part : prompt) {
@@ -51,16 +52,14 @@ Sequence::Sequence(GenerationRequest request, uint64_t seed, const LanguageModel
     : request_(std::move(request)),
       model_(model),
       tokenizer_(tokenizer),
+      prompt_(Words(request_.prompt)),
       end_tokens_(end_tokens),
-      sampler_(request_.options, seed, Words(request_.prompt)),
-      text_(request_.options.stop),
+      prompt_length_(static_cast<int64_t>(prompt_.size())),
       submitted_(Clock::now()) {
-  for (const PromptPart& part : request_.prompt) {
-    prompt_length_ += Length(part);
-    if (std::holds_alternative<at::Tensor>(part)) result_.image_tokens += Length(part);
-  }
+  result_.image_tokens = std::count(prompt_.begin(), prompt_.end(), -1);
   result_.prompt_tokens = prompt_length_;
   result_.seed = seed;
+  if (request_.options.echo) result_.prompt = prompt_;
 }
 
 std::optional<FinishReason> Sequence::Interrupted(Clock::time_point now) const {
@@ -69,19 +68,16 @@ std::optional<FinishReason> Sequence::Interrupted(Clock::time_point now) const {
   return std::nullopt;
 }
 
-ModelInput Sequence::Next(int64_t prompt_tokens) {
-  if (state_ == nullptr) {
-    state_ = model_.NewState();
+std::vector<ModelInput> Sequence::Next(int64_t prompt_tokens) {
+  if (prompt_tokens_left() == 0) return NextOfBranches();
+  if (prompt_state_ == nullptr) {
+    prompt_state_ = model_.NewState();
     started_ = Clock::now();
   }
-  if (state_->length() > read_) state_->Truncate(read_);  // a step failed half-way
+  if (prompt_state_->length() > read_) prompt_state_->Truncate(read_);  // a step failed half-way
   ModelInput input;
-  input.state = state_.get();
+  input.state = prompt_state_.get();
   input.adapter = request_.adapter.get();
-  if (prompt_tokens_left() == 0) {
-    input.tokens = Ids({&last_token_, 1});
-    return input;
-  }
   // The pieces of the parts that lie in [begin, end) of the prompt. Tokens are embedded only beside image tokens.
   const int64_t begin = read_, end = std::min(prompt_length_, begin + prompt_tokens);
   std::vector<at::Tensor> pieces;
@@ -103,44 +99,67 @@ ModelInput Sequence::Next(int64_t prompt_tokens) {
     }
   }
   (all_tokens ? input.tokens : input.embeddings) = pieces.size() == 1 ? pieces[0] : at::cat(pieces);
+  return {input};
+}
+
+ModelInput Sequence::BranchInput(ModelState& state, absl::Span<const TokenId> output) const {
+  const int64_t read = prompt_length_ + static_cast<int64_t>(output.size()) - 1;
+  if (state.length() > read) state.Truncate(read);  // a step failed half-way
+  ModelInput input;
+  input.state = &state;
+  input.adapter = request_.adapter.get();
+  input.tokens = Ids(output.last(1));
   return input;
 }
 
-absl::StatusOr<std::optional<FinishReason>> Sequence::Accept(const at::Tensor& logits) {
-  absl::StatusOr<TokenLogprob> choice = sampler_.Sample(logits);
-  if (!choice.ok()) return choice.status();
-  if (!first_token_) first_token_ = Clock::now();
-  last_token_ = choice->id;
-  if (!request_.options.ignore_eos && Contains(end_tokens_, last_token_)) return FinishReason::kEndOfText;
-  if (Contains(request_.options.stop_token_ids, last_token_)) return FinishReason::kStop;
-
-  result_.tokens.push_back(last_token_);
-  logprob_sum_ += choice->logprob;
-  if (request_.options.top_logprobs >= 0) result_.logprobs.push_back(*std::move(choice));
-  const std::string text =
-      tokenizer_.IsSpecial(last_token_) ? std::string() : text_.Push(tokenizer_.TokenBytes(last_token_));
-  if (!Send(text)) return FinishReason::kCancelled;
-  if (text_.stopped()) return FinishReason::kStop;
-  const int64_t generated = static_cast<int64_t>(result_.tokens.size());
-  if (generated >= request_.options.max_new_tokens || prompt_length_ + generated >= model_.config().context_length) {
-    return FinishReason::kLength;
+std::vector<TokenLogprob> Sequence::ScorePrompt(const at::Tensor& logits) const {
+  std::vector<TokenLogprob> scores;
+  const at::Tensor logprobs = at::log_softmax(logits, -1).contiguous();  // [T, V]
+  const int64_t vocabulary = logprobs.size(1);
+  for (int64_t row = 0; row < logprobs.size(0) && read_ + row + 1 < prompt_length_; ++row) {
+    const TokenId next = prompt_[read_ + row + 1];
+    if (next < 0) continue;  // an image token
+    scores.push_back(LogprobOf(next, logprobs.const_data_ptr<float>() + row * vocabulary, vocabulary,
+                               /*normaliser=*/0, request_.options.prompt_logprobs));
   }
-  return std::nullopt;
+  return scores;
 }
 
-bool Sequence::Send(std::string_view text) {
-  if (!text.empty() && sink_open_) sink_open_ = request_.sink->OnText(text);
+void Sequence::Read(int64_t rows, std::vector<TokenLogprob> scores) {
+  if (prompt_tokens_left() == 0) return;  // each branch counts its own tokens
+  read_ += rows;
+  std::move(scores.begin(), scores.end(), std::back_inserter(result_.prompt_logprobs));
+}
+
+int64_t Sequence::max_output() const {
+  return std::min(request_.options.max_new_tokens, model_.config().context_length - prompt_length_);
+}
+
+bool Sequence::IsEndOfText(TokenId id) const { return !request_.options.ignore_eos && Contains(end_tokens_, id); }
+bool Sequence::IsStop(TokenId id) const { return Contains(request_.options.stop_token_ids, id); }
+
+bool Sequence::Send(int64_t index, std::string_view text) {
+  if (!text.empty() && sink_open_)
+    sink_open_ = index == 0 ? request_.sink->OnText(text) : request_.sink->OnSequenceText(index, text);
   return sink_open_;
 }
 
-void Sequence::Finish(FinishReason reason) {
-  Send(text_.Finish());
+void Sequence::NoteFirstToken() {
+  if (!first_token_) first_token_ = Clock::now();
+}
+
+void Sequence::Deliver(FinishReason reason, std::vector<GeneratedSequence> sequences) {
   const Clock::time_point now = Clock::now(), started = started_.value_or(now), first = first_token_.value_or(now);
   result_.finish_reason = reason;
-  if (!result_.tokens.empty()) result_.mean_logprob = logprob_sum_ / static_cast<double>(result_.tokens.size());
   result_.queue_ms = Milliseconds(started - submitted_);
   result_.prefill_ms = Milliseconds(first - started);
   result_.generate_ms = Milliseconds(now - first);
+  if (!sequences.empty()) {
+    result_.tokens = sequences[0].tokens;
+    result_.logprobs = sequences[0].logprobs;
+    result_.mean_logprob = sequences[0].mean_logprob;
+  }
+  if (width() > 1) result_.sequences = std::move(sequences);
   request_.sink->OnDone(std::move(result_));
 }
 

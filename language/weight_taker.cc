@@ -24,6 +24,7 @@ std::string ShapeOf(const Weight& weight) {
 
 // One NaN or infinity makes the sum so; a sum that overflows is looked at value by value.
 bool IsFinite(const at::Tensor& values) {
+  if (values.is_meta()) return true;  // shapes without values
   const double sum = values.sum(at::kDouble).item<double>();
   return sum - sum == 0 || values.isfinite().all().item<bool>();
 }
@@ -87,26 +88,28 @@ at::Tensor WeightTaker::ToDense(const std::string& name, const Weight& weight, c
     return dense;
   }
   if (!IsFinite(dense)) Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
-  return dense.detach().to(ComputeType(dtype_)).contiguous();
+  return dense.detach().to(ComputeType(dtype_));
 }
 
 Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias, Layout layout) {
   const std::string name = module + ".weight";
-  const bool turned = layout == Layout::kInputsFirst;
+  // Quantised blocks run along the inputs and cannot be turned.
+  const auto listed = weights_.find(name);
+  const bool quantised = listed != weights_.end() && std::holds_alternative<QuantizedTensor>(*listed->second);
+  const bool turned = layout == Layout::kInputsFirst && !quantised;
   const std::vector<int64_t> shape = turned ? std::vector{inputs, outputs} : std::vector{outputs, inputs};
   const Weight* found = Find(name, shape);
   at::Tensor bias_values;
   if (bias == Bias::kYes) bias_values = Dense(module + ".bias", {outputs});
   if (found == nullptr || !ok()) return Linear();
-  const bool keep = dtype_ == Dtype::kAuto && !turned && std::holds_alternative<QuantizedTensor>(*found);
-  if (keep) return Linear(module, *found, std::move(bias_values));
-  at::Tensor dense = ToDense(name, *found, shape);
-  return Linear(module, turned ? dense.t().contiguous() : dense, std::move(bias_values));
+  if (quantised && dtype_ == Dtype::kAuto) return Linear(module, *found, std::move(bias_values));
+  const at::Tensor dense = ToDense(name, *found, shape);
+  return Linear(module, (turned ? dense.t() : dense).contiguous(), std::move(bias_values));
 }
 
 at::Tensor WeightTaker::Dense(const std::string& name, const std::vector<int64_t>& shape) {
   const Weight* found = Find(name, shape);
-  return found != nullptr ? ToDense(name, *found, shape) : at::Tensor();
+  return found != nullptr ? ToDense(name, *found, shape).contiguous() : at::Tensor();
 }
 
 absl::Status WeightTaker::Finish() const {

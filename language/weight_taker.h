@@ -37,7 +37,7 @@ struct WeightNames {
 
 // What a linear layer has beside its weight.
 enum class Bias { kNone, kYes };
-// How a matrix lies in the checkpoint: [O, I], or [I, O] as GPT-2's Conv1D keeps it.
+// How a dense matrix lies in the checkpoint: [O, I], or [I, O] as GPT-2's Conv1D keeps it. Quantised: always [O, I].
 enum class Layout { kOutputsFirst, kInputsFirst };
 
 class WeightTaker {

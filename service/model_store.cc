@@ -52,17 +52,6 @@ absl::Status Missing(absl::string_view what, const fs::path& where) {
                    ". Run 'make setup' to fetch the models, or say where they are with --models DIR."));
 }
 
-// The first GGUF file of a folder, by name.
-std::optional<fs::path> FindGguf(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".gguf") files.push_back(entry.path());
-  }
-  if (files.empty()) return std::nullopt;
-  return *std::min_element(files.begin(), files.end());
-}
-
 std::string FileDigest(const fs::path& file) {
   std::ifstream stream(file, std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
@@ -232,7 +221,7 @@ class ModelStore::Impl {
     if (!options_.language_model.empty()) return options_.language_model;  // the loader reports a missing one
     absl::StatusOr<fs::path> folder = ModelFolder("The language model", kLanguageFolder);
     if (!folder.ok()) return folder.status();
-    if (std::optional<fs::path> file = FindGguf(*folder)) return *file;
+    if (absl::StatusOr<fs::path> file = FindGguf(*folder); file.ok() || !absl::IsNotFound(file.status())) return file;
     return Missing("The language model", *folder / "*.gguf");
   }
 

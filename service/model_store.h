@@ -1,6 +1,6 @@
 // The models of one process: found in a models folder, loaded when first needed, shared by all requests.
 //
-// Roles: the language model (GGUF, with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the
+// Roles: the language model (with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the
 // captioner (image encoder, connector and adapter around the language model).
 //
 // Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one
@@ -38,10 +38,11 @@ struct ModelStoreOptions {
   // Where captioner/captioner.safetensors lies. Empty: the first of ./assets and the folders beside and above the
   // executable.
   std::filesystem::path assets_folder;
-  // A GGUF file to use as the language model. Empty: the one in models_folder/smollm2-135m-instruct.
+  // The language model: a Hugging Face folder, a GGUF file or a folder with one. Empty: the one in
+  // models_folder/smollm2-135m-instruct.
   // The trained captioner belongs to the default model; with another one captions are refused when the widths differ.
   std::filesystem::path language_model;
-  std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"
+  std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"
   std::string device = "cpu";  // "cpu" or "cuda[:N]"; refused when this build has no CUDA
   int threads = 0;             // compute threads; 0: one for each core
   int max_sequences = 16;      // in the running batch

@@ -33,15 +33,43 @@ absl::Status CheckTokenId(language::TokenId id, const language::Tokenizer& token
       absl::StrCat("token id ", id, " is out of range; the vocabulary has ids 0 to ", tokenizer.vocabulary_size() - 1));
 }
 
+// The tokens of a text that may be given as tokens. Those of a text to write on from stand behind what the model
+// expects at the beginning of every text; given ones are taken as they are.
+absl::StatusOr<std::vector<language::TokenId>> TokensOf(absl::string_view field, const std::string& text,
+                                                        const std::vector<language::TokenId>& given,
+                                                        const LoadedLanguageModel& loaded,
+                                                        absl::Span<const language::TokenId> prefix = {}) {
+  std::vector<language::TokenId> tokens = given;
+  if (tokens.empty()) {
+    tokens.assign(prefix.begin(), prefix.end());
+    const std::vector<language::TokenId> encoded = loaded.tokenizer->Encode(text);
+    tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  }
+  // A tokenizer may know tokens that the model has no row for.
+  const int64_t vocabulary = loaded.model->config().vocabulary_size;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocabulary) {
+      return absl::InvalidArgumentError(absl::StrCat(field, " token ", i, " has id ", tokens[i],
+                                                     ", which is out of range; the vocabulary has ids 0 to ",
+                                                     vocabulary - 1));
+    }
+  }
+  return tokens;
+}
+
 absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request,
                                                              const LoadedLanguageModel& loaded) {
   size_t bytes = request.prompt.size();
   for (const language::ChatMessage& message : request.messages) bytes += message.content.size();
   if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
-  if (!request.messages.empty()) return loaded.chat_template.Render(request.messages, true, *loaded.tokenizer);
-  std::vector<language::TokenId> tokens = loaded.tokenizer->Encode(request.prompt);
-  if (tokens.empty()) return absl::InvalidArgumentError("prompt is empty; give at least one character");
-  return tokens;
+  if (!request.messages.empty()) {
+    if (!loaded.chat_template.ok()) return loaded.chat_template.status();
+    return loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
+  }
+  if (request.prompt.empty() && request.prompt_tokens.empty()) {
+    return absl::InvalidArgumentError("prompt is empty; give at least one character");
+  }
+  return TokensOf("prompt", request.prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
 }
 
 absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request,
@@ -107,18 +135,22 @@ absl::StatusOr<GeneratedText> TextGenerator::Generate(const GenerateRequest& req
   return GeneratedText{std::move(generated->first), std::move(generated->second)};
 }
 
-absl::StatusOr<CompletionScore> TextGenerator::Score(std::string_view prompt, std::string_view completion) {
-  if (absl::Status status = CheckBytes("prompt", prompt.size(), kMaxPromptBytes); !status.ok()) return status;
-  if (absl::Status status = CheckBytes("completion", completion.size(), kMaxPromptBytes); !status.ok()) return status;
+absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request) {
+  if (absl::Status status = CheckBytes("prompt", request.prompt.size(), kMaxPromptBytes); !status.ok()) return status;
+  if (absl::Status status = CheckBytes("completion", request.completion.size(), kMaxPromptBytes); !status.ok())
+    return status;
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
   const LoadedLanguageModel& loaded = (*runtime)->loaded;
 
-  std::vector<language::TokenId> tokens = loaded.tokenizer->Encode(prompt);
-  const std::vector<language::TokenId> answer = loaded.tokenizer->Encode(completion);
-  if (answer.empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
+  auto encoded = TokensOf("prompt", request.prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
+  if (!encoded.ok()) return encoded.status();
+  const auto answer = TokensOf("completion", request.completion, request.completion_tokens, loaded);
+  if (!answer.ok()) return answer.status();
+  std::vector<language::TokenId> tokens = *std::move(encoded);
+  if (answer->empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
   const int64_t prompt_tokens = tokens.size();
-  tokens.insert(tokens.end(), answer.begin(), answer.end());
+  tokens.insert(tokens.end(), answer->begin(), answer->end());
   const int64_t context = loaded.model->config().context_length;
   if (static_cast<int64_t>(tokens.size()) > context) {
     return absl::InvalidArgumentError(absl::StrCat("prompt and completion have ", tokens.size(),
@@ -136,7 +168,7 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(std::string_view prompt, st
   }
   score.prefill_ms = MillisecondsSince(start);
   for (const language::TokenLogprob& token : score.tokens) {
-    score.pieces.push_back(loaded.tokenizer->TokenBytes(token.id));
+    score.pieces.push_back(tokenizer.TokenBytes(token.id));
     score.total_logprob += token.logprob;
   }
   if (!score.tokens.empty()) score.mean_logprob = score.total_logprob / static_cast<double>(score.tokens.size());

@@ -28,20 +28,28 @@ inline constexpr Deadline kNoDeadline = Deadline::max();
 using CancelFunction = std::function<void()>;
 
 struct GenerateRequest {
-  std::string prompt;                           // raw completion; used when `messages` is empty
-  std::vector<language::ChatMessage> messages;  // rendered with the model's chat template
+  std::string prompt;                            // raw completion; used when `messages` is empty
+  std::vector<language::TokenId> prompt_tokens;  // instead of `prompt`, when not empty
+  std::vector<language::ChatMessage> messages;   // rendered with the model's chat template
   language::GenerationOptions options;
   Deadline deadline = kNoDeadline;
 };
 
 struct GeneratedText {
-  std::string text;  // without the prompt
+  std::string text;  // without the prompt; of several sequences, the first
   language::GenerationResult result;
 };
 
 struct Token {
   language::TokenId id = 0;
   std::string piece;  // its bytes; may be a part of a UTF-8 character
+};
+
+struct ScoreRequest {
+  std::string prompt;                            // may be empty
+  std::vector<language::TokenId> prompt_tokens;  // instead of `prompt`, when not empty
+  std::string completion;
+  std::vector<language::TokenId> completion_tokens;  // instead of `completion`, when not empty
 };
 
 struct CompletionScore {
@@ -72,9 +80,10 @@ class TextGenerator {
   // The same, and waits.
   absl::StatusOr<GeneratedText> Generate(const GenerateRequest& request);
 
-  // Log-probability of each token of `completion` after `prompt`. With an empty prompt scoring starts at the second
-  // token of the completion, since nothing comes before the first.
-  absl::StatusOr<CompletionScore> Score(std::string_view prompt, std::string_view completion);
+  // Log-probability of each token of the completion after the prompt. With an empty prompt scoring starts at the second
+  // token of the completion, since nothing comes before the first. kInvalidArgument: no completion, both longer than
+  // the context, or a token id out of the vocabulary.
+  absl::StatusOr<CompletionScore> Score(const ScoreRequest& request);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);
   // kInvalidArgument: an id out of the vocabulary.

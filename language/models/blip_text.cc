@@ -31,6 +31,7 @@ class BlipTextState : public ModelState {
     }
     return bytes;
   }
+  std::unique_ptr<ModelState> Fork() const override { return std::make_unique<BlipTextState>(*this); }
   // The memory stays or goes as a whole.
   void Truncate(int64_t length) override {
     TORCH_CHECK(length == 0 || length >= memory_length, "a picture of ", memory_length, " tokens cannot be cut to ",
@@ -73,7 +74,7 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
   std::unique_ptr<BlipTextModel> model(new BlipTextModel);
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers,
-                           config.memory_tokens + config.max_positions};
+                           config.memory_tokens + config.max_positions, 2 * config.layers * config.width};
   model->compute_type_ = ComputeType(dtype);
   // Tied files may hold the shared matrix and bias under their other names too.
   const auto ignorable = [&](std::string_view name) {

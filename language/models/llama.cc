@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
 
   std::unique_ptr<LlamaModel> model(new LlamaModel);
   model->config_ = config;
-  model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length};
+  model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
+                           2 * config.layers * config.key_heads * config.head_width};
   model->compute_type_ = ComputeType(dtype);
 
   try {
@@ -90,8 +91,12 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
     model->norm_ = take.Vector("model.norm", config.width);
     model->lm_head_ = config.tie_embeddings ? model->embed_tokens_.Named("lm_head")
                                             : take.Matrix("lm_head", config.vocabulary_size, config.width);
+    RopeScaling scaling = config.rope_scaling;
+    const bool divided = take.Has("rope_freqs.weight");
+    const at::Tensor divisors = divided ? take.Dense("rope_freqs.weight", {config.head_width / 2}) : at::Tensor();
     if (absl::Status status = take.Finish(); !status.ok()) return status;
-    model->rope_ = Rope(config.head_width, config.rope_theta, config.rope_scaling);
+    if (divided) scaling = {.kind = RopeScaling::Kind::kDivisors, .divisors = divisors.to(at::kFloat)};
+    model->rope_ = Rope(config.head_width, config.rope_theta, scaling);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));

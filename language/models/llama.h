@@ -69,7 +69,8 @@ struct LlamaLayer {
 
 class LlamaModel : public LanguageModel {
  public:
-  // Takes its tensors from `weights`, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight").
+  // Takes its tensors from `weights`, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight");
+  // "rope_freqs.weight", which GGUF files may have, divides the frequencies of the rotation.
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const LlamaConfig& config, const StateDict& weights,
                                                             Dtype dtype = Dtype::kFp32);

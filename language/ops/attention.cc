@@ -121,13 +121,16 @@ void KvCache::Truncate(int64_t length) {
   length_ = length;
 }
 
+std::unique_ptr<ModelState> KvCache::Fork() const { return std::make_unique<KvCache>(*this); }
+
 KvCache::View KvCache::Extend(int64_t layer, const at::Tensor& keys, const at::Tensor& values) {
   const int64_t tokens = keys.size(0), length = length_ + tokens;
   TORCH_CHECK(length <= max_length_, length, " tokens are more than the context of ", max_length_);
   View& held = layers_[layer];
   const int64_t room = held.keys.defined() ? held.keys.size(1) : 0;
-  if (room < length) {
-    const int64_t wanted = std::min(max_length_, std::max({length, 2 * room, kFirstRoom}));
+  const bool shared = room > 0 && held.keys.use_count() > 1;  // with a fork, which must not see what comes
+  if (room < length || shared) {
+    const int64_t wanted = room < length ? std::min(max_length_, std::max({length, 2 * room, kFirstRoom})) : room;
     View grown{at::empty({key_heads_, wanted, head_width_}, type_),
                at::empty({key_heads_, wanted, head_width_}, type_)};
     if (length_ > 0) {

@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -22,6 +23,8 @@ class KvCache : public ModelState {
   int64_t length() const override { return length_; }
   int64_t bytes() const override;
   void Truncate(int64_t length) override;
+  // Shares the memory of each layer; whichever of the two is extended first while it is shared copies it.
+  std::unique_ptr<ModelState> Fork() const override;
 
   // One layer's keys and values [K, L, C]: those of the first length() tokens, then `keys` and `values` [T, K, C].
   // Views, valid until the next Extend. The length stays; Advance counts the tokens once all layers have them.

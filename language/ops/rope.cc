@@ -71,6 +71,9 @@ Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling) {
     case RopeScaling::Kind::kLinear:
       frequencies_ = frequencies_ / scaling.factor;
       break;
+    case RopeScaling::Kind::kDivisors:
+      frequencies_ = frequencies_ / scaling.divisors;
+      break;
     case RopeScaling::Kind::kLlama3: {
       const double low = scaling.low_frequency_factor, high = scaling.high_frequency_factor;
       const auto context = static_cast<double>(scaling.original_context);

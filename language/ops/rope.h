@@ -16,12 +16,14 @@ struct RopeScaling {
     kNone,    // "default"
     kLinear,  // "linear": every frequency divided by `factor` (Chen et al. 2023, arXiv 2306.15595)
     kLlama3,  // "llama3": slow frequencies divided, fast ones kept, a ramp between (Llama team 2024, arXiv 2407.21783)
+    kDivisors,  // each frequency by its own divisor: how GGUF files keep "llama3"
   };
   Kind kind = Kind::kNone;
   double factor = 1.0;               // factor
   double low_frequency_factor = 1;   // low_freq_factor
   double high_frequency_factor = 4;  // high_freq_factor
   int64_t original_context = 8192;   // original_max_position_embeddings
+  at::Tensor divisors = {};          // fp32 [C/2]
 };
 
 // Cosines and sines of the positions of some rows.

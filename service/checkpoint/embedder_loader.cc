@@ -127,7 +127,7 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
   absl::StatusOr<std::string> digest = Sha256(weights_path);
   if (!digest.ok()) return digest.status();
   config->weights_digest = absl::StrCat("sha256:", *digest);
-  auto tokenizer = LoadWordPieceTokenizer(folder);
+  auto tokenizer = LoadTokenizer(folder);
   if (!tokenizer.ok()) return tokenizer.status();
 
   const language::StateDict weights(tensors->begin(), tensors->end());

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "service/checkpoint/gguf_dequantize.h"
 #include "service/checkpoint/gguf_format.h"
 
 namespace blazon::service {
@@ -26,6 +27,8 @@ absl::Status WrongType(std::string_view key, uint32_t type, const char* wanted) 
 }
 
 }  // namespace
+
+bool StaysQuantised(uint32_t type) { return type == kQ4_0 || type == kQ4_1 || type == kQ8_0; }
 
 std::string GgufTypeName(uint32_t type) {
   const TensorType* const known = FindTensorType(type);
@@ -130,11 +133,15 @@ std::vector<std::string_view> GgufFile::keys() const {
   return keys;
 }
 
-absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
+const GgufTensorInfo* GgufFile::FindTensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);
-  if (found == tensor_index_.end())
-    return absl::NotFoundError(absl::StrCat(path_.string(), " has no tensor ", Quoted(name)));
-  const GgufTensorInfo& tensor = tensors_[found->second];
+  return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
+  const GgufTensorInfo* const found = FindTensor(name);
+  if (found == nullptr) return absl::NotFoundError(absl::StrCat(path_.string(), " has no tensor ", Quoted(name)));
+  const GgufTensorInfo& tensor = *found;
 
   const auto view = [&](at::IntArrayRef shape, at::ScalarType type) {
     void* const data = const_cast<std::byte*>(mapping_->bytes().data() + tensor.offset);
@@ -168,10 +175,14 @@ absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
     case kQ8_0:
       return blocks(QuantFormat::kQ8_0);
     default:
-      return absl::UnimplementedError(absl::StrCat(path_.string(), ": tensor ", Quoted(name), " is of type ",
-                                                   GgufTypeName(tensor.type),
-                                                   "; Blazon reads F32, F16, BF16, Q4_0, Q4_1 and Q8_0"));
+      break;
   }
+  if (IsDequantizable(tensor.type)) {
+    return DequantizeBlocks(tensor.type, mapping_->bytes().subspan(tensor.offset, tensor.bytes), tensor.shape);
+  }
+  return absl::UnimplementedError(
+      absl::StrCat(path_.string(), ": tensor ", Quoted(name), " is of type ", GgufTypeName(tensor.type),
+                   "; Blazon reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K"));
 }
 
 const std::string& GgufFile::Digest() const {

@@ -39,6 +39,9 @@ struct GgufTensorInfo {
 // "Q4_1"; "type 77" for a number that ggml does not know.
 std::string GgufTypeName(uint32_t type);
 
+// Whether tensors of this type are computed with as they are, instead of being turned to fp32 when they are read.
+bool StaysQuantised(uint32_t type);
+
 class GgufFile {
  public:
   // kNotFound: no such file. kDataLoss: the file breaks the format; the message says where and how.
@@ -67,9 +70,10 @@ class GgufFile {
   // The directory, in the file's order.
   absl::Span<const GgufTensorInfo> tensors() const { return tensors_; }
   bool HasTensor(std::string_view name) const { return tensor_index_.contains(name); }
+  const GgufTensorInfo* FindTensor(std::string_view name) const;  // null: there is none
 
-  // A view of one tensor in the mapped file: F32, F16 and BF16 dense, Q4_0, Q4_1 and Q8_0 as blocks. Read-only: never
-  // write to it.
+  // One tensor. F32, F16 and BF16 dense, and Q4_0, Q4_1 and Q8_0 as blocks, are views of the mapped file: read-only,
+  // never write to them. Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are copies in fp32.
   // kNotFound: no such tensor. kUnimplemented: another type, or blocks in more than two dimensions; the message names
   // tensor and type.
   absl::StatusOr<language::Weight> Tensor(std::string_view name) const;

@@ -6,16 +6,22 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <variant>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "language/models/llama.h"
+#include "absl/strings/str_join.h"
+#include "service/checkpoint/checkpoint_folder.h"
 #include "service/checkpoint/gguf.h"
-#include "service/checkpoint/gguf_llama.h"
+#include "service/checkpoint/gguf_language_model.h"
+#include "service/checkpoint/json_file.h"
+#include "service/checkpoint/language_families.h"
+#include "service/checkpoint/mapped_file.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
 namespace blazon::service {
@@ -23,11 +29,17 @@ namespace {
 
 using language::Dtype;
 using language::QuantFormat;
+using nlohmann::json;
+
+absl::Status AtPath(const std::filesystem::path& path, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(path.string(), ": ", status.message()));
+}
 
 // The format that most matrices of the file have, or the dense type that was asked for.
 std::string FormatName(const language::StateDict& weights, Dtype dtype) {
   if (dtype == Dtype::kFp32) return "fp32";
   if (dtype == Dtype::kBf16) return "bf16";
+  if (dtype == Dtype::kFp16) return "fp16";
   std::map<QuantFormat, int> count;
   for (const auto& [name, weight] : weights) {
     if (const auto* quantised = std::get_if<language::QuantizedTensor>(&weight)) ++count[quantised->format];
@@ -46,21 +58,181 @@ std::string FormatName(const language::StateDict& weights, Dtype dtype) {
   return "unknown";
 }
 
-// Ids at which generation stops: the file's end of text, and the end of a turn of its chat template.
-std::vector<language::TokenId> EndTokens(const GgufFile& file, const language::ChatTemplate& chat,
-                                         const language::Tokenizer& tokenizer) {
-  std::vector<language::TokenId> ids;
-  const auto add = [&](std::optional<int64_t> id) {
-    if (!id || *id < 0 || *id >= tokenizer.vocabulary_size()) return;
+// Ids at which generation stops, each once; those outside the vocabulary are left out.
+class EndTokens {
+ public:
+  explicit EndTokens(const language::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  void Add(std::optional<int64_t> id) {
+    if (!id || *id < 0 || *id >= tokenizer_.vocabulary_size()) return;
     const auto token = static_cast<language::TokenId>(*id);
-    if (std::find(ids.begin(), ids.end(), token) == ids.end()) ids.push_back(token);
-  };
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    if (const auto id = file.Integer(key); id.ok()) add(*id);
+    if (std::find(ids_.begin(), ids_.end(), token) == ids_.end()) ids_.push_back(token);
   }
-  add(tokenizer.FindToken(chat.end_of_turn()));
-  add(tokenizer.FindToken("<|endoftext|>"));
-  return ids;
+  // A number or a list of them; anything else is left out.
+  void Add(const json& ids) {
+    if (ids.is_number_integer()) Add(std::optional(ids.get<int64_t>()));
+    if (!ids.is_array()) return;
+    for (const json& id : ids) {
+      if (id.is_number_integer()) Add(std::optional(id.get<int64_t>()));
+    }
+  }
+  // That ends the assistant's turn.
+  void Add(const absl::StatusOr<language::ChatTemplate>& chat) {
+    if (chat.ok()) Add(chat->EndOfTurn(tokenizer_));
+  }
+  std::vector<language::TokenId> Take() { return std::move(ids_); }
+
+ private:
+  const language::Tokenizer& tokenizer_;
+  std::vector<language::TokenId> ids_;
+};
+
+absl::Status NoChatTemplate(const std::string& name) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      name, " has no chat template: it was made to write on from a text. Give it a prompt, not a message."));
+}
+
+// ---- GGUF.
+
+// The special tokens that chat templates know by name.
+language::ChatTemplateTokens NamedTokens(const GgufFile& file, const language::Tokenizer& tokenizer) {
+  constexpr std::pair<const char*, const char*> kNames[] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                                            {"eos_token", "tokenizer.ggml.eos_token_id"},
+                                                            {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                                                            {"pad_token", "tokenizer.ggml.padding_token_id"}};
+  language::ChatTemplateTokens tokens;
+  for (const auto& [name, key] : kNames) {
+    const auto id = file.Integer(key);
+    if (!id.ok() || *id < 0 || *id >= tokenizer.vocabulary_size()) continue;
+    tokens.emplace_back(name, tokenizer.TokenBytes(static_cast<language::TokenId>(*id)));
+  }
+  return tokens;
+}
+
+absl::StatusOr<LoadedLanguageModel> LoadGguf(const std::filesystem::path& path,
+                                             const LanguageModelLoadOptions& options) {
+  absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
+  if (!file.ok()) return file.status();
+  const absl::StatusOr<json> config = ReadGgufConfig(**file);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<language::StateDict> weights = ReadGgufWeights(**file);
+  if (!weights.ok()) return weights.status();
+  auto tokenizer = options.tokenizer.empty() ? LoadGgufTokenizer(**file) : LoadTokenizer(options.tokenizer);
+  if (!tokenizer.ok()) return tokenizer.status();
+  auto model = CreateLanguageModel(*config, *weights, options.dtype);
+  if (!model.ok()) return AtPath(path, model.status());
+  if ((*tokenizer)->vocabulary_size() > (*model)->config().vocabulary_size) {
+    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
+                                            " tokens, more than the embedding's ", (*model)->config().vocabulary_size,
+                                            " rows"));
+  }
+  const auto general_name = (*file)->String("general.name");
+  const std::string name =
+      general_name.ok() && !general_name->empty() ? std::string(*general_name) : path.stem().string();
+  const auto jinja = (*file)->String("tokenizer.chat_template");
+  absl::StatusOr<language::ChatTemplate> chat =
+      jinja.ok() ? language::ChatTemplate::Parse(*jinja, NamedTokens(**file, **tokenizer)) : NoChatTemplate(name);
+  EndTokens ends(**tokenizer);
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    if (const auto id = (*file)->Integer(key); id.ok()) ends.Add(std::optional(*id));
+  }
+  ends.Add(chat);
+  ends.Add((*tokenizer)->FindToken("<|endoftext|>"));
+  return LoadedLanguageModel{.model = *std::move(model),
+                             .tokenizer = *std::move(tokenizer),
+                             .chat_template = std::move(chat),
+                             .end_tokens = ends.Take(),
+                             .name = name,
+                             .digest = absl::StrCat("sha256:", (*file)->Digest()),
+                             .format = FormatName(*weights, options.dtype)};
+}
+
+// ---- A Hugging Face folder.
+
+// A special token as tokenizer_config.json spells it: a text, or an object that has it as "content".
+std::string Spelling(const json& token) {
+  if (token.is_string()) return token.get<std::string>();
+  const auto content = token.is_object() ? token.find("content") : token.end();
+  return token.is_object() && content != token.end() && content->is_string() ? content->get<std::string>() : "";
+}
+
+// Every "..._token" of tokenizer_config.json.
+language::ChatTemplateTokens NamedTokens(const json& tokenizer_config) {
+  language::ChatTemplateTokens tokens;
+  for (const auto& [key, value] : tokenizer_config.items()) {
+    const std::string spelling = key.ends_with("_token") ? Spelling(value) : "";
+    if (!spelling.empty()) tokens.emplace_back(key, spelling);
+  }
+  return tokens;
+}
+
+// A text, or a list of named ones of which "default" counts; empty: none.
+std::string DefaultTemplate(const json& config) {
+  const auto found = config.find("chat_template");
+  if (found == config.end()) return "";
+  if (found->is_string()) return found->get<std::string>();
+  if (!found->is_array()) return "";
+  for (const json& each : *found) {
+    if (each.is_object() && each.value("name", json()) == "default" && each.contains("template") &&
+        each["template"].is_string()) {
+      return each["template"].get<std::string>();
+    }
+  }
+  return "";
+}
+
+// chat_template.jinja, or what tokenizer_config.json or chat_template.json hold.
+absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::path& folder) {
+  std::error_code error;
+  json config = json::object();
+  if (std::filesystem::exists(folder / "tokenizer_config.json", error)) {
+    absl::StatusOr<json> read = ReadJsonFile(folder / "tokenizer_config.json");
+    if (!read.ok()) return read.status();
+    config = *std::move(read);
+  }
+  std::string jinja;
+  if (std::filesystem::exists(folder / "chat_template.jinja", error)) {
+    const auto file = MappedFile::Open(folder / "chat_template.jinja");
+    if (!file.ok()) return file.status();
+    jinja.assign(reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size());
+  } else {
+    jinja = DefaultTemplate(config);
+    if (jinja.empty() && std::filesystem::exists(folder / "chat_template.json", error)) {
+      const absl::StatusOr<json> read = ReadJsonFile(folder / "chat_template.json");
+      if (!read.ok()) return read.status();
+      jinja = DefaultTemplate(*read);
+    }
+  }
+  if (jinja.empty()) return NoChatTemplate(folder.string());
+  auto chat = language::ChatTemplate::Parse(jinja, NamedTokens(config));
+  if (!chat.ok()) return AtPath(folder, chat.status());
+  return chat;
+}
+
+absl::StatusOr<LoadedLanguageModel> LoadFolder(const std::filesystem::path& path,
+                                               const LanguageModelLoadOptions& options) {
+  const absl::StatusOr<CheckpointFolder> folder = ReadCheckpointFolder(path);
+  if (!folder.ok()) return folder.status();
+  auto model = CreateLanguageModel(folder->config, folder->weights, options.dtype);
+  if (!model.ok()) return AtPath(path, model.status());
+  const std::filesystem::path tokenizer_folder = options.tokenizer.empty() ? path : options.tokenizer;
+  auto tokenizer = LoadTokenizer(tokenizer_folder);
+  if (!tokenizer.ok()) return tokenizer.status();
+  const absl::StatusOr<std::string> digest = WeightsDigest(folder->weight_files);
+  if (!digest.ok()) return digest.status();
+  absl::StatusOr<language::ChatTemplate> chat = ReadChatTemplate(tokenizer_folder);
+  EndTokens ends(**tokenizer);
+  for (const json* config : {&folder->generation_config, &folder->config}) {
+    if (const auto found = config->find("eos_token_id"); found != config->end()) ends.Add(*found);
+  }
+  ends.Add(chat);
+  return LoadedLanguageModel{.model = *std::move(model),
+                             .tokenizer = *std::move(tokenizer),
+                             .chat_template = std::move(chat),
+                             .end_tokens = ends.Take(),
+                             .name = std::filesystem::absolute(path / ".").parent_path().filename().string(),
+                             .digest = *digest,
+                             .format = FormatName(folder->weights, options.dtype)};
 }
 
 // Whether the processor multiplies bf16 itself; without it LibTorch's bf16 products are about 100 times slower than
@@ -81,58 +253,47 @@ absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "auto") return Dtype::kAuto;
   if (name == "fp32") return Dtype::kFp32;
   if (name == "bf16") return Dtype::kBf16;
+  if (name == "fp16") return Dtype::kFp16;
   return absl::InvalidArgumentError(
-      absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32 or bf16"));
+      absl::StrCat("dtype \"", std::string(name), "\" is unknown; use auto, fp32, bf16 or fp16"));
+}
+
+absl::StatusOr<std::filesystem::path> FindGguf(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (entry.path().extension() == ".gguf") names.push_back(entry.path().filename().string());
+  }
+  if (names.empty()) return absl::NotFoundError(absl::StrCat(folder.string(), " has no GGUF file"));
+  std::sort(names.begin(), names.end());
+  if (names.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder.string(), " has several GGUF files; name one of ", absl::StrJoin(names, ", ")));
+  }
+  return folder / names[0];
 }
 
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
                                                       const LanguageModelLoadOptions& options) {
-  absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
-  if (!file.ok()) return file.status();
-  absl::StatusOr<GgufLlama> llama = ReadGgufLlama(**file);
-  if (!llama.ok()) return llama.status();
-  auto tokenizer = LoadGgufTokenizer(**file);
-  if (!tokenizer.ok()) return tokenizer.status();
-  const auto jinja = (*file)->String("tokenizer.chat_template");
-  if (!jinja.ok()) return jinja.status();
-  auto chat = language::ChatTemplate::Recognise(*jinja);
-  if (!chat.ok()) return chat.status();
-  if ((*tokenizer)->vocabulary_size() > llama->vocabulary_size) {
-    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
-                                            " tokens, more than the embedding's ", llama->vocabulary_size, " rows"));
+  std::error_code error;
+  absl::StatusOr<LoadedLanguageModel> loaded;
+  if (!std::filesystem::is_directory(path, error)) {
+    loaded = LoadGguf(path, options);
+  } else if (std::filesystem::exists(path / "config.json", error)) {
+    loaded = LoadFolder(path, options);
+  } else {
+    const absl::StatusOr<std::filesystem::path> gguf = FindGguf(path);
+    if (!gguf.ok()) {
+      return absl::Status(gguf.status().code(),
+                          absl::StrCat(gguf.status().message(), " and no config.json: it is no checkpoint"));
+    }
+    loaded = LoadGguf(*gguf, options);
   }
-
-  const language::LlamaConfig config = {
-      .width = llama->width,
-      .layers = llama->layers,
-      .heads = llama->heads,
-      .key_heads = llama->key_heads,
-      .head_width = llama->head_width,
-      .mlp_width = llama->mlp_width,
-      .vocabulary_size = llama->vocabulary_size,
-      .context_length = llama->context_length,
-      .rope_theta = llama->rope_base,
-      .norm_epsilon = llama->norm_epsilon,
-      .tie_embeddings = llama->tied_output,
-  };
-  auto model = language::LlamaModel::Create(config, llama->weights, options.dtype);
-  if (!model.ok()) {
-    return absl::Status(model.status().code(), absl::StrCat(path.string(), ": ", model.status().message()));
+  if (loaded.ok() && options.dtype == Dtype::kBf16 && !MultipliesBf16()) {
+    loaded->warning =
+        "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use dtype auto or fp32.";
   }
-  std::vector<language::TokenId> end_tokens = EndTokens(**file, *chat, **tokenizer);
-  return LoadedLanguageModel{
-      .model = *std::move(model),
-      .tokenizer = *std::move(tokenizer),
-      .chat_template = *std::move(chat),
-      .end_tokens = std::move(end_tokens),
-      .name = llama->name.empty() ? path.stem().string() : llama->name,
-      .digest = absl::StrCat("sha256:", (*file)->Digest()),
-      .format = FormatName(llama->weights, options.dtype),
-      .warning = options.dtype == Dtype::kBf16 && !MultipliesBf16()
-                     ? "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use "
-                       "dtype auto or fp32."
-                     : "",
-  };
+  return loaded;
 }
 
 }  // namespace blazon::service

@@ -1,4 +1,4 @@
-// A language model with its tokenizer and chat template, from one GGUF file.
+// A language model with its tokenizer and chat template, from a Hugging Face folder or one GGUF file.
 #pragma once
 
 #include <filesystem>
@@ -17,24 +17,32 @@ namespace blazon::service {
 struct LoadedLanguageModel {
   std::unique_ptr<language::LanguageModel> model;
   std::unique_ptr<language::Tokenizer> tokenizer;
-  language::ChatTemplate chat_template;
+  // kFailedPrecondition: the checkpoint has none (a base model). kUnimplemented, kInvalidArgument: as
+  // ChatTemplate::Parse.
+  absl::StatusOr<language::ChatTemplate> chat_template;
   std::vector<language::TokenId> end_tokens;  // end of text, for SchedulerOptions::end_tokens
-  std::string name;                           // general.name, or the file's name
-  std::string digest;                         // "sha256:..." of the file
+  std::string name;                           // general.name, or the file's or folder's name
+  std::string digest;                         // "sha256:..." of the weights
   std::string format;                         // how the weights are kept, for people: "Q4_1", "fp32", ...
   std::string warning = {};                   // what people should be told about the options; empty: nothing
 };
 
 struct LanguageModelLoadOptions {
   language::Dtype dtype = language::Dtype::kAuto;
+  std::filesystem::path tokenizer = {};  // a folder with the tokenizer's files; empty: the model's own
 };
 
 // "fp32", "bf16" or "auto". kInvalidArgument otherwise; the message lists the three.
 absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
 
+// The one GGUF file of a folder. kNotFound: there is none. kInvalidArgument: there are several; the message names them.
+absl::StatusOr<std::filesystem::path> FindGguf(const std::filesystem::path& folder);
+
+// path: a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
 // Dtype::kBf16 is done as asked, with a warning where the processor has no bf16 arithmetic of its own.
-// kNotFound: no such file. kInvalidArgument: not a GGUF file, broken, or of an architecture other than Llama's; the
-// message names what was found. Reads nothing but `path`; the weights stay mapped for as long as the model lives.
+// kNotFound: no such file; kInvalidArgument, kDataLoss: it is broken, or its parts contradict each other;
+// kUnimplemented: of a family, a tokenizer or a tensor type that Blazon does not read. The message names what was
+// found. The weights stay mapped for as long as the model lives.
 absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::path& path,
                                                       const LanguageModelLoadOptions& options = {});
 

@@ -7,26 +7,28 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "language/tokenizer/pipeline_tokenizer.h"
+#include "language/tokenizer/utf8.h"
 #include "service/checkpoint/mapped_file.h"
+#include "service/checkpoint/tokenizer_json.h"
 
 namespace blazon::service {
 namespace {
 
-using language::BytePairTokenizer;
-using language::BytePairVocabulary;
-using language::PreTokenizer;
-using language::WordPieceTokenizer;
-using language::WordPieceVocabulary;
+using language::PipelineTokenizer;
+using language::TokenizerConfig;
 using nlohmann::json;
-
-// Token types of "tokenizer.ggml.token_type".
-constexpr int64_t kUnknownType = 2, kControlType = 3;
+namespace decoders = language::decoders;
+namespace normalizers = language::normalizers;
+namespace pre_tokenizers = language::pre_tokenizers;
 
 std::string Quoted(std::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
@@ -68,150 +70,161 @@ bool Flag(const json& object, const char* name, bool fallback) {
   const json& member = Member(object, name);
   return member.is_boolean() ? member.get<bool>() : fallback;
 }
+// A token is a string, or an object with its "content".
 std::string Text(const json& object, const char* name, const std::string& fallback) {
   const json& member = Member(object, name);
+  if (member.is_object()) return Text(member, "content", fallback);
   return member.is_string() ? member.get<std::string>() : fallback;
 }
 
-// strip_accents may be null: it then follows lowercase.
-void ReadNormalizer(const json& from, const char* lowercase, const char* split_cjk, WordPieceVocabulary* vocabulary) {
-  vocabulary->lowercase = Flag(from, lowercase, true);
-  vocabulary->strip_accents = Flag(from, "strip_accents", vocabulary->lowercase);
-  vocabulary->split_cjk = Flag(from, split_cjk, true);
-  vocabulary->clean_text = Flag(from, "clean_text", true);
+// tokenizer_config.json of a folder; an empty object where there is none.
+absl::StatusOr<json> ReadTokenizerConfig(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "tokenizer_config.json";
+  if (!Exists(path)) return json::object();
+  absl::StatusOr<json> config = ReadJson(path);
+  if (!config.ok()) return AtFile(path, config.status());
+  return config;
 }
 
-absl::Status ReadVocabulary(const json& pieces, std::vector<std::string>* tokens) {
-  if (!pieces.is_object() || pieces.empty())
-    return absl::DataLossError("model.vocab is not an object of pieces and ids");
-  tokens->assign(pieces.size(), "");
-  for (const auto& [piece, id] : pieces.items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= pieces.size() || !(*tokens)[id.get<uint64_t>()].empty()) {
-      return absl::DataLossError(
-          absl::StrCat("the id of piece ", Quoted(piece), " is not a number of its own below ", pieces.size()));
+// Adds what add_bos_token and add_eos_token of tokenizer_config.json ask for.
+absl::Status AddBosAndEos(const json& config, TokenizerConfig* tokenizer) {
+  for (const auto& [flag, name, ids] : {std::tuple("add_bos_token", "bos_token", &tokenizer->prefix),
+                                        std::tuple("add_eos_token", "eos_token", &tokenizer->suffix)}) {
+    if (!Flag(config, flag, false)) continue;
+    const std::string spelling = Text(config, name, "");
+    std::optional<size_t> id;
+    for (const language::AddedToken& added : tokenizer->added_tokens) {
+      if (added.content == spelling) id = static_cast<size_t>(added.id);
     }
-    (*tokens)[id.get<uint64_t>()] = piece;
+    const auto found = std::find(tokenizer->tokens.begin(), tokenizer->tokens.end(), spelling);
+    if (!id && !spelling.empty() && found != tokenizer->tokens.end()) id = found - tokenizer->tokens.begin();
+    if (!id) {
+      return absl::DataLossError(absl::StrCat("tokenizer_config.json sets ", flag, ", but its ", name, " ",
+                                              Quoted(spelling), " is not in the vocabulary"));
+    }
+    ids->push_back(static_cast<language::TokenId>(*id));
   }
   return absl::OkStatus();
 }
 
-// tokenizer.json of the `tokenizers` package.
-absl::StatusOr<WordPieceVocabulary> ReadTokenizerJson(const std::filesystem::path& path) {
-  const absl::StatusOr<json> root = ReadJson(path);
-  if (!root.ok()) return root.status();
-  const auto require = [&](const char* part, const char* type) {
-    const std::string found = Text(Member(*root, part), "type", "none");
-    return found == type ? absl::OkStatus()
-                         : absl::UnimplementedError(
-                               absl::StrCat(part, " is of type ", Quoted(found), "; Blazon reads ", type, " here"));
-  };
-  for (const auto& [part, type] : {std::pair("model", "WordPiece"), std::pair("normalizer", "BertNormalizer"),
-                                   std::pair("pre_tokenizer", "BertPreTokenizer")}) {
-    if (absl::Status status = require(part, type); !status.ok()) return status;
-  }
-  const json& model = Member(*root, "model");
-  WordPieceVocabulary vocabulary;
-  if (absl::Status status = ReadVocabulary(Member(model, "vocab"), &vocabulary.tokens); !status.ok()) return status;
-  vocabulary.unknown = Text(model, "unk_token", vocabulary.unknown);
-  vocabulary.continuation_prefix = Text(model, "continuing_subword_prefix", vocabulary.continuation_prefix);
-  const json& longest = Member(model, "max_input_chars_per_word");
-  if (longest.is_number_unsigned())
-    vocabulary.max_word_characters = static_cast<int64_t>(std::min<uint64_t>(longest.get<uint64_t>(), INT32_MAX));
-  ReadNormalizer(Member(*root, "normalizer"), "lowercase", "handle_chinese_chars", &vocabulary);
-  vocabulary.special.clear();
-  for (const json& added : Member(*root, "added_tokens")) {
-    const json& id = Member(added, "id");
-    const std::string content = Text(added, "content", "");
-    if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocabulary.tokens.size() ||
-        vocabulary.tokens[id.get<uint64_t>()] != content) {
-      return absl::UnimplementedError(absl::StrCat("added token ", Quoted(content), " lies outside the vocabulary"));
-    }
-    if (!Flag(added, "special", false) || Flag(added, "normalized", false)) {
-      return absl::UnimplementedError(absl::StrCat("added token ", Quoted(content), " is not a plain control token"));
-    }
-    vocabulary.special.push_back(content);
-  }
-  return vocabulary;
-}
-
-// vocab.txt, one piece a line, and the older tokenizer_config.json where there is one.
-absl::StatusOr<WordPieceVocabulary> ReadVocabTxt(const std::filesystem::path& path) {
+absl::StatusOr<TokenizerConfig> FromTokenizerJson(const std::filesystem::path& path, const json& config) {
   const absl::StatusOr<std::string> text = ReadText(path);
   if (!text.ok()) return text.status();
-  WordPieceVocabulary vocabulary;
-  for (size_t begin = 0; begin < text->size();) {
-    const size_t end = std::min(text->find('\n', begin), text->size());
-    const size_t length = end - begin - (end > begin && (*text)[end - 1] == '\r' ? 1 : 0);
-    vocabulary.tokens.push_back(text->substr(begin, length));
+  absl::StatusOr<TokenizerConfig> tokenizer = ReadTokenizerJson(*text);
+  if (!tokenizer.ok()) return tokenizer.status();
+  if (tokenizer->prefix.empty() && tokenizer->suffix.empty()) {
+    if (absl::Status status = AddBosAndEos(config, &*tokenizer); !status.ok()) return status;
+  }
+  return tokenizer;
+}
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    lines.push_back(text.substr(begin, end - begin - (end > begin && text[end - 1] == '\r' ? 1 : 0)));
     begin = end + 1;
   }
-  const std::filesystem::path config_path = path.parent_path() / "tokenizer_config.json";
-  if (Exists(config_path)) {
-    const absl::StatusOr<json> config = ReadJson(config_path);
-    if (!config.ok()) return AtFile(config_path, config.status());
-    ReadNormalizer(*config, "do_lower_case", "tokenize_chinese_chars", &vocabulary);
-    vocabulary.unknown = Text(*config, "unk_token", vocabulary.unknown);
+  return lines;
+}
+
+// Tokens that tokenizer_config.json lists by id, as transformers writes them.
+absl::Status ReadAddedTokensDecoder(const json& config, TokenizerConfig* tokenizer) {
+  for (const auto& [id, token] : Member(config, "added_tokens_decoder").items()) {
+    uint32_t number = 0;
+    if (!absl::SimpleAtoi(id, &number) || number > INT32_MAX || !Member(token, "content").is_string())
+      return absl::DataLossError(absl::StrCat("added_tokens_decoder has an entry ", Quoted(id), " that is no token"));
+    tokenizer->added_tokens.push_back({.content = Text(token, "content", ""),
+                                       .id = static_cast<language::TokenId>(number),
+                                       .special = Flag(token, "special", false),
+                                       .single_word = Flag(token, "single_word", false),
+                                       .strip_left = Flag(token, "lstrip", false),
+                                       .strip_right = Flag(token, "rstrip", false),
+                                       .normalized = Flag(token, "normalized", false)});
   }
-  return vocabulary;
+  return absl::OkStatus();
+}
+
+// vocab.json and merges.txt.
+absl::StatusOr<TokenizerConfig> FromVocabAndMerges(const std::filesystem::path& folder, const json& config) {
+  const absl::StatusOr<json> vocabulary = ReadJson(folder / "vocab.json");
+  if (!vocabulary.ok()) return AtFile(folder / "vocab.json", vocabulary.status());
+  const absl::StatusOr<std::string> merges = ReadText(folder / "merges.txt");
+  if (!merges.ok()) return merges.status();
+  json root = {{"model", {{"type", "BPE"}, {"vocab", *vocabulary}, {"merges", json::array()}}}};
+  for (std::string& line : Lines(*merges)) {
+    if (!line.empty()) root["model"]["merges"].push_back(std::move(line));
+  }
+  absl::StatusOr<TokenizerConfig> tokenizer = ReadTokenizerJson(root.dump());
+  if (!tokenizer.ok()) return tokenizer.status();
+  tokenizer->pre_tokenizer = {pre_tokenizers::ByteLevel{.add_prefix_space = Flag(config, "add_prefix_space", false)}};
+  tokenizer->decoder = {decoders::ByteLevel()};
+  if (absl::Status status = ReadAddedTokensDecoder(config, &*tokenizer); !status.ok()) return status;
+  constexpr std::string_view kEndOfText = "<|endoftext|>";  // GPT-2's only control token
+  const auto end = std::find(tokenizer->tokens.begin(), tokenizer->tokens.end(), kEndOfText);
+  if (tokenizer->added_tokens.empty() && end != tokenizer->tokens.end()) {
+    tokenizer->added_tokens.push_back({.content = std::string(kEndOfText),
+                                       .id = static_cast<language::TokenId>(end - tokenizer->tokens.begin()),
+                                       .special = true});
+  }
+  if (absl::Status status = AddBosAndEos(config, &*tokenizer); !status.ok()) return status;
+  return tokenizer;
+}
+
+// BERT's control tokens, found where the vocabulary has them.
+TokenizerConfig BertTokenizer(std::vector<std::string> tokens, std::string unknown) {
+  TokenizerConfig tokenizer;
+  tokenizer.tokens = std::move(tokens);
+  for (const char* special : {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}) {
+    const auto found = std::find(tokenizer.tokens.begin(), tokenizer.tokens.end(), special);
+    if (found == tokenizer.tokens.end()) continue;
+    const auto id = static_cast<language::TokenId>(found - tokenizer.tokens.begin());
+    tokenizer.added_tokens.push_back({.content = special, .id = id, .special = true});
+    if (std::string_view(special) == "[CLS]") tokenizer.prefix = {id};
+    if (std::string_view(special) == "[SEP]") tokenizer.suffix = {id};
+  }
+  tokenizer.model = language::WordPieceConfig{.unknown = std::move(unknown)};
+  tokenizer.normalizer = {normalizers::Bert()};
+  tokenizer.pre_tokenizer = {pre_tokenizers::Bert()};
+  tokenizer.decoder = {decoders::WordPiece()};
+  return tokenizer;
+}
+
+// vocab.txt, one token a line.
+absl::StatusOr<TokenizerConfig> FromVocabTxt(const std::filesystem::path& path, const json& config) {
+  const absl::StatusOr<std::string> text = ReadText(path);
+  if (!text.ok()) return text.status();
+  if (!language::IsValidUtf8(*text)) return absl::DataLossError("not UTF-8");
+  TokenizerConfig tokenizer = BertTokenizer(Lines(*text), Text(config, "unk_token", "[UNK]"));
+  const bool lowercase = Flag(config, "do_lower_case", true);  // strip_accents follows it where it is null
+  tokenizer.normalizer = {normalizers::Bert{.clean_text = Flag(config, "clean_text", true),
+                                            .split_cjk = Flag(config, "tokenize_chinese_chars", true),
+                                            .strip_accents = Flag(config, "strip_accents", lowercase),
+                                            .lowercase = lowercase}};
+  return tokenizer;
+}
+
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> Create(const std::filesystem::path& path,
+                                                            absl::StatusOr<TokenizerConfig> config) {
+  if (!config.ok()) return AtFile(path, config.status());
+  absl::StatusOr<std::unique_ptr<PipelineTokenizer>> tokenizer = PipelineTokenizer::Create(*std::move(config));
+  if (!tokenizer.ok()) return AtFile(path, tokenizer.status());
+  return std::unique_ptr<language::Tokenizer>(*std::move(tokenizer));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BytePairTokenizer>> LoadGgufTokenizer(const GgufFile& file) {
-  const absl::StatusOr<std::string_view> model = file.String("tokenizer.ggml.model");
-  if (!model.ok()) return AtFile(file.path(), model.status());
-  if (*model != "gpt2") {
-    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": tokenizer model ", Quoted(*model),
-                                                 "; Blazon reads byte-level BPE (\"gpt2\")"));
-  }
-  const absl::StatusOr<std::string_view> pre = file.String("tokenizer.ggml.pre");
-  if (!pre.ok()) return AtFile(file.path(), pre.status());
-  BytePairVocabulary vocabulary;
-  if (*pre == "smollm") {
-    vocabulary.pre_tokenizer = PreTokenizer::kSmolLm;
-  } else if (*pre == "gpt-2") {
-    vocabulary.pre_tokenizer = PreTokenizer::kGpt2;
-  } else {
-    return absl::UnimplementedError(absl::StrCat(file.path().string(), ": pre-tokeniser ", Quoted(*pre),
-                                                 "; Blazon knows \"smollm\" and \"gpt-2\""));
-  }
-  if (file.Has("tokenizer.ggml.add_space_prefix") && file.Bool("tokenizer.ggml.add_space_prefix").value_or(true)) {
-    return absl::UnimplementedError(
-        absl::StrCat(file.path().string(), ": a tokenizer that puts a space before the text is not read"));
-  }
-
-  const absl::StatusOr<std::vector<std::string_view>> tokens = file.Strings("tokenizer.ggml.tokens");
-  if (!tokens.ok()) return AtFile(file.path(), tokens.status());
-  const absl::StatusOr<std::vector<int64_t>> types = file.Integers("tokenizer.ggml.token_type");
-  if (!types.ok()) return AtFile(file.path(), types.status());
-  const absl::StatusOr<std::vector<std::string_view>> merges = file.Strings("tokenizer.ggml.merges");
-  if (!merges.ok()) return AtFile(file.path(), merges.status());
-
-  vocabulary.tokens.assign(tokens->begin(), tokens->end());
-  for (const int64_t type : *types) vocabulary.special.push_back(type == kControlType || type == kUnknownType);
-  for (const std::string_view merge : *merges) {
-    const size_t space = merge.find(' ');  // the byte alphabet has no space
-    if (space == std::string_view::npos)
-      return absl::DataLossError(absl::StrCat(file.path().string(), ": merge ", Quoted(merge), " has no space"));
-    vocabulary.merges.emplace_back(merge.substr(0, space), merge.substr(space + 1));
-  }
-  absl::StatusOr<std::unique_ptr<BytePairTokenizer>> tokenizer = BytePairTokenizer::Create(vocabulary);
-  if (!tokenizer.ok()) return AtFile(file.path(), tokenizer.status());
-  return tokenizer;
-}
-
-absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> LoadWordPieceTokenizer(const std::filesystem::path& folder) {
-  std::filesystem::path path = folder / "tokenizer.json";
-  const bool has_json = Exists(path);
-  if (!has_json) path = folder / "vocab.txt";
-  if (!Exists(path)) {
-    return absl::NotFoundError(absl::StrCat(folder.string(), " has neither tokenizer.json nor vocab.txt"));
-  }
-  absl::StatusOr<WordPieceVocabulary> vocabulary = has_json ? ReadTokenizerJson(path) : ReadVocabTxt(path);
-  if (!vocabulary.ok()) return AtFile(path, vocabulary.status());
-  absl::StatusOr<std::unique_ptr<WordPieceTokenizer>> tokenizer = WordPieceTokenizer::Create(*std::move(vocabulary));
-  if (!tokenizer.ok()) return AtFile(path, tokenizer.status());
-  return tokenizer;
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadTokenizer(const std::filesystem::path& folder) {
+  const absl::StatusOr<json> config = ReadTokenizerConfig(folder);
+  if (!config.ok()) return config.status();
+  const std::filesystem::path whole = folder / "tokenizer.json", words = folder / "vocab.txt";
+  if (Exists(whole)) return Create(whole, FromTokenizerJson(whole, *config));
+  if (Exists(folder / "vocab.json") && Exists(folder / "merges.txt"))
+    return Create(folder / "vocab.json", FromVocabAndMerges(folder, *config));
+  if (Exists(words)) return Create(words, FromVocabTxt(words, *config));
+  return absl::NotFoundError(absl::StrCat(folder.string(),
+                                          " has no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, "
+                                          "nor vocab.txt"));
 }
 
 }  // namespace blazon::service

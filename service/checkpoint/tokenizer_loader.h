@@ -5,20 +5,25 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "language/tokenizer/byte_pair_tokenizer.h"
-#include "language/tokenizer/word_piece_tokenizer.h"
+#include "language/tokenizer/tokenizer.h"
 #include "service/checkpoint/gguf.h"
 
 namespace blazon::service {
 
-// The tokenizer in a GGUF's metadata ("tokenizer.ggml.*"). The file may be closed afterwards.
-// kUnimplemented: a tokenizer or pre-tokeniser that is not known; the message names it. kDataLoss: its tables
-// contradict each other.
-absl::StatusOr<std::unique_ptr<language::BytePairTokenizer>> LoadGgufTokenizer(const GgufFile& file);
+// The tokenizer of a Hugging Face folder, from the first of these that is there:
+// - tokenizer.json (service/checkpoint/tokenizer_json.h). Where its post-processor adds nothing, add_bos_token and
+//   add_eos_token of tokenizer_config.json count.
+// - vocab.json and merges.txt: byte-level BPE as GPT-2 has it, with add_prefix_space and the same two flags of
+//   tokenizer_config.json, where there is one, and its added_tokens_decoder.
+// - vocab.txt: WordPiece as BERT has it, with the older tokenizer_config.json where there is one.
+// kNotFound: none of them; the message names them. kUnimplemented: a component that is not read; the message names it.
+// kDataLoss: a file contradicts itself.
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadTokenizer(const std::filesystem::path& folder);
 
-// The WordPiece tokenizer of a Hugging Face folder: tokenizer.json, or vocab.txt with tokenizer_config.json.
-// Truncation and padding that tokenizer.json may ask for are not applied: the caller decides what to do with long text.
-absl::StatusOr<std::unique_ptr<language::WordPieceTokenizer>> LoadWordPieceTokenizer(
-    const std::filesystem::path& folder);
+// The tokenizer in a GGUF's metadata ("tokenizer.ggml.*"), encoding as the one does that the file was converted from.
+// Models "gpt2" (with the pre-tokenisers of GPT-2, SmolLM, Llama 3, Qwen2 and BLOOM), "llama" (SentencePiece BPE),
+// "bert" and "t5" (Unigram). The file may be closed afterwards. kUnimplemented: a tokenizer or pre-tokeniser that is
+// not known; the message names it. kDataLoss: its tables contradict each other.
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadGgufTokenizer(const GgufFile& file);
 
 }  // namespace blazon::service

@@ -52,6 +52,7 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  // `on_text` gets the first sequence's text as it comes.
   virtual absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) = 0;
   virtual absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) = 0;
   virtual absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) = 0;

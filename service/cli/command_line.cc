@@ -68,10 +68,10 @@ void AddCommonOptions(CLI::App& app, Context& context) {
   app.add_option("--assets", context.models.assets_folder,
                  "The folder of the trained captioner (default: found beside the program)")
       ->type_name("DIR");
-  app.add_option("--model", context.models.language_model, "A GGUF file to use as the language model")
-      ->type_name("FILE");
+  app.add_option("--model", context.models.language_model, "The language model: a Hugging Face folder, or a GGUF file")
+      ->type_name("PATH");
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
       ->capture_default_str();
   app.add_option("--device", context.models.device, "Where to compute: cpu or cuda[:N]")->capture_default_str();
   app.add_option("--threads", context.models.threads, "Compute threads; 0: one for each core")
@@ -106,6 +106,7 @@ int RunCommandLine(int argc, char** argv) {
   AddCaption(app, context);
   AddAsk(app, context);
   AddGenerate(app, context);
+  AddChat(app, context);
   AddIndex(app, context);
   AddEmbed(app, context);
   AddScore(app, context);

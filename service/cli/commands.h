@@ -11,6 +11,7 @@ struct Context;
 
 void AddAsk(CLI::App& app, Context& context);
 void AddCaption(CLI::App& app, Context& context);
+void AddChat(CLI::App& app, Context& context);
 void AddEmbed(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/generation_options.h"
@@ -14,6 +15,7 @@ namespace {
 
 struct GenerateFlags {
   std::string prompt;
+  bool token_ids = false;
   bool chat = false;
   std::string system;
   GenerationFlags generation;
@@ -25,6 +27,19 @@ void AddTurn(v1::Chat& chat, v1::Role role, std::string text) {
   message.add_parts()->set_text(std::move(text));
 }
 
+// Several texts, or one behind its prompt.
+void PrintTexts(const v1::GenerateResponse& response) {
+  if (response.sequences_size() <= 1) {
+    std::cout << response.prompt_text() << response.text() << "\n";
+    return;
+  }
+  for (int i = 0; i < response.sequences_size(); ++i) {
+    const v1::GeneratedSequence& sequence = response.sequences(i);
+    std::cout << absl::StrFormat("=== %d of %d, score %.4f\n", i + 1, response.sequences_size(), sequence.score())
+              << response.prompt_text() << sequence.text() << "\n";
+  }
+}
+
 int RunGenerate(const GenerateFlags& flags, Context& context) {
   v1::GenerateRequest request;
   absl::StatusOr<v1::GenerationOptions> options = ToOptions(flags.generation, context);
@@ -32,7 +47,16 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   *request.mutable_options() = *std::move(options);
   absl::StatusOr<std::string> prompt = TextOrInput(flags.prompt);
   if (!prompt.ok()) return Fail(prompt.status());
-  if (flags.chat || !flags.system.empty()) {
+  const bool chat = flags.chat || !flags.system.empty();
+  if (flags.token_ids && chat) {
+    return Fail(absl::InvalidArgumentError("--token-ids is for a prompt, and --chat and --system for words; give one"),
+                kWrongUsage);
+  }
+  if (flags.token_ids) {
+    absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*prompt);
+    if (!ids.ok()) return Fail(ids.status(), kWrongUsage);
+    request.mutable_prompt()->mutable_token_ids()->Add(ids->begin(), ids->end());
+  } else if (chat) {
     if (!flags.system.empty()) AddTurn(*request.mutable_chat(), v1::ROLE_SYSTEM, flags.system);
     AddTurn(*request.mutable_chat(), v1::ROLE_USER, *std::move(prompt));
   } else {
@@ -40,14 +64,17 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
+  const bool streams = !context.json && request.options().num_sequences() <= 1 && !request.options().echo();
   absl::StatusOr<v1::GenerateResponse> response = (*backend)->Generate(request, [&](std::string_view text) {
-    if (!context.json) std::cout << text << std::flush;
+    if (streams) std::cout << text << std::flush;
   });
   if (!response.ok()) return Fail(response.status());
   if (context.json) {
     PrintJson(*response);
-  } else {
+  } else if (streams) {
     std::cout << "\n";
+  } else {
+    PrintTexts(*response);
   }
   return kDone;
 }
@@ -58,13 +85,18 @@ void AddGenerate(CLI::App& app, Context& context) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command = app.add_subcommand("generate", "Write on from a prompt");
   command->add_option("prompt", flags->prompt, "The text to write on from; - reads standard input")->required();
+  command->add_flag("--token-ids", flags->token_ids,
+                    "The prompt is token ids: separated by commas or spaces, or a JSON list");
   command->add_flag("--chat", flags->chat, "Take the text as a message and answer it, with the model's chat template");
   command->add_option("--system", flags->system, "Instructions that stand above the message; implies --chat")
       ->type_name("TEXT");
   AddGenerationOptions(*command, flags->generation);
+  AddSequenceOptions(*command, flags->generation);
   command->footer(R"(Examples:
   blazon generate "Once upon a time"
   blazon generate --temperature 0.8 --top-p 0.9 --seed 7 "Dear diary,"
+  blazon generate --num-beams 4 --num-sequences 2 "The sea was"
+  blazon generate --token-ids "[504, 3575, 282, 4649, 314]"
   blazon generate --chat "What is the capital of France?"
   git log -1 | blazon generate --json --max-new-tokens 32 -)");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunGenerate(*flags, context); }; });

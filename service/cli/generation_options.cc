@@ -1,8 +1,26 @@
 #include "service/cli/generation_options.h"
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "service/rpc/convert.h"
 
 namespace blazon::service::cli {
+namespace {
+
+absl::Status AddBias(const std::string& text, v1::GenerationOptions& options) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
+  int32_t id = 0;
+  double bias = 0;
+  if (!absl::SimpleAtoi(parts.first, &id) || !absl::SimpleAtod(parts.second, &bias)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--logit-bias \"", text, "\" is not of the form ID=BIAS, such as 198=-100"));
+  }
+  (*options.mutable_logit_bias())[id] = bias;
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 void AddGenerationOptions(CLI::App& command, GenerationFlags& flags) {
   CLI::Option_group& group = *command.add_option_group("Generation");
@@ -14,6 +32,13 @@ void AddGenerationOptions(CLI::App& command, GenerationFlags& flags) {
                    "Sample among the most probable tokens that make up this probability (default 1)");
   group.add_option("--min-p", flags.min_p,
                    "Drop tokens less probable than this times the most probable one (default 0)");
+  group.add_option("--typical-p", flags.typical_p,
+                   "Sample among the tokens of typical surprise that make up this probability (default 1)");
+  group
+      .add_option("--logit-bias", flags.logit_bias,
+                  "Add to a token's logit, -100 to 100, such as 198=-100; may be given up to 1,024 times")
+      ->type_name("ID=BIAS")
+      ->allow_extra_args(false);
   group.add_option("--repetition-penalty", flags.repetition_penalty,
                    "Divide the score of tokens already seen, 0.1 to 10 (default 1)");
   group.add_option("--presence-penalty", flags.presence_penalty,
@@ -27,8 +52,33 @@ void AddGenerationOptions(CLI::App& command, GenerationFlags& flags) {
   group.add_option("--stop-token-ids", flags.stop_token_ids, "Stop at this token; may be given up to 64 times")
       ->allow_extra_args(false);
   group.add_flag("--ignore-eos", flags.ignore_eos, "Go on past the end-of-text token");
+  group.add_flag("--allow-repetition", flags.allow_repetition, "Go on when the text repeats itself without end");
+  group.add_option("--num-beams", flags.num_beams,
+                   "Search for the most probable text with so many beams, at temperature 0; 1: no search (default 1)");
+  group.add_option("--length-penalty", flags.length_penalty,
+                   "Beam search divides a summed log-probability by length to this power, -10 to 10 (default 1)");
+  group
+      .add_option("--early-stopping", flags.early_stopping,
+                  "End a beam search at num-beams finished texts: true; when none can become better: never; or by a "
+                  "guess at that: false (default false)")
+      ->check(CLI::IsMember({"false", "true", "never"}));
+  group.add_option("--num-beam-groups", flags.num_beam_groups,
+                   "Split the beams into groups that avoid each other's tokens (default 1)");
+  group.add_option("--diversity-penalty", flags.diversity_penalty,
+                   "What a token loses for each beam of an earlier group that took it, 0 to 100 (default 0)");
+  group.add_flag("--logprobs", flags.logprobs, "With --json, report each token's log-probability");
   group.add_option("--top-logprobs", flags.top_logprobs,
                    "With --json, report each token's log-probability and the n best, 0 to 20");
+}
+
+void AddSequenceOptions(CLI::App& command, GenerationFlags& flags) {
+  CLI::Option_group& group = *command.add_option_group("Several texts, and the prompt");
+  group.add_option("--num-sequences", flags.num_sequences,
+                   "Give so many samples, or of a beam search so many best texts, 1 to 64 (default 1)");
+  group.add_flag("--echo", flags.echo,
+                 "Give the prompt too, as the model read it: before the text, or with --json apart");
+  group.add_option("--prompt-logprobs", flags.prompt_logprobs,
+                   "With --json, report the log-probability of each token of the prompt and the n best, 0 to 20");
 }
 
 absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, const Context& context) {
@@ -42,7 +92,25 @@ absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, co
   if (flags.presence_penalty) options.set_presence_penalty(*flags.presence_penalty);
   if (flags.frequency_penalty) options.set_frequency_penalty(*flags.frequency_penalty);
   if (flags.no_repeat_ngram_size) options.set_no_repeat_ngram_size(*flags.no_repeat_ngram_size);
+  if (flags.typical_p) options.set_typical_p(*flags.typical_p);
+  for (const std::string& bias : flags.logit_bias) {
+    if (absl::Status status = AddBias(bias, options); !status.ok()) return status;
+  }
+  if (flags.num_sequences) options.set_num_sequences(*flags.num_sequences);
+  if (flags.num_beams) options.set_num_beams(*flags.num_beams);
+  if (flags.length_penalty) options.set_length_penalty(*flags.length_penalty);
+  if (!flags.early_stopping.empty()) {
+    options.set_early_stopping(flags.early_stopping == "true"    ? v1::EARLY_STOPPING_FIRST
+                               : flags.early_stopping == "never" ? v1::EARLY_STOPPING_NEVER
+                                                                 : v1::EARLY_STOPPING_HEURISTIC);
+  }
+  if (flags.num_beam_groups) options.set_num_beam_groups(*flags.num_beam_groups);
+  if (flags.diversity_penalty) options.set_diversity_penalty(*flags.diversity_penalty);
+  if (flags.logprobs) options.set_logprobs(true);
   if (flags.top_logprobs) options.set_top_logprobs(*flags.top_logprobs);
+  if (flags.prompt_logprobs) options.set_prompt_logprobs(*flags.prompt_logprobs);
+  if (flags.echo) options.set_echo(true);
+  if (flags.allow_repetition) options.set_allow_repetition(true);
   if (flags.ignore_eos) options.set_ignore_eos(true);
   if (context.seed) options.set_seed(*context.seed);
   options.mutable_stop()->Add(flags.stop.begin(), flags.stop.end());

@@ -14,14 +14,19 @@
 namespace blazon::service::cli {
 
 struct GenerationFlags {
-  std::optional<int32_t> max_new_tokens, top_k, no_repeat_ngram_size, top_logprobs;
-  std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  std::vector<std::string> stop;
+  std::optional<int32_t> max_new_tokens, top_k, no_repeat_ngram_size, num_sequences, num_beams, num_beam_groups,
+      top_logprobs, prompt_logprobs;
+  std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty,
+      length_penalty, diversity_penalty;
+  std::vector<std::string> logit_bias, stop;
   std::vector<int32_t> stop_token_ids;
-  bool ignore_eos = false;
+  std::string early_stopping;
+  bool ignore_eos = false, allow_repetition = false, logprobs = false, echo = false;
 };
 
 void AddGenerationOptions(CLI::App& command, GenerationFlags& flags);
+// Those that only generate has.
+void AddSequenceOptions(CLI::App& command, GenerationFlags& flags);
 
 // kInvalidArgument: a value out of range; the message names it and the range. No model is needed to know.
 absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, const Context& context);

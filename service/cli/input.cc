@@ -4,6 +4,8 @@
 #include <iostream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -42,6 +44,28 @@ absl::StatusOr<std::string> TextOrInput(const std::string& text) {
   absl::StatusOr<std::string> input = ReadInput("-");
   if (input.ok() && !input->empty() && input->back() == '\n') input->pop_back();
   return input;
+}
+
+absl::StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view text) {
+  absl::string_view list = absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
+  if (list.size() >= 2 && list.front() == '[' && list.back() == ']') list = list.substr(1, list.size() - 2);
+  std::vector<int32_t> ids;
+  for (const absl::string_view group : absl::StrSplit(list, ',')) {
+    const size_t before = ids.size();
+    for (const absl::string_view entry : absl::StrSplit(group, absl::ByAnyChar(" \t\r\n"), absl::SkipEmpty())) {
+      int32_t id = 0;
+      if (!absl::SimpleAtoi(entry, &id)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "\"", entry, "\" is not a token id; give ids separated by commas or spaces, or a JSON list of them"));
+      }
+      ids.push_back(id);
+    }
+    if (ids.size() == before) {
+      return absl::InvalidArgumentError(
+          "a token id is missing; give ids separated by commas or spaces, or a JSON list of them");
+    }
+  }
+  return ids;
 }
 
 std::vector<std::string> SplitList(std::string_view list, bool nul) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -19,6 +20,10 @@ absl::StatusOr<std::string> ReadInput(const std::filesystem::path& path);
 
 // `text` itself; or standard input without its last line break when `text` is "-".
 absl::StatusOr<std::string> TextOrInput(const std::string& text);
+
+// Token ids separated by commas or white space; brackets around them, as of a JSON list, may be there.
+// kInvalidArgument: none, or something else in between; the message names it.
+absl::StatusOr<std::vector<int32_t>> ParseTokenIds(std::string_view text);
 
 // The entries of a list: one a line, or each ended by a NUL when `nul` is set. Empty entries are left out.
 std::vector<std::string> SplitList(std::string_view list, bool nul);

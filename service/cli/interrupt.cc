@@ -22,4 +22,9 @@ void WatchForInterrupt() {
 
 bool Interrupted() { return interrupted != 0; }
 
+void ResetInterrupt() {
+  interrupted = 0;
+  WatchForInterrupt();
+}
+
 }  // namespace blazon::service::cli

@@ -5,5 +5,7 @@ namespace blazon::service::cli {
 
 void WatchForInterrupt();
 bool Interrupted();
+// Forgets the first and watches again: where Ctrl-C ends one answer and not the command.
+void ResetInterrupt();
 
 }  // namespace blazon::service::cli

@@ -73,7 +73,9 @@ class LocalBackend : public Backend {
   }
 
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {
-    return Convert(generator_.Score(request.prompt(), request.completion()));
+    const absl::StatusOr<ScoreRequest> converted = rpc::FromProto(request, models_);
+    if (!converted.ok()) return converted.status();
+    return Convert(generator_.Score(*converted));
   }
 
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {

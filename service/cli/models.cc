@@ -1,9 +1,14 @@
-// blazon models: which models there are, and whether they are loaded.
+// blazon models: which models there are, and whether they are loaded; and what a checkpoint is.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 #include "absl/strings/str_format.h"
+#include "service/checkpoint/inspect.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 
@@ -52,14 +57,86 @@ int RunModels(Context& context) {
   return kDone;
 }
 
+nlohmann::json ToJson(const CheckpointReport& report) {
+  nlohmann::json memory = nlohmann::json::array();
+  for (const CheckpointReport::Memory& each : report.memory) {
+    memory.push_back(
+        {{"dtype", each.dtype}, {"weight_bytes", each.weight_bytes}, {"bytes_per_token", each.bytes_per_token}});
+  }
+  return {{"format", report.format},
+          {"model_type", report.model_type},
+          {"name", report.name},
+          {"runs", report.problem.empty()},
+          {"problem", report.problem},
+          {"parameters", report.parameters},
+          {"tensors", report.tensors},
+          {"files", report.files},
+          {"weight_bytes", report.weight_bytes},
+          {"formats", report.formats},
+          {"width", report.width},
+          {"layers", report.layers},
+          {"vocabulary_size", report.vocabulary_size},
+          {"context_length", report.context_length},
+          {"memory", memory}};
+}
+
+std::string Size(int64_t bytes) {
+  const char* const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  auto size = static_cast<double>(bytes);
+  int unit = 0;
+  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
+  return unit == 0 ? absl::StrFormat("%d bytes", bytes) : absl::StrFormat("%.1f %s", size, units[unit]);
+}
+
+int RunInspect(const Context& context, const std::filesystem::path& path) {
+  const absl::StatusOr<CheckpointReport> report = InspectCheckpoint(path);
+  if (!report.ok()) return Fail(report.status());
+  if (context.json) {
+    std::cout << ToJson(*report).dump() << "\n";
+    return report->problem.empty() ? kDone : kFailed;
+  }
+  const auto line = [](std::string_view name, const std::string& value) {
+    std::cout << absl::StrFormat("%-12s %s\n", name, value);
+  };
+  line("name", report->name);
+  line("format", absl::StrFormat("%s, %s in %d file%s", report->format, Size(report->weight_bytes), report->files,
+                                 report->files == 1 ? "" : "s"));
+  line("family", report->model_type);
+  line("runs", report->problem.empty() ? "yes" : "no: " + report->problem);
+  line("parameters", absl::StrFormat("%.1f million in %d tensors", report->parameters / 1e6, report->tensors));
+  for (const auto& [format, count] : report->formats) {
+    line("", absl::StrFormat("%-6s %5.1f %%", format, 100.0 * static_cast<double>(count) / report->parameters));
+  }
+  if (report->problem.empty()) {
+    line("shape", absl::StrFormat("%d layers of width %d, %d tokens in the vocabulary, context of %d tokens",
+                                  report->layers, report->width, report->vocabulary_size, report->context_length));
+  }
+  for (const CheckpointReport::Memory& each : report->memory) {
+    line("memory", absl::StrFormat("%-5s %s%s", each.dtype, Size(each.weight_bytes),
+                                   each.bytes_per_token > 0 ? absl::StrFormat(", and %s for each token of a sequence",
+                                                                              Size(each.bytes_per_token))
+                                                            : std::string()));
+  }
+  return report->problem.empty() ? kDone : kFailed;
+}
+
 }  // namespace
 
 void AddModels(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("models", "List the models");
+  CLI::App* command = app.add_subcommand("models", "List the models, or say what a checkpoint is");
   command->footer(R"(Examples:
   blazon models
-  blazon models --json --server 127.0.0.1:50051)");
-  command->callback([&context] { context.run = [&context] { return RunModels(context); }; });
+  blazon models --json --server 127.0.0.1:50051
+  blazon models inspect ~/models/gemma-2-2b-it)");
+  command->require_subcommand(0, 1);
+  CLI::App* inspect = command->add_subcommand(
+      "inspect", "Say what a checkpoint is, whether it runs here, and what memory it takes; reads no weights");
+  auto path = std::make_shared<std::filesystem::path>();
+  inspect->add_option("path", *path, "A Hugging Face folder or a GGUF file")->required()->type_name("PATH");
+  inspect->callback([&context, path] { context.run = [&context, path] { return RunInspect(context, *path); }; });
+  command->callback([&context, command] {
+    if (command->get_subcommands().empty()) context.run = [&context] { return RunModels(context); };
+  });
 }
 
 }  // namespace blazon::service::cli

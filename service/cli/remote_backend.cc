@@ -87,7 +87,8 @@ class RemoteBackend : public Backend {
     v1::GenerateResponse response;
     while (reader->Read(&event)) {
       if (event.has_done()) response = std::move(*event.mutable_done());
-      if (event.event_case() == v1::StreamGenerateResponse::kTextDelta) on_text(event.text_delta());
+      if (event.event_case() == v1::StreamGenerateResponse::kTextDelta && event.sequence() == 0)
+        on_text(event.text_delta());
     }
     return Finish(reader->Finish(), std::move(response));
   }

@@ -15,6 +15,7 @@ namespace {
 
 struct ScoreFlags {
   std::string prompt, completion;
+  bool token_ids = false;
 };
 
 int RunScore(const ScoreFlags& flags, Context& context) {
@@ -27,8 +28,19 @@ int RunScore(const ScoreFlags& flags, Context& context) {
   absl::StatusOr<std::string> completion = TextOrInput(flags.completion);
   if (!completion.ok()) return Fail(completion.status());
   v1::ScoreRequest request;
-  request.set_prompt(*std::move(prompt));
-  request.set_completion(*std::move(completion));
+  if (flags.token_ids) {
+    if (!prompt->empty()) {
+      absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*prompt);
+      if (!ids.ok()) return Fail(ids.status(), kWrongUsage);
+      request.mutable_prompt_token_ids()->Add(ids->begin(), ids->end());
+    }
+    absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*completion);
+    if (!ids.ok()) return Fail(ids.status(), kWrongUsage);
+    request.mutable_completion_token_ids()->Add(ids->begin(), ids->end());
+  } else {
+    request.set_prompt(*std::move(prompt));
+    request.set_completion(*std::move(completion));
+  }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   absl::StatusOr<v1::ScoreResponse> response = (*backend)->Score(request);
@@ -56,12 +68,15 @@ void AddScore(CLI::App& app, Context& context) {
   command->add_option("--completion", flags->completion, "What to score; - reads standard input")
       ->type_name("TEXT")
       ->required();
+  command->add_flag("--token-ids", flags->token_ids,
+                    "Both are token ids: separated by commas or spaces, or a JSON list");
   command->footer(
       R"(Prints the natural log-probability of each token of the completion, their sum and their mean. The completion is split
 into tokens by itself: begin it with a space when a word follows.
 
 Examples:
   blazon score --prompt "The capital of France is" --completion " Paris"
+  blazon score --token-ids --prompt "504 3575 282 4649 314" --completion 7042
   blazon score --json --prompt "2 + 2 =" --completion " 4")");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunScore(*flags, context); }; });
 }

@@ -3,7 +3,9 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -78,6 +80,16 @@ absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOption
   return result;
 }
 
+// What only Generate's reply has room for.
+absl::Status CheckForOneText(const language::GenerationOptions& options) {
+  const absl::string_view field = options.num_sequences > 1      ? "num_sequences"
+                                  : options.echo                 ? "echo"
+                                  : options.prompt_logprobs >= 0 ? "prompt_logprobs"
+                                                                 : "";
+  if (field.empty()) return absl::OkStatus();
+  return FieldError(absl::StrCat("options.", field), "is for GenerationService alone; leave it out");
+}
+
 template <typename Request>
 absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const ModelStore& models) {
   if (absl::Status status = CheckModel(request.model(), ModelRole::kCaptioner, models); !status.ok()) return status;
@@ -89,6 +101,7 @@ absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const Mo
   CaptionRequest result;
   auto options = ToOptions(request.options(), CaptionRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
+  if (absl::Status status = CheckForOneText(*options); !status.ok()) return status;
   result.options = *std::move(options);
   result.image = request.image().data();
   result.instruction = request.instruction();
@@ -111,6 +124,7 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
   }
   auto options = ToOptions(request.options(), AskRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
+  if (absl::Status status = CheckForOneText(*options); !status.ok()) return status;
   result.options = *std::move(options);
   result.question = request.question();
   result.extractive = request.extractive();
@@ -162,7 +176,14 @@ absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const 
     return result;
   }
   if (!request.has_prompt()) return FieldError("prompt", "is missing, and so is chat; give one of them");
-  auto text = JoinParts(request.prompt().parts(), "prompt.parts");
+  const v1::Prompt& prompt = request.prompt();
+  if (prompt.token_ids_size() > 0) {
+    if (prompt.parts_size() > 0)
+      return FieldError("prompt.token_ids", "stands beside prompt.parts; give one of the two");
+    result.prompt_tokens.assign(prompt.token_ids().begin(), prompt.token_ids().end());
+    return result;
+  }
+  auto text = JoinParts(prompt.parts(), "prompt.parts");
   if (!text.ok()) return text.status();
   result.prompt = *std::move(text);
   return result;
@@ -175,23 +196,36 @@ void Fill(v1::TokenLogprob& out, language::TokenId id, double logprob, std::stri
   out.set_bytes(std::move(bytes));
 }
 
+using TokenBytes = std::function<std::string(language::TokenId)>;
+
+void Fill(google::protobuf::RepeatedPtrField<v1::TokenLogprob>& out, const std::vector<language::TokenLogprob>& tokens,
+          const TokenBytes& bytes) {
+  for (const language::TokenLogprob& token : tokens) {
+    v1::TokenLogprob& each = *out.Add();
+    Fill(each, token.id, token.logprob, bytes(token.id));
+    for (const auto& [id, logprob] : token.top) Fill(*each.add_top(), id, logprob, bytes(id));
+  }
+}
+
+TokenBytes BytesFrom(ModelStore& models) {
+  return [generator = std::make_shared<TextGenerator>(models)](language::TokenId id) {
+    return generator->TokenBytes(id).value_or("");
+  };
+}
+
 // What every reply with a generation tells about it; `Reply` is one of the *Response messages.
 template <typename Reply>
 void FillGeneration(Reply& reply, const language::GenerationResult& result, ModelStore& models, double waited_ms) {
-  TextGenerator generator(models);
-  const auto bytes = [&generator](language::TokenId id) { return generator.TokenBytes(id).value_or(""); };
   reply.set_finish_reason(ToProto(result.finish_reason));
   reply.set_mean_logprob(result.mean_logprob);
   reply.set_seed(result.seed);
-  for (const language::TokenLogprob& token : result.logprobs) {
-    v1::TokenLogprob& out = *reply.add_logprobs();
-    Fill(out, token.id, token.logprob, bytes(token.id));
-    for (const auto& [id, logprob] : token.top) Fill(*out.add_top(), id, logprob, bytes(id));
-  }
+  Fill(*reply.mutable_logprobs(), result.logprobs, BytesFrom(models));
   v1::Usage& usage = *reply.mutable_usage();
   usage.set_image_tokens(Int32(result.image_tokens));
   usage.set_prompt_tokens(Int32(result.prompt_tokens));
-  usage.set_output_tokens(Int32(result.tokens.size()));
+  size_t output = result.sequences.empty() ? result.tokens.size() : 0;
+  for (const language::GeneratedSequence& sequence : result.sequences) output += sequence.tokens.size();
+  usage.set_output_tokens(Int32(output));
   v1::Timings& timings = *reply.mutable_timings();
   timings.set_queue_ms(result.queue_ms + waited_ms);
   timings.set_prefill_ms(result.prefill_ms);
@@ -235,6 +269,8 @@ absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOption
   if (options.has_top_k()) result.top_k = options.top_k();
   if (options.has_top_p()) result.top_p = options.top_p();
   if (options.has_min_p()) result.min_p = options.min_p();
+  if (options.has_typical_p()) result.typical_p = options.typical_p();
+  if (options.logit_bias_size() > 0) result.logit_bias = {options.logit_bias().begin(), options.logit_bias().end()};
   if (options.has_repetition_penalty()) result.repetition_penalty = options.repetition_penalty();
   if (options.has_presence_penalty()) result.presence_penalty = options.presence_penalty();
   if (options.has_frequency_penalty()) result.frequency_penalty = options.frequency_penalty();
@@ -248,6 +284,34 @@ absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOption
   if (options.stop_token_ids_size() > 0)
     result.stop_token_ids.assign(options.stop_token_ids().begin(), options.stop_token_ids().end());
   if (options.has_ignore_eos()) result.ignore_eos = options.ignore_eos();
+  if (options.has_allow_repetition()) result.allow_repetition = options.allow_repetition();
+  if (options.has_num_sequences()) result.num_sequences = options.num_sequences();
+  if (options.has_num_beams()) result.num_beams = options.num_beams();
+  if (options.has_length_penalty()) result.length_penalty = options.length_penalty();
+  if (options.has_num_beam_groups()) result.num_beam_groups = options.num_beam_groups();
+  if (options.has_diversity_penalty()) result.diversity_penalty = options.diversity_penalty();
+  if (options.has_early_stopping()) {
+    if (!v1::EarlyStopping_IsValid(options.early_stopping())) {
+      return FieldError("options.early_stopping", absl::StrCat("is ", static_cast<int>(options.early_stopping()),
+                                                               ", which this server does not know"));
+    }
+    result.early_stopping = options.early_stopping() == v1::EARLY_STOPPING_FIRST ? language::EarlyStopping::kFirst
+                            : options.early_stopping() == v1::EARLY_STOPPING_NEVER
+                                ? language::EarlyStopping::kNever
+                                : language::EarlyStopping::kHeuristic;
+  }
+  if (options.has_echo()) result.echo = options.echo();
+  if (options.has_prompt_logprobs()) {
+    result.prompt_logprobs = options.prompt_logprobs();
+    if (result.prompt_logprobs < 0)
+      return FieldError("options.prompt_logprobs",
+                        absl::StrCat("is ", result.prompt_logprobs, "; its range is 0 to 20"));
+  }
+  if (options.has_logprobs()) {
+    if (!options.logprobs() && options.has_top_logprobs())
+      return FieldError("options.logprobs", "is false, but top_logprobs asks for them; leave one of the two out");
+    result.top_logprobs = options.logprobs() ? std::max<int64_t>(result.top_logprobs, 0) : -1;
+  }
   if (options.has_top_logprobs()) {
     result.top_logprobs = options.top_logprobs();
     if (result.top_logprobs < 0) {  // -1 means "none" in the library; on the wire that is leaving it out
@@ -266,6 +330,8 @@ v1::GenerationOptions ToProto(const language::GenerationOptions& options) {
   result.set_top_k(Int32(options.top_k));
   result.set_top_p(options.top_p);
   result.set_min_p(options.min_p);
+  result.set_typical_p(options.typical_p);
+  result.mutable_logit_bias()->insert(options.logit_bias.begin(), options.logit_bias.end());
   result.set_repetition_penalty(options.repetition_penalty);
   result.set_presence_penalty(options.presence_penalty);
   result.set_frequency_penalty(options.frequency_penalty);
@@ -274,6 +340,17 @@ v1::GenerationOptions ToProto(const language::GenerationOptions& options) {
   result.mutable_stop()->Assign(options.stop.begin(), options.stop.end());
   result.mutable_stop_token_ids()->Assign(options.stop_token_ids.begin(), options.stop_token_ids.end());
   result.set_ignore_eos(options.ignore_eos);
+  result.set_allow_repetition(options.allow_repetition);
+  result.set_num_sequences(Int32(options.num_sequences));
+  result.set_num_beams(Int32(options.num_beams));
+  result.set_length_penalty(options.length_penalty);
+  result.set_early_stopping(options.early_stopping == language::EarlyStopping::kFirst   ? v1::EARLY_STOPPING_FIRST
+                            : options.early_stopping == language::EarlyStopping::kNever ? v1::EARLY_STOPPING_NEVER
+                                                                                        : v1::EARLY_STOPPING_HEURISTIC);
+  result.set_num_beam_groups(Int32(options.num_beam_groups));
+  result.set_diversity_penalty(options.diversity_penalty);
+  result.set_echo(options.echo);
+  if (options.prompt_logprobs >= 0) result.set_prompt_logprobs(Int32(options.prompt_logprobs));
   if (options.top_logprobs >= 0) result.set_top_logprobs(Int32(options.top_logprobs));
   return result;
 }
@@ -298,6 +375,20 @@ absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request, co
 }
 absl::StatusOr<GenerateRequest> FromProto(const v1::StreamGenerateRequest& request, const ModelStore& models) {
   return ToGenerateRequest(request, models);
+}
+
+absl::StatusOr<ScoreRequest> FromProto(const v1::ScoreRequest& request, const ModelStore& models) {
+  if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
+  if (!request.prompt().empty() && request.prompt_token_ids_size() > 0)
+    return FieldError("prompt_token_ids", "stands beside prompt; give one of the two");
+  if (!request.completion().empty() && request.completion_token_ids_size() > 0)
+    return FieldError("completion_token_ids", "stands beside completion; give one of the two");
+  ScoreRequest result;
+  result.prompt = request.prompt();
+  result.prompt_tokens.assign(request.prompt_token_ids().begin(), request.prompt_token_ids().end());
+  result.completion = request.completion();
+  result.completion_tokens.assign(request.completion_token_ids().begin(), request.completion_token_ids().end());
+  return result;
 }
 
 absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
@@ -391,6 +482,21 @@ v1::GenerateResponse ToProto(const GeneratedText& result, ModelStore& models, do
   v1::GenerateResponse reply;
   reply.set_text(result.text);
   FillGeneration(reply, result.result, models, waited_ms);
+  const TokenBytes bytes = BytesFrom(models);
+  for (const language::GeneratedSequence& sequence : result.result.sequences) {
+    v1::GeneratedSequence& out = *reply.add_sequences();
+    out.set_text(sequence.text);
+    out.set_finish_reason(ToProto(sequence.finish_reason));
+    out.set_mean_logprob(sequence.mean_logprob);
+    out.set_score(sequence.score);
+    Fill(*out.mutable_logprobs(), sequence.logprobs, bytes);
+    out.mutable_token_ids()->Assign(sequence.tokens.begin(), sequence.tokens.end());
+  }
+  std::string prompt;
+  for (const language::TokenId id : result.result.prompt) prompt += bytes(id);
+  reply.set_prompt_text(ReadableText(prompt));
+  reply.mutable_prompt_token_ids()->Assign(result.result.prompt.begin(), result.result.prompt.end());
+  Fill(*reply.mutable_prompt_logprobs(), result.result.prompt_logprobs, bytes);
   *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
   return reply;
 }

@@ -44,6 +44,7 @@ absl::StatusOr<AskRequest> FromProto(const v1::AskRequest& request, const ModelS
 absl::StatusOr<AskRequest> FromProto(const v1::StreamAskRequest& request, const ModelStore& models);
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request, const ModelStore& models);
 absl::StatusOr<GenerateRequest> FromProto(const v1::StreamGenerateRequest& request, const ModelStore& models);
+absl::StatusOr<ScoreRequest> FromProto(const v1::ScoreRequest& request, const ModelStore& models);
 absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request);
 absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter);
 // `name` is empty, or the name of a model of this role; else kNotFound.

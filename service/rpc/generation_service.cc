@@ -44,6 +44,12 @@ class GenerateEvents final : public language::TextSink {
     event.set_text_delta(std::string(text));
     return call_->Push(std::move(event));
   }
+  bool OnSequenceText(int64_t index, std::string_view text) override {
+    v1::StreamGenerateResponse event;
+    event.set_text_delta(std::string(text));
+    event.set_sequence(static_cast<int32_t>(index));
+    return call_->Push(std::move(event));
+  }
   void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
     absl::Status status = EndOf(*call_, result);
     if (status.ok()) {
@@ -93,9 +99,9 @@ grpc::ServerUnaryReactor* GenerationService::Score(grpc::CallbackServerContext* 
   return Compute(runtime_, context, request, response,
                  [](const v1::ScoreRequest& request, v1::ScoreResponse& response, UnaryCall& call) -> absl::Status {
                    ModelStore& models = call.runtime().models();
-                   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok())
-                     return status;
-                   auto score = call.runtime().generator().Score(request.prompt(), request.completion());
+                   const absl::StatusOr<ScoreRequest> converted = FromProto(request, models);
+                   if (!converted.ok()) return converted.status();
+                   auto score = call.runtime().generator().Score(*converted);
                    if (!score.ok()) return score.status();
                    response = ToProto(*score, models, call.waited_ms());
                    return absl::OkStatus();

@@ -10,6 +10,7 @@
 
 #include "service/checkpoint/image_encoder_loader.h"
 #include "vision/decode_image.h"
+#include "vision/preprocessor.h"
 #include "vision/resize.h"
 
 namespace blazon::vision {
@@ -40,6 +41,25 @@ void ResizeBicubic(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(Resize(DecodedPhoto(), 224, 224, ResizeFilter::kBicubic));
 }
 BENCHMARK(ResizeBicubic)->Name("vision/resize_640x427_to_224_bicubic")->Unit(benchmark::kMillisecond);
+
+// CLIP's, with Pillow's arithmetic (0) or torchvision's (1).
+void Preprocess(benchmark::State& state) {
+  PreprocessorConfig config;
+  config.size_rule = SizeRule::kShortestEdge;
+  config.edge = 224;
+  config.center_crop = {224, 224};
+  config.arithmetic = state.range(0) == 0 ? ResizeArithmetic::kPillow13 : ResizeArithmetic::kTorchvision;
+  const absl::StatusOr<Preprocessor> preprocessor = Preprocessor::Create(config);
+  const Image image = Resize(DecodedPhoto(), 640, 480, ResizeFilter::kBicubic);
+  for (auto _ : state) benchmark::DoNotOptimize(preprocessor->Run(image));
+  state.counters["images/s"] = benchmark::Counter(state.iterations(), benchmark::Counter::kIsRate);
+}
+BENCHMARK(Preprocess)
+    ->Name("vision/preprocess_640x480_to_224_bicubic")
+    ->ArgName("torchvision")
+    ->Arg(0)
+    ->Arg(1)
+    ->Unit(benchmark::kMillisecond);
 
 void DecodeAndResize(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(Resize(*DecodeImage(Photo()), 224, 224, ResizeFilter::kBicubic));

@@ -4,12 +4,16 @@
 #include <ATen/ops/from_blob.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -30,6 +34,10 @@ GenerationOptions FromJson(const nlohmann::json& json) {
   options.top_k = json.value("top_k", 0);
   options.top_p = json.value("top_p", 1.0);
   options.min_p = json.value("min_p", 0.0);
+  options.typical_p = json.value("typical_p", 1.0);
+  if (json.contains("logit_bias")) {
+    for (const auto& [id, bias] : json["logit_bias"].items()) options.logit_bias[std::stoi(id)] = bias;
+  }
   options.repetition_penalty = json.value("repetition_penalty", 1.0);
   options.no_repeat_ngram_size = json.value("no_repeat_ngram_size", 0);
   return options;
@@ -97,6 +105,127 @@ TEST(SamplerTest, DrawsFollowTheDistributionAndTheSeed) {
   EXPECT_NEAR(count[1], 4000, 270);
   EXPECT_NEAR(count[2], 14000, 310);
   EXPECT_GT(differ, 1000);
+}
+
+// The probabilities that each rule's definition gives, worked out as the papers write them, on whole sorted lists.
+std::vector<double> Defined(const std::vector<float>& logits, const GenerationOptions& options) {
+  std::vector<double> p(logits.size());
+  const auto normalise = [&p] {
+    double total = 0;
+    for (const double x : p) total += x;
+    for (double& x : p) x /= total;
+  };
+  // Keeps the first of `order` whose probability reaches `mass`.
+  const auto keep = [&](const std::vector<size_t>& order, double mass) {
+    double held = 0;
+    for (const size_t id : order) {
+      const double x = p[id];
+      if (held >= mass) p[id] = 0;
+      held += x;
+    }
+    normalise();
+  };
+  const auto sorted = [&](const auto& key) {
+    std::vector<size_t> order(p.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return key(a) < key(b); });
+    return order;
+  };
+  for (size_t i = 0; i < p.size(); ++i) p[i] = std::exp(logits[i] / options.temperature);  // softmax of x / T
+  normalise();
+  if (options.top_k > 0) {
+    const auto order = sorted([&](size_t id) { return -p[id]; });
+    for (size_t i = options.top_k; i < order.size(); ++i) p[order[i]] = 0;
+    normalise();
+  }
+  if (options.top_p < 1) keep(sorted([&](size_t id) { return -p[id]; }), options.top_p);
+  if (options.min_p > 0) {
+    const double least = options.min_p * *std::max_element(p.begin(), p.end());
+    for (double& x : p) x = x < least ? 0 : x;
+    normalise();
+  }
+  if (options.typical_p < 1) {
+    double entropy = 0;
+    for (const double x : p) entropy -= x > 0 ? x * std::log(x) : 0;
+    keep(sorted([&](size_t id) { return p[id] > 0 ? std::abs(-std::log(p[id]) - entropy) : 1e9; }), options.typical_p);
+  }
+  return p;
+}
+
+// Pearson's statistic of the counts under `p`, and its value that chance exceeds once in 10,000 times (Wilson and
+// Hilferty 1931). An outcome of probability 0 that came is infinitely unlikely.
+std::pair<double, double> ChiSquare(const std::vector<int>& counts, const std::vector<double>& p, int draws) {
+  double statistic = 0, freedom = -1;
+  for (size_t i = 0; i < p.size(); ++i) {
+    const double expected = p[i] * draws;
+    if (expected == 0) {
+      if (counts[i] > 0) statistic = std::numeric_limits<double>::infinity();
+      continue;
+    }
+    statistic += (counts[i] - expected) * (counts[i] - expected) / expected;
+    ++freedom;
+  }
+  const double spread = 2 / (9 * std::max(freedom, 1.0)), z = 3.719;
+  return {statistic, std::max(freedom, 1.0) * std::pow(1 - spread + z * std::sqrt(spread), 3)};
+}
+
+// Seeds are fixed, so that the outcome is always the same; the last check shows that the statistic can tell a wrong
+// distribution from the right one.
+TEST(SamplerTest, DrawsOfEachTruncationRuleFollowItsDefinition) {
+  constexpr int kDraws = 6000;
+  std::vector<float> logits = {2.1f, -0.4f, 1.3f, 0.2f, -1.7f, 0.9f, 1.8f, -0.9f, 0.5f, -2.6f, 1.1f, 0.0f};
+  using Options = GenerationOptions;
+  const std::vector<std::pair<const char*, std::function<void(Options&)>>> rules = {
+      {"plain", [](Options&) {}},
+      {"temperature 0.5", [](Options& o) { o.temperature = 0.5; }},
+      {"temperature 2", [](Options& o) { o.temperature = 2; }},
+      {"top-k 3", [](Options& o) { o.top_k = 3; }},
+      {"top-p 0.7", [](Options& o) { o.top_p = 0.7; }},
+      {"top-p 0.95", [](Options& o) { o.top_p = 0.95; }},
+      {"min-p 0.2", [](Options& o) { o.min_p = 0.2; }},
+      {"typical 0.3", [](Options& o) { o.typical_p = 0.3; }},
+      {"typical 0.8", [](Options& o) { o.typical_p = 0.8; }},
+      {"all", [](Options& o) { o.temperature = 1.5, o.top_k = 9, o.top_p = 0.9, o.min_p = 0.1, o.typical_p = 0.9; }},
+  };
+  std::vector<std::vector<double>> definitions;
+  std::vector<std::vector<int>> all_counts;
+  for (const auto& [name, change] : rules) {
+    GenerationOptions options;
+    options.temperature = 1;
+    change(options);
+    const std::vector<double> p = Defined(logits, options);
+    Sampler sampler(options, /*seed=*/2026, {});
+    std::vector<int> counts(logits.size());
+    for (int i = 0; i < kDraws; ++i) ++counts[sampler.Sample(Logits(logits))->id];
+    const auto [statistic, critical] = ChiSquare(counts, p, kDraws);
+    EXPECT_LT(statistic, critical) << name;
+    definitions.push_back(p);
+    all_counts.push_back(counts);
+  }
+  for (size_t a = 0; a < rules.size(); ++a) {
+    for (size_t b = 0; b < rules.size(); ++b) {
+      if (a == b) continue;
+      const auto [statistic, critical] = ChiSquare(all_counts[a], definitions[b], kDraws);
+      EXPECT_GT(statistic, critical) << rules[a].first << " passes as " << rules[b].first;
+    }
+  }
+}
+
+TEST(SamplerTest, TypicalKeepsAllThatAreAsNearAsTheLast) {
+  GenerationOptions options;
+  options.temperature = 1;
+  options.typical_p = 0.1;
+  std::vector<float> equal(7, 1.5f);  // all are as surprising as the entropy
+  EXPECT_EQ(Sampler(options, 1, {}).Distribution(Logits(equal)).size(), 7u);
+}
+
+TEST(SamplerTest, BiasComesBeforeAllElseAndLeavesLogprobsAlone) {
+  GenerationOptions options;
+  options.logit_bias = {{0, -100.0}, {2, 1.0}};
+  std::vector<float> logits = {std::log(0.5f), std::log(0.25f), std::log(0.25f)};
+  const auto choice = Sampler(options, 1, {}).Sample(Logits(logits));
+  EXPECT_EQ(choice->id, 2);
+  EXPECT_NEAR(choice->logprob, std::log(0.25), 1e-6);
 }
 
 TEST(SamplerTest, TopPBeyondTheFirstSortedCandidatesKeepsTheRightOnes) {

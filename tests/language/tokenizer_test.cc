@@ -13,9 +13,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "language/chat_template.h"
-#include "language/tokenizer/byte_pair_tokenizer.h"
+#include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
-#include "language/tokenizer/word_piece_tokenizer.h"
 #include "service/checkpoint/gguf.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
@@ -24,6 +23,7 @@ namespace {
 
 const char kRemedy[] = "; goldens are made by: python tests/reference/tokenizer_goldens.py";
 const std::string kSource = BLAZON_SOURCE_DIR;
+const ChatTemplateTokens kTokens = {{"bos_token", "<|im_start|>"}, {"eos_token", "<|im_end|>"}};
 
 class TokenizerTest : public testing::Test {
  protected:
@@ -36,7 +36,7 @@ class TokenizerTest : public testing::Test {
     auto jinja = (*file)->String("tokenizer.chat_template");
     ASSERT_TRUE(jinja.ok()) << jinja.status();
     jinja_ = new std::string(*jinja);
-    auto minilm = service::LoadWordPieceTokenizer(kSource + "/models/all-minilm-l6-v2");
+    auto minilm = service::LoadTokenizer(kSource + "/models/all-minilm-l6-v2");
     ASSERT_TRUE(minilm.ok()) << minilm.status();
     minilm_ = minilm->release();
     std::ifstream stream(kSource + "/tests/goldens/tokenizer.json");
@@ -87,13 +87,13 @@ class TokenizerTest : public testing::Test {
     return ms;
   }
 
-  static const BytePairTokenizer* smollm2_;
-  static const WordPieceTokenizer* minilm_;
+  static const Tokenizer* smollm2_;
+  static const Tokenizer* minilm_;
   static const std::string* jinja_;
   static const nlohmann::json* goldens_;
 };
-const BytePairTokenizer* TokenizerTest::smollm2_ = nullptr;
-const WordPieceTokenizer* TokenizerTest::minilm_ = nullptr;
+const Tokenizer* TokenizerTest::smollm2_ = nullptr;
+const Tokenizer* TokenizerTest::minilm_ = nullptr;
 const std::string* TokenizerTest::jinja_ = nullptr;
 const nlohmann::json* TokenizerTest::goldens_ = nullptr;
 
@@ -167,14 +167,22 @@ TEST_F(TokenizerTest, IdsOutsideTheVocabularyAreLeftOut) {
 }
 
 TEST_F(TokenizerTest, MiniLmDecodesWords) {
-  EXPECT_EQ(minilm_->Decode(minilm_->Encode("Unhappiness, embeddings!"), true), "unhappiness , embeddings !");
+  EXPECT_EQ(minilm_->Decode(minilm_->Encode("Unhappiness, embeddings!"), true), "unhappiness, embeddings!");
   EXPECT_EQ(minilm_->Decode(minilm_->EncodeWithSpecials("[CLS] a [SEP]"), true), "a");
 }
 
+TEST_F(TokenizerTest, SpecialTokensRoundATextAreTheFiles) {
+  EXPECT_EQ(minilm_->prefix(), absl::MakeConstSpan({minilm_->FindToken("[CLS]").value()}));
+  EXPECT_EQ(minilm_->suffix(), absl::MakeConstSpan({minilm_->FindToken("[SEP]").value()}));
+  EXPECT_TRUE(smollm2_->prefix().empty());
+  EXPECT_TRUE(smollm2_->suffix().empty());
+  EXPECT_EQ(minilm_->unknown_token(), minilm_->FindToken("[UNK]"));
+  EXPECT_EQ(smollm2_->unknown_token(), std::nullopt);
+}
+
 TEST_F(TokenizerTest, ChatEqualsTransformers) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
-  EXPECT_EQ(chat_template->default_system(), "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
   ASSERT_GE(goldens_->at("chats").size(), 10u);
   for (const auto& chat : goldens_->at("chats")) {
     std::vector<ChatMessage> messages;
@@ -186,7 +194,7 @@ TEST_F(TokenizerTest, ChatEqualsTransformers) {
 }
 
 TEST_F(TokenizerTest, ControlTokensOfAChatComeFromTheTemplateAlone) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   const auto count = [](const std::vector<TokenId>& ids) {
     return std::count_if(ids.begin(), ids.end(), [](TokenId id) { return smollm2_->IsSpecial(id); });
@@ -201,44 +209,50 @@ TEST_F(TokenizerTest, ControlTokensOfAChatComeFromTheTemplateAlone) {
 }
 
 TEST_F(TokenizerTest, ChatsThatCannotBeRenderedAreRefused) {
-  const auto chat_template = ChatTemplate::Recognise(*jinja_);
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
   ASSERT_TRUE(chat_template.ok()) << chat_template.status();
   EXPECT_EQ(chat_template->Render({}, true, *smollm2_).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(chat_template->Render({{"user", "a"}, {"root", "b"}}, true, *smollm2_).status().message(),
-            "messages[1].role is \"root\"; it must be system, user or assistant");
+            "messages[1].role is \"root\"; it must be system, user, assistant or tool");
   EXPECT_EQ(chat_template->Render({{"user", "a"}}, true, *minilm_).status().code(),
             absl::StatusCode::kFailedPrecondition);
 }
 
-TEST_F(TokenizerTest, TemplatesAreRecognisedByTheirText) {
-  const std::string plain =
-      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + "
-      "'\\n'}}{% endfor %}"
-      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-  const auto chatml = ChatTemplate::Recognise(plain);
-  ASSERT_TRUE(chatml.ok()) << chatml.status();
-  EXPECT_EQ(chatml->default_system(), std::nullopt);
-  EXPECT_EQ(chatml->Render({{"user", "a"}}, false, *smollm2_)->size(),
-            smollm2_->EncodeWithSpecials("<|im_start|>user\na<|im_end|>\n").size());
+TEST_F(TokenizerTest, TheEndOfATurnIsFound) {
+  const auto chat_template = ChatTemplate::Parse(*jinja_, kTokens);
+  ASSERT_TRUE(chat_template.ok()) << chat_template.status();
+  EXPECT_EQ(chat_template->EndOfTurn(*smollm2_), smollm2_->FindToken("<|im_end|>"));
+  EXPECT_FALSE(chat_template->reads_parts());
+}
 
-  std::string clever = *jinja_;
-  clever.replace(clever.find("You are"), 3, "<|im_end|>");
-  for (const std::string& unknown : {std::string(), std::string("{{ bos_token }}"), plain + "{{ more }}", clever}) {
-    EXPECT_EQ(ChatTemplate::Recognise(unknown).status().code(), absl::StatusCode::kUnimplemented) << unknown;
+TEST_F(TokenizerTest, SegmentsAreEncodedAsOneTextBetweenControlTokens) {
+  const auto encode = [](const std::vector<TextSegment>& segments) { return smollm2_->EncodeSegments(segments); };
+  EXPECT_EQ(encode({{"<|im_start|>user\n", false}, {"\n  hello", true}, {" there<|im_end|>\n", false}}),
+            smollm2_->EncodeWithSpecials("<|im_start|>user\n\n  hello there<|im_end|>\n"));
+  // Neither data nor a spelling that is half data makes a control token.
+  for (const std::vector<TextSegment>& segments : {std::vector<TextSegment>{{"<|im_end|>", true}},
+                                                   {{"<|im_", false}, {"end|>", true}},
+                                                   {{"<|im_", true}, {"end|>", false}}}) {
+    EXPECT_EQ(encode(segments), smollm2_->Encode("<|im_end|>"));
   }
+  EXPECT_EQ(encode({}), std::vector<TokenId>());
 }
 
-// A vocabulary small enough to reason about.
-BytePairVocabulary SmallVocabulary() {
-  BytePairVocabulary vocabulary;
-  vocabulary.tokens = {"<end>", "a", "b", "ab", "aba", "ba", "Ġ"};
-  vocabulary.special = {true, false, false, false, false, false, false};
-  vocabulary.merges = {{"b", "a"}, {"a", "b"}, {"ab", "a"}};
-  return vocabulary;
+// A vocabulary small enough to reason about: byte-level BPE as GPT-2 has it.
+TokenizerConfig SmallBytePairs() {
+  TokenizerConfig config;
+  config.tokens = {"<end>", "a", "b", "ab", "aba", "ba", "\u0120", "c"};
+  config.added_tokens = {{.content = "<end>", .id = 0, .special = true}};
+  BytePairConfig byte_pairs;
+  byte_pairs.merges = {{"b", "a"}, {"a", "b"}, {"ab", "a"}};
+  config.model = byte_pairs;
+  config.pre_tokenizer = {pre_tokenizers::ByteLevel{.add_prefix_space = false}};
+  config.decoder = {decoders::ByteLevel()};
+  return config;
 }
 
-TEST(BytePairTokenizer, MergesTheBestPairFirst) {
-  const auto tokenizer = BytePairTokenizer::Create(SmallVocabulary());
+TEST(BytePairs, TheBestPairMergesFirst) {
+  const auto tokenizer = PipelineTokenizer::Create(SmallBytePairs());
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ((*tokenizer)->Encode("aba"), (std::vector<TokenId>{1, 5}));  // b+a ranks before a+b
   EXPECT_EQ((*tokenizer)->Encode("abab"), (std::vector<TokenId>{1, 5, 2}));
@@ -248,41 +262,75 @@ TEST(BytePairTokenizer, MergesTheBestPairFirst) {
   EXPECT_EQ((*tokenizer)->EncodeWithSpecials("a<end><end"), (std::vector<TokenId>{1, 0}));
 }
 
-TEST(BytePairTokenizer, RefusesContradictoryVocabularies) {
-  const auto expect = [](const BytePairVocabulary& vocabulary, const std::string& part) {
-    const auto tokenizer = BytePairTokenizer::Create(vocabulary);
-    ASSERT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument) << part;
-    EXPECT_NE(std::string(tokenizer.status().message()).find(part), std::string::npos) << tokenizer.status();
-  };
-  BytePairVocabulary vocabulary = SmallVocabulary();
-  vocabulary.special.pop_back();
-  expect(vocabulary, "token types");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "a";
-  expect(vocabulary, "twice");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "";
-  expect(vocabulary, "empty");
-  vocabulary = SmallVocabulary();
-  vocabulary.tokens[2] = "b c";
-  expect(vocabulary, "byte alphabet");
-  vocabulary = SmallVocabulary();
-  vocabulary.merges.emplace_back("b", "b");
-  expect(vocabulary, "merge 3");
+TEST(BytePairs, FewAndManySymbolsMergeAlike) {
+  const auto tokenizer = PipelineTokenizer::Create(SmallBytePairs());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  const std::string few = "abababaabba";
+  std::string many;
+  std::vector<TokenId> expected;
+  for (int i = 0; i < 40; ++i) {  // "c" merges with nothing: the parts are independent
+    many += few + "c";
+    for (const TokenId id : (*tokenizer)->Encode(few + "c")) expected.push_back(id);
+  }
+  EXPECT_EQ((*tokenizer)->Encode(many), expected);
 }
 
-TEST(WordPieceTokenizer, RefusesContradictoryVocabularies) {
-  WordPieceVocabulary vocabulary;
-  vocabulary.tokens = {"[UNK]", "a", "##b"};
-  const auto tokenizer = WordPieceTokenizer::Create(vocabulary);
+void ExpectRefused(TokenizerConfig config, const std::string& part) {
+  const auto tokenizer = PipelineTokenizer::Create(std::move(config));
+  ASSERT_EQ(tokenizer.status().code(), absl::StatusCode::kInvalidArgument) << part;
+  EXPECT_NE(std::string(tokenizer.status().message()).find(part), std::string::npos) << tokenizer.status();
+}
+
+TEST(BytePairs, ContradictoryVocabulariesAreRefused) {
+  TokenizerConfig config = SmallBytePairs();
+  std::get<BytePairConfig>(config.model).merges.emplace_back("b", "b");
+  ExpectRefused(config, "merge 3");
+  config = SmallBytePairs();
+  std::get<BytePairConfig>(config.model).unknown = "<unk>";
+  ExpectRefused(config, "unknown token");
+  config = SmallBytePairs();
+  config.prefix = {8};
+  ExpectRefused(config, "special token 8");
+  config = SmallBytePairs();
+  config.added_tokens[0].id = -1;
+  ExpectRefused(config, "<end>");
+}
+
+TEST(WordPiece, AWordIsItsLongestPieces) {
+  TokenizerConfig config;
+  config.tokens = {"[UNK]", "a", "##b"};
+  config.model = WordPieceConfig();
+  config.normalizer = {normalizers::Bert()};
+  config.pre_tokenizer = {pre_tokenizers::Bert()};
+  const auto tokenizer = PipelineTokenizer::Create(config);
   ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
   EXPECT_EQ((*tokenizer)->Encode("abb ab! B"), (std::vector<TokenId>{1, 2, 2, 1, 2, 0, 0}));
-  vocabulary.tokens = {"[UNK]", "a", "a"};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
-  vocabulary.tokens = {"a", "##b"};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
-  vocabulary.tokens = {"[UNK]", ""};
-  EXPECT_EQ(WordPieceTokenizer::Create(vocabulary).status().code(), absl::StatusCode::kInvalidArgument);
+  config.tokens = {"a", "##b"};
+  ExpectRefused(config, "[UNK]");
+}
+
+TEST(Unigram, ScoresAreChecked) {
+  TokenizerConfig config;
+  config.tokens = {"<unk>", "a", "b", "ab"};
+  config.model = UnigramConfig{.scores = {0, -1, -1, -3}, .unknown_id = 0, .findable = {}};
+  const auto tokenizer = PipelineTokenizer::Create(config);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("ab"), (std::vector<TokenId>{1, 2}));  // -2 is more than -3
+  EXPECT_EQ((*tokenizer)->Encode("axyb"), (std::vector<TokenId>{1, 0, 2}));
+  config.model = UnigramConfig{.scores = {0, -1, -1}, .unknown_id = 0, .findable = {}};
+  ExpectRefused(config, "scores");
+  config.model = UnigramConfig{.scores = {0, -1, -1, -1}, .unknown_id = 4, .findable = {}};
+  ExpectRefused(config, "unk_id");
+}
+
+TEST(Patterns, WhatIsNotTranslatedIsRefusedByName) {
+  for (const char* pattern : {R"(\ba)", R"([\W])", R"([a&&b])", R"([a[^b]])", R"(a{1,2}+)"}) {
+    const auto regex = Regex::Create({pattern, /*regex=*/true});
+    EXPECT_EQ(regex.status().code(), absl::StatusCode::kUnimplemented) << pattern;
+  }
+  for (const char* pattern : {"(", "[a", "a**"}) {
+    EXPECT_EQ(Regex::Create({pattern, /*regex=*/true}).status().code(), absl::StatusCode::kInvalidArgument) << pattern;
+  }
 }
 
 TEST(Utf8, BrokenPartsBecomeReplacementCharacters) {

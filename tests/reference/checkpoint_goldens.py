@@ -3,7 +3,7 @@
     python tests/reference/checkpoint_goldens.py
 
 A one-layer Llama of random values in every type that Blazon reads. The expected values are the `gguf` package's own dequantisation,
-under Hugging Face's names and row order, fp32; written by the `safetensors` package.
+under Hugging Face's names and row order, fp32; written by the `safetensors` package. block_formats.* hold one tensor of each block format.
 """
 import pathlib
 
@@ -31,6 +31,31 @@ TENSORS = [
 ]
 # Bytes before the quants of a block: scales in fp16.
 SCALES = {TYPE.Q4_0: 2, TYPE.Q4_1: 4, TYPE.Q8_0: 2}
+
+
+# Of the file with one tensor of each block format: where the fp16 scales of a block lie.
+BLOCK_FORMATS = {TYPE.Q4_0: (0, 2), TYPE.Q4_1: (0, 4), TYPE.Q5_0: (0, 2), TYPE.Q5_1: (0, 4), TYPE.Q8_0: (0, 2), TYPE.Q4_K: (0, 4),
+                 TYPE.Q5_K: (0, 4), TYPE.Q6_K: (208, 210)}
+
+
+def block_formats(random):
+    """block_formats.gguf: random quants, any finite scales; and their values by the package."""
+    writer = gguf.GGUFWriter(GOLDENS / "block_formats.gguf", "none")
+    expected = {}
+    for kind, (begin, end) in BLOCK_FORMATS.items():
+        block_values, block_bytes = gguf.constants.GGML_QUANT_SIZES[kind]
+        blocks = random.integers(0, 256, (3, 512 // block_values, block_bytes), dtype=np.uint8)
+        scales = random.integers(0, 1 << 16, blocks.shape[:2] + ((end - begin) // 2,), dtype=np.uint16)
+        scales = np.where((scales >> 10 & 31) == 31, scales & 0x83FF, scales).astype(np.uint16)
+        blocks[..., begin:end] = scales.view(np.uint8)
+        data = blocks.reshape(3, -1)
+        writer.add_tensor(kind.name.lower(), data, raw_dtype=kind)
+        expected[kind.name.lower()] = np.ascontiguousarray(gguf.quants.dequantize(data, kind), dtype=np.float32)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(expected, GOLDENS / "block_formats.safetensors", metadata={"source": "gguf"})
 
 
 def random_data(random, shape, kind):
@@ -80,7 +105,8 @@ def main():
     writer.write_tensors_to_file()
     writer.close()
     save_file(expected, GOLDENS / "small_llama.safetensors", metadata={"source": "gguf"})
-    for path in sorted(GOLDENS.glob("small_llama.*")):
+    block_formats(random)
+    for path in sorted([*GOLDENS.glob("small_llama.*"), *GOLDENS.glob("block_formats.*")]):
         print(path, path.stat().st_size)
 
 

@@ -27,6 +27,12 @@ ROWS = [
     {"no_repeat_ngram_size": 1},
     {"no_repeat_ngram_size": 2},
     {"no_repeat_ngram_size": 3, "repetition_penalty": 1.2},
+    {"typical_p": 0.2},
+    {"typical_p": 0.6},
+    {"typical_p": 0.95, "temperature": 1.7},
+    {"typical_p": 0.5, "top_k": 15, "top_p": 0.9},
+    {"logit_bias": {"3": -4.5, "12": -6.0, "30": 5.25}},
+    {"logit_bias": {"9": 2.0, "4": -3.0}, "repetition_penalty": 1.5, "no_repeat_ngram_size": 2},
     {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3, "temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.02},
 ]
 
@@ -34,12 +40,14 @@ ROWS = [
 def processors(o: dict) -> lp.LogitsProcessorList:
     """In the order in which transformers' generate applies them."""
     out = lp.LogitsProcessorList()
+    if "logit_bias" in o: out.append(lp.SequenceBiasLogitsProcessor([[[int(t)], b] for t, b in o["logit_bias"].items()]))
     if "repetition_penalty" in o: out.append(lp.RepetitionPenaltyLogitsProcessor(o["repetition_penalty"]))
     if "no_repeat_ngram_size" in o: out.append(lp.NoRepeatNGramLogitsProcessor(o["no_repeat_ngram_size"]))
     if "temperature" in o: out.append(lp.TemperatureLogitsWarper(o["temperature"]))
     if "top_k" in o: out.append(lp.TopKLogitsWarper(o["top_k"]))
     if "top_p" in o: out.append(lp.TopPLogitsWarper(o["top_p"]))
     if "min_p" in o: out.append(lp.MinPLogitsWarper(o["min_p"]))
+    if "typical_p" in o: out.append(lp.TypicalLogitsWarper(o["typical_p"]))
     return out
 
 

@@ -20,7 +20,8 @@
 #include "absl/strings/str_cat.h"
 #include "language/state_dict.h"
 #include "service/checkpoint/gguf.h"
-#include "service/checkpoint/gguf_llama.h"
+#include "service/checkpoint/gguf_language_model.h"
+#include "service/checkpoint/language_families.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
@@ -151,28 +152,31 @@ TEST(Gguf, ReadsWhatThePackageWrote) {
 TEST(Gguf, ValuesEqualThePackagesBitForBit) {
   const auto file = GgufFile::Open(kGoldens + "small_llama.gguf");
   ASSERT_TRUE(file.ok()) << file.status() << kRemedy;
-  const auto llama = ReadGgufLlama(**file);
-  ASSERT_TRUE(llama.ok()) << llama.status();
-  EXPECT_EQ(llama->name, "small llama");
-  EXPECT_EQ(llama->width, 64);
-  EXPECT_EQ(llama->layers, 1);
-  EXPECT_EQ(llama->heads, 2);
-  EXPECT_EQ(llama->key_heads, 1);
-  EXPECT_EQ(llama->head_width, 32);
-  EXPECT_EQ(llama->mlp_width, 96);
-  EXPECT_EQ(llama->vocabulary_size, 40);
-  EXPECT_EQ(llama->context_length, 128);
-  EXPECT_EQ(llama->rope_base, 12345.0);
-  EXPECT_EQ(llama->norm_epsilon, static_cast<double>(1e-6f));
-  EXPECT_FALSE(llama->tied_output);
+  const auto config = ReadGgufConfig(**file);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(*config, nlohmann::json({{"model_type", "llama"},
+                                     {"hidden_size", 64},
+                                     {"num_hidden_layers", 1},
+                                     {"num_attention_heads", 2},
+                                     {"num_key_value_heads", 1},
+                                     {"head_dim", 32},
+                                     {"intermediate_size", 96},
+                                     {"vocab_size", 40},
+                                     {"max_position_embeddings", 128},
+                                     {"rope_theta", 12345.0},
+                                     {"rms_norm_eps", static_cast<double>(1e-6f)},
+                                     {"tie_word_embeddings", false}}));
+  const auto weights = ReadGgufWeights(**file);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_TRUE(CreateLanguageModel(*config, *weights, language::Dtype::kAuto).ok());
 
   const auto expected = ReadSafetensors(kGoldens + "small_llama.safetensors");
   ASSERT_TRUE(expected.ok()) << expected.status() << kRemedy;
-  EXPECT_EQ(llama->weights.size(), expected->size());
+  EXPECT_EQ(weights->size(), expected->size());
   std::map<language::QuantFormat, int64_t> compared;
   for (const auto& [name, values] : *expected) {
-    const auto found = llama->weights.find(name);
-    ASSERT_NE(found, llama->weights.end()) << name;
+    const auto found = weights->find(name);
+    ASSERT_NE(found, weights->end()) << name;
     const at::Tensor read = Values(found->second);
     ASSERT_EQ(read.sizes(), values.sizes()) << name;
     EXPECT_EQ(std::memcmp(read.contiguous().const_data_ptr(), values.contiguous().const_data_ptr(), values.nbytes()), 0)
@@ -183,6 +187,23 @@ TEST(Gguf, ValuesEqualThePackagesBitForBit) {
   }
   EXPECT_EQ(compared.size(), 3u);  // Q4_0, Q4_1, Q8_0
   for (const auto& [format, count] : compared) EXPECT_GE(count, 2048);
+}
+
+TEST(Gguf, EveryBlockFormatEqualsThePackageBitForBit) {
+  const auto file = GgufFile::Open(kGoldens + "block_formats.gguf");
+  ASSERT_TRUE(file.ok()) << file.status() << kRemedy;
+  const auto expected = ReadSafetensors(kGoldens + "block_formats.safetensors");
+  ASSERT_TRUE(expected.ok()) << expected.status() << kRemedy;
+  EXPECT_EQ(expected->size(), 8u);
+  for (const auto& [name, values] : *expected) {
+    const auto weight = (*file)->Tensor(name);
+    ASSERT_TRUE(weight.ok()) << weight.status();
+    const at::Tensor read = Values(*weight);
+    ASSERT_EQ(read.sizes(), values.sizes()) << name;
+    EXPECT_EQ(std::memcmp(read.contiguous().const_data_ptr(), values.contiguous().const_data_ptr(), values.nbytes()), 0)
+        << name << kRemedy;
+    EXPECT_GT(values.abs().sum().item<float>(), 0.0f);
+  }
 }
 
 TEST(Gguf, TensorsOutliveTheFile) {
@@ -199,12 +220,14 @@ TEST(Gguf, ReadsSmolLm2) {
   const auto file = GgufFile::Open(BLAZON_SOURCE_DIR "/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ((*file)->Digest(), "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53");
-  const auto llama = ReadGgufLlama(**file);
-  ASSERT_TRUE(llama.ok()) << llama.status();
-  EXPECT_TRUE(llama->tied_output);
-  EXPECT_EQ(llama->layers, 30);
-  EXPECT_EQ(llama->vocabulary_size, 49152);
-  EXPECT_EQ(llama->weights.size(), 272u);
+  const auto config = ReadGgufConfig(**file);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ((*config)["tie_word_embeddings"], true);
+  EXPECT_EQ((*config)["num_hidden_layers"], 30);
+  EXPECT_EQ((*config)["vocab_size"], 49152);
+  const auto weights = ReadGgufWeights(**file);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->size(), 272u);
 }
 
 TEST(Gguf, ReadsVersion2) {
@@ -296,13 +319,13 @@ TEST(Gguf, NamesWhatIsWrong) {
 
 TEST(Gguf, RefusesTypesItCannotRead) {
   TestGguf gguf = TwoTensors();
-  gguf.tensors[0] = {"k_quant", {256, 1}, 12, 0};  // 144 bytes
+  gguf.tensors[0] = {"k_quant", {256, 1}, 10, 0};  // 84 bytes
   gguf.tensors[1] = {"three", {32, 2, 2}, 2, 256};
   const auto file = GgufFile::Open(WriteTemporary(gguf.Build()));
   ASSERT_TRUE(file.ok()) << file.status();
   const absl::Status k_quant = (*file)->Tensor("k_quant").status(), three = (*file)->Tensor("three").status();
   EXPECT_EQ(k_quant.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_NE(k_quant.ToString().find("\"k_quant\" is of type Q4_K"), std::string::npos) << k_quant;
+  EXPECT_NE(k_quant.ToString().find("\"k_quant\" is of type Q2_K"), std::string::npos) << k_quant;
   EXPECT_EQ(three.code(), absl::StatusCode::kUnimplemented);
 }
 
@@ -317,7 +340,7 @@ TEST(Gguf, RefusesWhatIsNoFile) {
   std::filesystem::remove(pipe);
 }
 
-TEST(GgufLlama, NamesWhatIsWrong) {
+TEST(GgufLanguageModel, NamesWhatIsWrong) {
   const std::string golden = ReadBytes(kGoldens + "small_llama.gguf");
   // Replaces text in the header by text of the same length.
   const auto expect = [&](const std::string& from, const std::string& to, absl::StatusCode code,
@@ -328,11 +351,19 @@ TEST(GgufLlama, NamesWhatIsWrong) {
     bytes.replace(bytes.find(from), from.size(), to);
     const auto file = GgufFile::Open(WriteTemporary(bytes));
     ASSERT_TRUE(file.ok()) << file.status();
-    const absl::Status status = ReadGgufLlama(**file).status();
+    absl::Status status;
+    if (const auto config = ReadGgufConfig(**file); !config.ok()) {
+      status = config.status();
+    } else if (const auto weights = ReadGgufWeights(**file); !weights.ok()) {
+      status = weights.status();
+    } else {
+      status = CreateLanguageModel(*config, *weights, language::Dtype::kAuto).status();
+    }
     EXPECT_EQ(status.code(), code) << status;
     EXPECT_NE(status.ToString().find(part), std::string::npos) << status;
   };
-  constexpr auto kDataLoss = absl::StatusCode::kDataLoss, kUnimplemented = absl::StatusCode::kUnimplemented;
+  constexpr auto kDataLoss = absl::StatusCode::kDataLoss, kUnimplemented = absl::StatusCode::kUnimplemented,
+                 kInvalid = absl::StatusCode::kInvalidArgument;
   expect(StringEntry("general.architecture", "llama"), StringEntry("general.architecture", "mamba"), kUnimplemented,
          "\"mamba\"");
   expect("blk.0.attn_q.weight", "blk.1.attn_q.weight", kDataLoss, "no tensor \"blk.0.attn_q.weight\"");
@@ -340,14 +371,14 @@ TEST(GgufLlama, NamesWhatIsWrong) {
   expect("output.weight", "outpux.weight", kDataLoss, "unknown tensor outpux.weight");
   expect("llama.block_count", "llama.block_xount", kDataLoss, "llama.block_count");
   const auto count = [](const std::string& key, uint32_t value) { return CountEntry("llama." + key, value); };
-  expect(count("embedding_length", 64), count("embedding_length", 32), kDataLoss, "has the shape [40, 64]");
-  expect(count("attention.head_count", 2), count("attention.head_count", 0), kDataLoss, "head_count is 0");
+  expect(count("embedding_length", 64), count("embedding_length", 32), kInvalid, "has shape [40, 64]");
+  expect(count("attention.head_count", 2), count("attention.head_count", 0), kDataLoss, "0 rotary heads");
   expect(count("attention.head_count", 2), count("attention.head_count", 3), kDataLoss, "do not divide");
-  expect(count("attention.head_count_kv", 1), count("attention.head_count_kv", 2), kDataLoss, "attn_k");
-  expect(count("block_count", 1), count("block_count", 13), kDataLoss, "13 layers");
+  expect(count("attention.head_count_kv", 1), count("attention.head_count_kv", 2), kInvalid, "k_proj");
+  expect(count("block_count", 1), count("block_count", 13), kDataLoss, "blk.1.attn_norm.weight");
   expect(count("block_count", 1), count("block_count", 2), kDataLoss, "blk.1.attn_norm.weight");
-  expect(count("block_count", 1), count("block_count", UINT32_MAX), kDataLoss, "4294967295");
-  expect(count("feed_forward_length", 96), count("feed_forward_length", 97), kDataLoss, "ffn_gate");
+  expect(count("block_count", 1), count("block_count", UINT32_MAX), kDataLoss, "blk.1.attn_norm.weight");
+  expect(count("feed_forward_length", 96), count("feed_forward_length", 97), kInvalid, "gate_proj");
 }
 
 // Whatever a file holds, using it ends in values or in a Status.
@@ -368,8 +399,10 @@ bool UseAll(const std::string& path) {
     const auto weight = (*file)->Tensor(tensor.name);
     if (weight.ok()) (void)Values(*weight).sum().item<float>();
   }
-  if (const auto llama = ReadGgufLlama(**file); llama.ok()) {
-    for (const auto& [name, weight] : llama->weights) (void)Values(weight).sum().item<float>();
+  const auto config = ReadGgufConfig(**file);
+  if (const auto weights = ReadGgufWeights(**file); weights.ok()) {
+    for (const auto& [name, weight] : *weights) (void)Values(weight).sum().item<float>();
+    if (config.ok()) (void)CreateLanguageModel(*config, *weights, language::Dtype::kAuto);
   }
   if (const auto tokenizer = LoadGgufTokenizer(**file); tokenizer.ok())
     (void)(*tokenizer)->EncodeWithSpecials("ab <end> 12 ab");

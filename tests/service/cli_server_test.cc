@@ -109,6 +109,14 @@ TEST_F(CliServerTest, SaysTheSame) {
   ExpectSame(
       {"generate", "--seed", "7", "--temperature", "1", "--top-logprobs", "2", "--max-new-tokens", "8", "One day,"}, 0);
   ExpectSame({"generate", "--seed", "7", "--chat", "--max-new-tokens", "8", "What is the capital of France?"}, 0);
+  ExpectSame({"generate", "--seed", "7", "--temperature", "1", "--num-sequences", "2", "--max-new-tokens", "6", "One"},
+             0);
+  ExpectSame({"generate", "--seed", "7", "--num-beams", "4", "--num-sequences", "2", "--echo", "--prompt-logprobs", "1",
+              "--max-new-tokens", "6", "--token-ids", "504,3575,282"},
+             0);
+  ExpectSame({"score", "--token-ids", "--prompt", "504 3575 282", "--completion", "[4649]"}, 0);
+  ExpectSame({"generate", "--num-beams", "17", "x"}, 1);
+  ExpectSame({"generate", "--token-ids", "60000"}, 1);
   ExpectSame({"generate", "--top-k", "60000", "x"}, 1);
   ExpectSame({"caption", "--seed", "7", absl::StrCat(BLAZON_SOURCE_DIR, "/assets/photos/cat.jpg"),
               Path("documents/boat.txt"), Path("missing.jpg")},

@@ -89,6 +89,40 @@ TEST_F(CliTest, GenerateSameSeedSameText) {
   EXPECT_NE(first, run("8"));
 }
 
+TEST_F(CliTest, GenerateSeveralSearchAndEcho) {
+  const std::vector<std::string> search = {"generate",         "--num-beams", "3",      "--num-sequences", "2",
+                                           "--max-new-tokens", "6",           "--echo", "The sea was"};
+  std::vector<std::string> with_json = search;
+  with_json.push_back("--json");
+  const Json json = Line(RunBlazon(with_json));
+  ASSERT_EQ(json["sequences"].size(), 2u) << json;
+  EXPECT_EQ(json["text"], json["sequences"][0]["text"]);
+  EXPECT_GE(json["sequences"][0]["score"], json["sequences"][1]["score"]);
+  EXPECT_EQ(json["prompt_text"], "The sea was");
+  const Finished text = RunBlazon(search);
+  EXPECT_TRUE(absl::StrContains(text.output, "=== 1 of 2, score -")) << text.output << text.errors;
+  EXPECT_TRUE(absl::StrContains(text.output,
+                                absl::StrCat("\nThe sea was", json["sequences"][1]["text"].get<std::string>(), "\n")))
+      << text.output;
+
+  // Token ids in every spelling, the text as before.
+  const Json tokens = Line(RunBlazon({"tokenize", "--json", "The sea was"}))["tokens"];
+  std::string spaces, list;
+  for (const Json& token : tokens) {
+    absl::StrAppend(&spaces, spaces.empty() ? "" : " ", token["id"].get<int>());
+    absl::StrAppend(&list, list.empty() ? "[" : ", ", token["id"].get<int>());
+  }
+  list += "]";
+  const std::string plain = RunBlazon({"generate", "--max-new-tokens", "6", "The sea was"}).output;
+  EXPECT_EQ(RunBlazon({"generate", "--max-new-tokens", "6", "--token-ids", spaces}).output, plain);
+  EXPECT_EQ(RunBlazon({"generate", "--max-new-tokens", "6", "--token-ids", "-"}, list).output, plain);
+  const auto score = [](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"score", "--json"});
+    return Line(RunBlazon(arguments))["logprob"].get<double>();
+  };
+  EXPECT_EQ(score({"--completion", "The sea was"}), score({"--token-ids", "--completion", list}));
+}
+
 TEST_F(CliTest, GenerateChat) {
   const Json json =
       Line(RunBlazon({"generate", "--json", "--chat", "--max-new-tokens", "32", "What is the capital of France?"}));
@@ -289,6 +323,19 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"generate", "--top-k", "60000", "x"}, 1, "top_k", ""},
       {{"generate", "--stop-token-ids", "60000", "x"}, 1, "stop_token_ids", ""},
       {{"generate", "--temperature", "warm", "x"}, 2, "temperature", ""},
+      {{"generate", "--num-beams", "4", "--temperature", "1", "x"}, 2, "num_beams.*temperature", ""},
+      {{"generate", "--num-beams", "17", "x"}, 1, "num_beams is 17; at most 16", ""},
+      {{"generate", "--num-sequences", "2", "x"}, 2, "num_sequences.*temperature", ""},
+      {{"generate", "--length-penalty", "2", "x"}, 2, "length_penalty.*num_beams", ""},
+      {{"generate", "--early-stopping", "maybe", "x"}, 2, "early-stopping", ""},
+      {{"generate", "--typical-p", "0", "x"}, 2, "typical_p", ""},
+      {{"generate", "--logit-bias", "198", "x"}, 2, "198.*ID=BIAS", ""},
+      {{"generate", "--logit-bias", "198=101", "x"}, 2, "logit_bias", ""},
+      {{"generate", "--token-ids", "12 and 13"}, 2, "and.*not a token id", ""},
+      {{"generate", "--token-ids", "12,,13"}, 2, "missing", ""},
+      {{"generate", "--token-ids", "49152"}, 1, "49152.*49151", ""},
+      {{"generate", "--token-ids", "--chat", "12"}, 2, "token-ids", ""},
+      {{"caption", "--echo", "x"}, 2, "echo", ""},
       {{"generate", "--dtype", "int3", "x"}, 2, "dtype", ""},
       {{"generate", "--device", "cuda", "x"}, 1, "CPU", ""},
       {{"generate", "--device", "abacus", "x"}, 1, "abacus", ""},

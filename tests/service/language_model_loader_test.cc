@@ -136,7 +136,8 @@ TEST(LanguageModelLoaderTest, KnowsItsDtypesAndSaysWhatIsMissing) {
   EXPECT_EQ(*ParseDtype("auto"), Dtype::kAuto);
   EXPECT_EQ(*ParseDtype("fp32"), Dtype::kFp32);
   EXPECT_EQ(*ParseDtype("bf16"), Dtype::kBf16);
-  EXPECT_EQ(ParseDtype("fp16").status().message(), "dtype \"fp16\" is unknown; use auto, fp32 or bf16");
+  EXPECT_EQ(*ParseDtype("fp16"), Dtype::kFp16);
+  EXPECT_EQ(ParseDtype("int3").status().message(), "dtype \"int3\" is unknown; use auto, fp32, bf16 or fp16");
   EXPECT_EQ(LoadLanguageModel("/no/such/model.gguf").status().code(), absl::StatusCode::kNotFound);
 }
 

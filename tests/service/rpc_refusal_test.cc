@@ -54,18 +54,26 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
       {"top_k", {-1, 1e9}},
       {"top_p", {0, -1, 1.01, kNan, kInf}},
       {"min_p", {-0.1, 1, kNan, kInf}},
+      {"typical_p", {0, -1, 1.01, kNan, kInf}},
       {"repetition_penalty", {0, 0.05, 11, kNan, kInf}},
       {"presence_penalty", {-2.1, 2.1, kNan, kInf}},
       {"frequency_penalty", {-2.1, 2.1, kNan, kInf}},
       {"no_repeat_ngram_size", {-1, 65}},
       {"stop_token_ids", {-1, 1e9}},
+      {"num_sequences", {0, -1, 2, 65}},  // 2: at temperature 0
+      {"num_beams", {0, -1, 65}},
+      {"length_penalty", {-10.5, 2, 11, kNan, kInf}},
+      {"diversity_penalty", {-1, 0.5, 101, kNan}},
+      {"early_stopping", {3, 9}},
+      {"num_beam_groups", {0, 2, 65}},
       {"top_logprobs", {-1, 21}},
+      {"prompt_logprobs", {-1, 21}},
   };
-  const std::set<std::string> any_value = {"seed", "ignore_eos"};
+  const std::set<std::string> any_value = {"seed", "ignore_eos", "allow_repetition", "logprobs", "echo"};
   const auto& type = *v1::GenerationOptions::descriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const auto& field = *type.field(i);
-    if (any_value.contains(field.name()) || field.name() == "stop") continue;
+    if (any_value.contains(field.name()) || field.name() == "stop" || field.name() == "logit_bias") continue;
     ASSERT_TRUE(bad.contains(field.name())) << field.name() << " has no bad values in this test";
     for (double value : bad.at(field.name())) {
       v1::GenerateRequest request = Prompt("x");
@@ -75,6 +83,8 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
         reflection.AddInt32(&options, &field, static_cast<int32_t>(value));
       } else if (field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE) {
         reflection.SetDouble(&options, &field, value);
+      } else if (field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_ENUM) {
+        reflection.SetEnumValue(&options, &field, static_cast<int>(value));
       } else {
         reflection.SetInt32(&options, &field, static_cast<int32_t>(value));
       }
@@ -98,6 +108,74 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
     request.mutable_options()->mutable_stop()->Assign(stop.begin(), stop.end());
     ExpectRefused(Generate(request), "options.stop", "stop");
   }
+}
+
+TEST_F(RpcRefusalTest, OptionsThatMakeNoSenseTogether) {
+  const auto refuse = [&](const std::string& field, const auto& change) {
+    v1::GenerateRequest request = Prompt("x");
+    change(*request.mutable_options());
+    ExpectRefused(Generate(request), "options." + field, request.options().ShortDebugString());
+  };
+  using Options = v1::GenerationOptions;
+  refuse("logit_bias", [](Options& o) { (*o.mutable_logit_bias())[60000] = 1; });
+  refuse("logit_bias", [](Options& o) { (*o.mutable_logit_bias())[-1] = 1; });
+  refuse("logit_bias", [](Options& o) { (*o.mutable_logit_bias())[5] = 100.5; });
+  refuse("logit_bias", [](Options& o) { (*o.mutable_logit_bias())[5] = std::numeric_limits<double>::quiet_NaN(); });
+  refuse("num_beams", [](Options& o) { o.set_num_beams(4), o.set_temperature(1); });
+  refuse("num_sequences", [](Options& o) { o.set_num_beams(2), o.set_num_sequences(3); });
+  refuse("num_sequences", [](Options& o) { o.set_num_sequences(17), o.set_temperature(1); });  // 16 run at once
+  refuse("num_beams", [](Options& o) { o.set_num_beams(17); });
+  refuse("num_beam_groups", [](Options& o) { o.set_num_beams(4), o.set_num_beam_groups(3); });
+  refuse("num_beam_groups", [](Options& o) { o.set_num_beams(4), o.set_num_beam_groups(2); });
+  refuse("diversity_penalty", [](Options& o) { o.set_num_beams(4), o.set_diversity_penalty(1); });
+  refuse("early_stopping", [](Options& o) { o.set_early_stopping(v1::EARLY_STOPPING_NEVER); });
+  refuse("logprobs", [](Options& o) { o.set_logprobs(false), o.set_top_logprobs(2); });
+
+  // What has no place in a caption or an answer.
+  v1::CaptionRequest caption = Picture();
+  caption.mutable_options()->set_echo(true);
+  ExpectRefused(Caption(caption), "options.echo", "a caption's prompt");
+  v1::AskRequest ask;
+  ask.set_question("x");
+  ask.set_collection("none");
+  ask.mutable_options()->set_temperature(1);
+  ask.mutable_options()->set_num_sequences(2);
+  v1::AskResponse reply;
+  ExpectRefused(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &reply), "options.num_sequences",
+                "two answers");
+}
+
+TEST_F(RpcRefusalTest, TokenIds) {
+  v1::GenerateRequest request;
+  request.mutable_prompt()->add_token_ids(5);
+  request.mutable_prompt()->add_token_ids(49152);
+  const grpc::Status status = Generate(request);
+  ExpectRefused(status, "prompt", "an id past the vocabulary");
+  EXPECT_EQ(status.error_message(),
+            "prompt token 1 has id 49152, which is out of range; the vocabulary has ids 0 to 49151");
+  request.mutable_prompt()->set_token_ids(1, -1);
+  ExpectRefused(Generate(request), "prompt", "a negative id");
+  request = Prompt("x");
+  request.mutable_prompt()->add_token_ids(5);
+  ExpectRefused(Generate(request), "prompt.token_ids", "text and ids");
+  request.mutable_prompt()->clear_parts();
+  for (int i = 0; i < 8192; ++i) request.mutable_prompt()->add_token_ids(5);
+  const grpc::Status too_long = Generate(request);
+  EXPECT_NE(too_long.error_message().find("8192"), std::string::npos) << too_long.error_message();
+
+  v1::ScoreRequest score;
+  score.set_prompt("x");
+  score.add_prompt_token_ids(5);
+  score.set_completion("y");
+  v1::ScoreResponse reply;
+  const auto scored = [&] { return Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &reply); };
+  ExpectRefused(scored(), "prompt_token_ids", "text and ids");
+  score.clear_prompt();
+  score.add_completion_token_ids(5);
+  ExpectRefused(scored(), "completion_token_ids", "text and ids");
+  score.clear_completion();
+  score.set_completion_token_ids(0, 70000);
+  ExpectRefused(scored(), "completion", "an id past the vocabulary");
 }
 
 TEST_F(RpcRefusalTest, PromptsAndMessages) {
@@ -135,9 +213,9 @@ TEST_F(RpcRefusalTest, PromptsAndMessages) {
 TEST_F(RpcRefusalTest, WhatTheServerDoesNotKnow) {
   v1::GenerateRequest request = Prompt("x");
   v1::GenerationOptions& options = *request.mutable_options();
-  options.GetReflection()->MutableUnknownFields(&options)->AddVarint(6, 1);  // typical_p, reserved
+  options.GetReflection()->MutableUnknownFields(&options)->AddVarint(24, 1);  // grammar, reserved
   const grpc::Status unknown = Generate(request);
-  ExpectRefused(unknown, "options.6", "a field of a newer client");
+  ExpectRefused(unknown, "options.24", "a field of a newer client");
   EXPECT_EQ(Reason(unknown), "UNKNOWN_FIELD");
 
   request = Prompt("x");

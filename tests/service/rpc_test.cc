@@ -1,6 +1,7 @@
 // Every call once, over loopback and real weights; streams against their unary twins; many clients at once; health.
 #include <grpcpp/health_check_service_interface.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <map>
@@ -73,6 +74,109 @@ TEST_F(RpcTest, SampledTextComesAgainWithItsSeed) {
   const v1::GenerateResponse again = Generate(request);
   EXPECT_EQ(again.text(), first.text());
   EXPECT_EQ(again.seed(), first.seed());
+}
+
+// Streams a request and gathers the text of each sequence.
+std::vector<std::string> Streamed(TestServer& server, const v1::GenerateRequest& request, v1::GenerateResponse* done) {
+  grpc::ClientContext context;
+  auto reader = server.generation->StreamGenerate(&context, ToStream<v1::StreamGenerateRequest>(request));
+  std::vector<std::string> texts(std::max(1, request.options().num_sequences()));
+  v1::StreamGenerateResponse event;
+  while (reader->Read(&event)) {
+    if (event.has_done()) *done = event.done();
+    texts.at(event.sequence()) += event.text_delta();
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return texts;
+}
+
+TEST_F(RpcTest, SeveralSamplesShareAPromptAndStreamApart) {
+  v1::GenerateRequest request = Prompt("Once upon a time", 12);
+  v1::GenerationOptions& options = *request.mutable_options();
+  options.set_temperature(1.0);
+  options.set_seed(7);
+  options.set_num_sequences(3);
+  options.set_logprobs(true);
+  const v1::GenerateResponse whole = Generate(request);
+  ASSERT_EQ(whole.sequences_size(), 3);
+  EXPECT_EQ(whole.text(), whole.sequences(0).text());
+  EXPECT_NE(whole.text(), whole.sequences(1).text());
+  int tokens = 0;
+  for (const v1::GeneratedSequence& sequence : whole.sequences()) {
+    tokens += sequence.token_ids_size();
+    ASSERT_EQ(sequence.logprobs_size(), sequence.token_ids_size());
+    double sum = 0;
+    for (const v1::TokenLogprob& token : sequence.logprobs()) sum += token.logprob();
+    EXPECT_NEAR(sequence.score(), sum, 1e-6);
+    EXPECT_NE(sequence.finish_reason(), v1::FINISH_REASON_UNSPECIFIED);
+  }
+  EXPECT_EQ(whole.usage().output_tokens(), tokens);
+
+  v1::GenerateResponse done;
+  const std::vector<std::string> texts = Streamed(*server_, request, &done);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(texts[i], whole.sequences(i).text()) << i;
+  EXPECT_EQ(done.text(), whole.text());
+
+  options.set_num_sequences(1);  // the third alone, by its own seed
+  options.set_seed(9);
+  const v1::GenerateResponse third = Generate(request);
+  EXPECT_EQ(third.text(), whole.sequences(2).text());
+  EXPECT_EQ(third.sequences_size(), 0);
+}
+
+TEST_F(RpcTest, BeamSearchFindsMoreProbableText) {
+  v1::GenerateRequest request = Prompt("The sea was", 10);
+  request.mutable_options()->set_ignore_eos(true);
+  request.mutable_options()->set_logprobs(true);
+  const v1::GenerateResponse greedy = Generate(request);
+  request.mutable_options()->set_num_beams(4);
+  request.mutable_options()->set_num_sequences(2);
+  v1::GenerateResponse best;
+  const std::vector<std::string> texts = Streamed(*server_, request, &best);
+  ASSERT_EQ(best.sequences_size(), 2);
+  EXPECT_GE(best.mean_logprob(), greedy.mean_logprob() - 1e-6);
+  EXPECT_NEAR(best.sequences(0).score(), best.mean_logprob(), 1e-5);
+  EXPECT_GE(best.sequences(0).score(), best.sequences(1).score());
+  EXPECT_EQ(texts[0], best.text());
+  EXPECT_EQ(texts[1], best.sequences(1).text());
+}
+
+TEST_F(RpcTest, PromptsComeAsTokenIdsAndComeBack) {
+  const v1::GenerateRequest request = Prompt("The capital of France is", 8);
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text("The capital of France is");
+  v1::TokenizeResponse tokens;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Tokenize, tokenize, &tokens).ok());
+  v1::GenerateRequest by_ids = request;
+  by_ids.clear_prompt();
+  v1::ScoreRequest score;
+  score.set_completion(" Paris");
+  for (const v1::Token& token : tokens.tokens()) {
+    by_ids.mutable_prompt()->add_token_ids(token.id());
+    score.add_prompt_token_ids(token.id());
+  }
+  by_ids.mutable_options()->set_echo(true);
+  by_ids.mutable_options()->set_prompt_logprobs(1);
+  const v1::GenerateResponse reply = Generate(by_ids);
+  EXPECT_EQ(reply.text(), Generate(request).text());
+  EXPECT_EQ(reply.prompt_text(), tokenize.text());
+  ASSERT_EQ(reply.prompt_token_ids_size(), tokens.tokens_size());
+  ASSERT_EQ(reply.prompt_logprobs_size(), tokens.tokens_size() - 1);
+  EXPECT_EQ(reply.prompt_logprobs(0).id(), tokens.tokens(1).id());
+  EXPECT_EQ(reply.prompt_logprobs(0).top_size(), 1);
+
+  // Score says the same of the prompt's last token as prompt_logprobs does.
+  v1::ScoreResponse scored;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &scored).ok());
+  EXPECT_EQ(scored.usage().prompt_tokens(), tokens.tokens_size());
+  score.clear_completion();
+  const int last = score.prompt_token_ids(score.prompt_token_ids_size() - 1);
+  score.mutable_prompt_token_ids()->RemoveLast();
+  score.add_completion_token_ids(last);
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &scored).ok());
+  ASSERT_EQ(scored.tokens_size(), 1);
+  EXPECT_NEAR(scored.logprob(), reply.prompt_logprobs(reply.prompt_logprobs_size() - 1).logprob(), 1e-3);
 }
 
 TEST_F(RpcTest, ChatStopsAndReportsTokens) {

@@ -1,0 +1,293 @@
+// GGUF's vocabularies ("tokenizer.ggml.*"): token texts, types and scores or merges, and a name for the cutting of
+// text.
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "language/tokenizer/pipeline_tokenizer.h"
+#include "language/tokenizer/utf8.h"
+#include "service/checkpoint/tokenizer_loader.h"
+
+namespace blazon::service {
+namespace {
+
+using language::TokenizerConfig;
+namespace decoders = language::decoders;
+namespace normalizers = language::normalizers;
+namespace pre_tokenizers = language::pre_tokenizers;
+
+// "tokenizer.ggml.token_type".
+enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+constexpr char kSpaceMark[] = "\u2581";  // SentencePiece's spelling of a space
+
+std::string Quoted(std::string_view text) {
+  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
+}
+
+// What all the models have.
+struct GgufVocabulary {
+  std::vector<std::string> tokens;
+  std::vector<int64_t> types;
+};
+
+absl::StatusOr<GgufVocabulary> ReadVocabulary(const GgufFile& file) {
+  const absl::StatusOr<std::vector<std::string_view>> tokens = file.Strings("tokenizer.ggml.tokens");
+  if (!tokens.ok()) return tokens.status();
+  GgufVocabulary vocabulary;
+  for (const std::string_view token : *tokens) {
+    if (!language::IsValidUtf8(token))
+      return absl::DataLossError(absl::StrCat("token ", vocabulary.tokens.size(), " is not UTF-8"));
+    vocabulary.tokens.emplace_back(token);
+  }
+  const absl::StatusOr<std::vector<int64_t>> types = file.Integers("tokenizer.ggml.token_type");
+  if (!types.ok()) return types.status();
+  if (types->size() != tokens->size()) {
+    return absl::DataLossError(absl::StrCat(tokens->size(), " tokens, but ", types->size(), " token types"));
+  }
+  vocabulary.types = *types;
+  return vocabulary;
+}
+
+// Control tokens and tokens that users defined are found as they are spelled.
+void AddTokens(const GgufVocabulary& vocabulary, TokenizerConfig* config) {
+  for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    const int64_t type = vocabulary.types[id];
+    if (type != kControl && type != kUnknown && type != kUserDefined) continue;
+    config->added_tokens.push_back(
+        {.content = vocabulary.tokens[id], .id = static_cast<language::TokenId>(id), .special = type != kUserDefined});
+  }
+}
+
+absl::StatusOr<bool> Flag(const GgufFile& file, std::string_view key, bool fallback) {
+  return file.Has(key) ? file.Bool(key) : fallback;
+}
+
+// The token that `key` names, when `flag` asks for it.
+absl::Status AddAround(const GgufFile& file, std::string_view flag, bool fallback, std::string_view key,
+                       std::vector<language::TokenId>* ids) {
+  const absl::StatusOr<bool> add = Flag(file, flag, fallback);
+  if (!add.ok()) return add.status();
+  if (!*add || (!file.Has(flag) && !file.Has(key))) return absl::OkStatus();
+  const absl::StatusOr<int64_t> id = file.Integer(key);
+  if (!id.ok()) return id.status();
+  if (*id < 0 || *id > INT32_MAX) return absl::DataLossError(absl::StrCat(std::string(key), " is ", *id));
+  ids->push_back(static_cast<language::TokenId>(*id));
+  return absl::OkStatus();
+}
+
+absl::Status AddBosAndEos(const GgufFile& file, bool bos, bool eos, TokenizerConfig* config) {
+  absl::Status status =
+      AddAround(file, "tokenizer.ggml.add_bos_token", bos, "tokenizer.ggml.bos_token_id", &config->prefix);
+  if (!status.ok()) return status;
+  return AddAround(file, "tokenizer.ggml.add_eos_token", eos, "tokenizer.ggml.eos_token_id", &config->suffix);
+}
+
+constexpr char kLlama3Pattern[] =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr char kQwen2Pattern[] =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr char kBloomPattern[] = R"( ?[^(\s|[.,!?…。，、।۔،])]+)";
+
+// The steps of the family that converters name so.
+absl::Status SetPreTokenizer(std::string_view name, TokenizerConfig* config, language::BytePairConfig* byte_pairs,
+                             bool* bos) {
+  const auto pattern = [&](const char* regex) {
+    config->pre_tokenizer = {pre_tokenizers::Split{.pattern = {regex, /*regex=*/true}},
+                             pre_tokenizers::ByteLevel{.add_prefix_space = false, .use_regex = false}};
+  };
+  if (name == "gpt-2") {
+    config->pre_tokenizer = {pre_tokenizers::ByteLevel{.add_prefix_space = false}};
+  } else if (name == "smollm") {
+    config->pre_tokenizer = {pre_tokenizers::Digits{.individual = true},
+                             pre_tokenizers::ByteLevel{.add_prefix_space = false}};
+  } else if (name == "llama-bpe" || name == "llama3" || name == "llama-v3") {
+    pattern(kLlama3Pattern);
+    byte_pairs->ignore_merges = true;
+    *bos = true;
+  } else if (name == "qwen2") {
+    config->normalizer = {normalizers::UnicodeForm::kNfc};
+    pattern(kQwen2Pattern);
+  } else if (name == "bloom") {
+    pattern(kBloomPattern);
+  } else {
+    return absl::UnimplementedError(
+        absl::StrCat("pre-tokeniser ", Quoted(name),
+                     "; Blazon knows \"gpt-2\", \"smollm\", \"llama-bpe\", \"llama3\", \"llama-v3\", \"qwen2\" and "
+                     "\"bloom\". Use the model's Hugging Face folder instead"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TokenizerConfig> ReadByteLevel(const GgufFile& file) {
+  const absl::StatusOr<std::string_view> pre = file.String("tokenizer.ggml.pre");
+  if (!pre.ok()) return pre.status();
+  TokenizerConfig config;
+  language::BytePairConfig byte_pairs;
+  bool bos = false;
+  if (absl::Status status = SetPreTokenizer(*pre, &config, &byte_pairs, &bos); !status.ok()) return status;
+  const absl::StatusOr<bool> space = Flag(file, "tokenizer.ggml.add_space_prefix", false);
+  if (!space.ok()) return space.status();
+  if (*space) return absl::UnimplementedError("a byte-level tokenizer that puts a space before the text is not read");
+  const absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
+  if (!vocabulary.ok()) return vocabulary.status();
+  const absl::StatusOr<std::vector<std::string_view>> merges = file.Strings("tokenizer.ggml.merges");
+  if (!merges.ok()) return merges.status();
+  for (const std::string_view merge : *merges) {
+    const size_t space_at = merge.find(' ');  // the byte alphabet has no space
+    if (space_at == std::string_view::npos)
+      return absl::DataLossError(absl::StrCat("merge ", Quoted(merge), " has no space"));
+    byte_pairs.merges.emplace_back(merge.substr(0, space_at), merge.substr(space_at + 1));
+  }
+  AddTokens(*vocabulary, &config);
+  config.tokens = vocabulary->tokens;
+  config.model = std::move(byte_pairs);
+  config.decoder = {decoders::ByteLevel()};
+  if (absl::Status status = AddBosAndEos(file, bos, /*eos=*/false, &config); !status.ok()) return status;
+  return config;
+}
+
+// SentencePiece's BPE: neighbours merge by the score of what they make.
+absl::StatusOr<TokenizerConfig> ReadSentencePieceBytePairs(const GgufFile& file) {
+  const absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
+  if (!vocabulary.ok()) return vocabulary.status();
+  const absl::StatusOr<std::vector<double>> scores = file.Numbers("tokenizer.ggml.scores");
+  if (!scores.ok()) return scores.status();
+  const absl::StatusOr<bool> space = Flag(file, "tokenizer.ggml.add_space_prefix", true);
+  if (!space.ok()) return space.status();
+  const absl::StatusOr<bool> collapse = Flag(file, "tokenizer.ggml.remove_extra_whitespaces", false);
+  if (!collapse.ok()) return collapse.status();
+  if (*collapse) return absl::UnimplementedError("a \"llama\" tokenizer that removes extra white space is not read");
+  TokenizerConfig config;
+  language::BytePairConfig byte_pairs;
+  byte_pairs.scores.assign(scores->begin(), scores->end());
+  byte_pairs.byte_fallback = true;
+  byte_pairs.fuse_unknown = true;
+  for (size_t id = 0; id < vocabulary->types.size(); ++id) {
+    const int64_t type = vocabulary->types[id];
+    byte_pairs.mergeable.push_back(type == kNormal || type == kUserDefined || type == kUnused);
+    if (type == kUnknown && !byte_pairs.unknown) byte_pairs.unknown = vocabulary->tokens[id];
+  }
+  if (*space) config.normalizer.emplace_back(normalizers::Prepend{kSpaceMark});
+  config.normalizer.emplace_back(normalizers::Replace{{" ", /*regex=*/false}, kSpaceMark});
+  config.decoder = {decoders::Replace{{kSpaceMark, /*regex=*/false}, " "}, decoders::ByteFallback(), decoders::Fuse()};
+  if (*space) config.decoder.emplace_back(decoders::Strip{.start = 1});
+  AddTokens(*vocabulary, &config);
+  config.tokens = vocabulary->tokens;
+  config.model = std::move(byte_pairs);
+  if (absl::Status status = AddBosAndEos(file, /*bos=*/true, /*eos=*/false, &config); !status.ok()) return status;
+  return config;
+}
+
+// WordPiece. Converters write "##ing" as "ing" and "word" as SentencePiece's mark and "word"; of the flags of BERT's
+// normaliser a GGUF keeps none, and its models are taken to be uncased, as everywhere.
+absl::StatusOr<TokenizerConfig> ReadBert(const GgufFile& file) {
+  absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
+  if (!vocabulary.ok()) return vocabulary.status();
+  TokenizerConfig config;
+  AddTokens(*vocabulary, &config);
+  language::WordPieceConfig word_piece;
+  for (size_t id = 0; id < vocabulary->tokens.size(); ++id) {
+    std::string& token = vocabulary->tokens[id];
+    if (vocabulary->types[id] == kUnknown) word_piece.unknown = token;
+    if (vocabulary->types[id] != kNormal) continue;
+    if (token.starts_with(kSpaceMark)) {
+      token.erase(0, std::string_view(kSpaceMark).size());
+    } else if (!(token.starts_with("[") && token.ends_with("]"))) {
+      token.insert(0, word_piece.continuing_subword_prefix);
+    }
+  }
+  config.tokens = std::move(vocabulary->tokens);
+  config.model = std::move(word_piece);
+  config.normalizer = {normalizers::Bert()};
+  config.pre_tokenizer = {pre_tokenizers::Bert()};
+  config.decoder = {decoders::WordPiece()};
+  if (absl::Status status = AddAround(
+          file, "tokenizer.ggml.add_bos_token", /*fallback=*/true,
+          file.Has("tokenizer.ggml.cls_token_id") ? "tokenizer.ggml.cls_token_id" : "tokenizer.ggml.bos_token_id",
+          &config.prefix);
+      !status.ok())
+    return status;
+  if (absl::Status status =
+          AddAround(file, "tokenizer.ggml.add_sep_token", /*fallback=*/true,
+                    file.Has("tokenizer.ggml.seperator_token_id") ? "tokenizer.ggml.seperator_token_id"
+                                                                  : "tokenizer.ggml.eos_token_id",
+                    &config.suffix);
+      !status.ok())
+    return status;
+  return config;
+}
+
+// SentencePiece's Unigram.
+absl::StatusOr<TokenizerConfig> ReadUnigram(const GgufFile& file) {
+  const absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
+  if (!vocabulary.ok()) return vocabulary.status();
+  const absl::StatusOr<std::vector<double>> scores = file.Numbers("tokenizer.ggml.scores");
+  if (!scores.ok()) return scores.status();
+  const absl::StatusOr<bool> space = Flag(file, "tokenizer.ggml.add_space_prefix", true);
+  if (!space.ok()) return space.status();
+  const absl::StatusOr<bool> collapse = Flag(file, "tokenizer.ggml.remove_extra_whitespaces", true);
+  if (!collapse.ok()) return collapse.status();
+  TokenizerConfig config;
+  language::UnigramConfig unigram;
+  unigram.scores = *scores;
+  for (size_t id = 0; id < vocabulary->types.size(); ++id) {
+    const int64_t type = vocabulary->types[id];
+    unigram.findable.push_back(type == kNormal || type == kUserDefined);
+    unigram.byte_fallback |= type == kByte;
+    if (type == kUnknown && !unigram.unknown_id) unigram.unknown_id = static_cast<language::TokenId>(id);
+  }
+  if (file.Has("tokenizer.ggml.precompiled_charsmap")) {
+    const absl::StatusOr<std::vector<int64_t>> table = file.Integers("tokenizer.ggml.precompiled_charsmap");
+    if (!table.ok()) return table.status();
+    normalizers::Precompiled precompiled;
+    for (const int64_t byte : *table) precompiled.charsmap.push_back(static_cast<char>(byte));
+    if (!precompiled.charsmap.empty()) config.normalizer.emplace_back(std::move(precompiled));
+  }
+  if (*collapse) {
+    config.normalizer.emplace_back(normalizers::Strip());
+    config.normalizer.emplace_back(normalizers::Replace{{" {2,}", /*regex=*/true}, " "});
+  }
+  const auto prepend = *space ? pre_tokenizers::PrependScheme::kAlways : pre_tokenizers::PrependScheme::kNever;
+  config.pre_tokenizer = {pre_tokenizers::Metaspace{.prepend = prepend}};
+  config.decoder = {decoders::Metaspace{.prepended = *space}};
+  AddTokens(*vocabulary, &config);
+  config.tokens = vocabulary->tokens;
+  config.model = std::move(unigram);
+  if (absl::Status status = AddBosAndEos(file, /*bos=*/false, /*eos=*/true, &config); !status.ok()) return status;
+  return config;
+}
+
+absl::StatusOr<TokenizerConfig> ReadConfig(const GgufFile& file) {
+  const absl::StatusOr<std::string_view> model = file.String("tokenizer.ggml.model");
+  if (!model.ok()) return model.status();
+  if (*model == "gpt2") return ReadByteLevel(file);
+  if (*model == "llama") return ReadSentencePieceBytePairs(file);
+  if (*model == "bert") return ReadBert(file);
+  if (*model == "t5") return ReadUnigram(file);
+  return absl::UnimplementedError(
+      absl::StrCat("tokenizer model ", Quoted(*model), "; Blazon reads \"gpt2\", \"llama\", \"bert\" and \"t5\""));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadGgufTokenizer(const GgufFile& file) {
+  const auto at_file = [&](const absl::Status& status) {
+    const bool keeps = absl::IsUnimplemented(status) || absl::IsNotFound(status);
+    return absl::Status(keeps ? status.code() : absl::StatusCode::kDataLoss,
+                        absl::StrCat(file.path().string(), ": ", status.message()));
+  };
+  absl::StatusOr<TokenizerConfig> config = ReadConfig(file);
+  if (!config.ok()) return at_file(config.status());
+  auto tokenizer = language::PipelineTokenizer::Create(*std::move(config));
+  if (!tokenizer.ok()) return at_file(tokenizer.status());
+  return std::unique_ptr<language::Tokenizer>(*std::move(tokenizer));
+}
+
+}  // namespace blazon::service

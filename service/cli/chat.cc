@@ -1,0 +1,344 @@
+// blazon chat: a conversation, line by line.
+#include <google/protobuf/util/json_util.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "service/cli/commands.h"
+#include "service/cli/context.h"
+#include "service/cli/generation_options.h"
+#include "service/cli/input.h"
+#include "service/cli/interrupt.h"
+
+namespace blazon::service::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kHelp[] = R"(/image FILE   put a picture beside the next message
+/reset        forget the conversation, but not the system prompt
+/save FILE    write the conversation to a file, for --session
+/help         show this
+/quit         leave; so does Ctrl-D. Ctrl-C stops an answer)";
+
+// Tokens that a template adds to a message at most, generously: roles, control tokens, line breaks.
+constexpr int64_t kTokensAroundMessage = 16;
+
+struct ChatFlags {
+  std::string system;
+  std::string collection;
+  std::vector<fs::path> images;
+  fs::path session;
+  GenerationFlags generation;
+};
+
+v1::Message MakeMessage(v1::Role role, std::string text) {
+  v1::Message message;
+  message.set_role(role);
+  message.add_parts()->set_text(std::move(text));
+  return message;
+}
+
+std::string TextOf(const v1::Message& message) {
+  std::string text;
+  for (const v1::Part& part : message.parts()) text += part.text();
+  return text;
+}
+
+absl::StatusOr<v1::Chat> ReadSession(const fs::path& file) {
+  absl::StatusOr<std::string> text = ReadInput(file);
+  if (!text.ok()) return text.status();
+  v1::Chat chat;
+  if (!google::protobuf::util::JsonStringToMessage(*text, &chat).ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(file.string(), " is no conversation that 'blazon chat' has saved"));
+  }
+  return chat;
+}
+
+// All or nothing: beside it, then renamed.
+absl::Status WriteSession(const fs::path& file, const v1::Chat& chat) {
+  std::string text;
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  if (!google::protobuf::util::MessageToJsonString(chat, &text, options).ok()) {
+    return absl::InternalError("the conversation cannot be written as JSON");
+  }
+  const fs::path temporary = absl::StrCat(file.string(), ".tmp-", getpid());
+  std::ofstream stream(temporary, std::ios::binary);
+  stream << text;
+  stream.close();
+  std::error_code error;
+  if (stream) fs::rename(temporary, file, error);
+  if (stream && !error) return absl::OkStatus();
+  fs::remove(temporary, error);
+  return absl::UnavailableError(absl::StrCat("the conversation could not be written to ", file.string()));
+}
+
+class Conversation {
+ public:
+  Conversation(const ChatFlags& flags, v1::GenerationOptions options, Context& context, Backend& backend)
+      : flags_(flags), options_(std::move(options)), context_(context), backend_(backend) {}
+
+  absl::Status Begin() {
+    std::error_code error;
+    if (!flags_.session.empty() && fs::exists(flags_.session, error)) {
+      absl::StatusOr<v1::Chat> chat = ReadSession(flags_.session);
+      if (!chat.ok()) return chat.status();
+      chat_ = *std::move(chat);
+      Note(absl::StrCat("going on with ", chat_.messages_size(), " messages of ", flags_.session.string()));
+    }
+    images_ = flags_.images;
+    if (flags_.system.empty()) return absl::OkStatus();
+    if (chat_.messages_size() > 0 && chat_.messages(0).role() == v1::ROLE_SYSTEM) {
+      *chat_.mutable_messages(0) = MakeMessage(v1::ROLE_SYSTEM, flags_.system);
+      return absl::OkStatus();
+    }
+    v1::Chat whole;
+    *whole.add_messages() = MakeMessage(v1::ROLE_SYSTEM, flags_.system);
+    whole.MergeFrom(chat_);
+    chat_ = std::move(whole);
+    return absl::OkStatus();
+  }
+
+  // Until the input ends or /quit.
+  int Run() {
+    bool asked_to_leave = false;
+    while (true) {
+      ResetInterrupt();
+      const std::optional<std::string> line = ReadLine();
+      if (!line.has_value()) {
+        if (!Interrupted()) return failed_ ? kFailed : kDone;
+        if (std::exchange(asked_to_leave, true)) return kInterrupted;
+        Note("/quit or Ctrl-D leaves, and so does Ctrl-C once more");
+        continue;
+      }
+      asked_to_leave = false;
+      const std::string text(absl::StripAsciiWhitespace(*line));
+      if (text.empty()) continue;
+      if (text == "/quit" || text == "/exit") return failed_ ? kFailed : kDone;
+      const absl::Status status = text[0] == '/' ? Command(text) : Turn(text);
+      if (!status.ok()) {
+        failed_ = !OutputIsTerminal();  // a person sees it and goes on; a script must learn of it
+        Fail(status);
+      }
+    }
+  }
+
+ private:
+  static void Note(const std::string& text) { std::cerr << "(" << text << ")\n"; }
+
+  // The next line of standard input; nullopt at its end, or when Ctrl-C was pressed.
+  static std::optional<std::string> ReadLine() {
+    if (OutputIsTerminal() && isatty(STDIN_FILENO) != 0) std::cout << "> " << std::flush;
+    char* line = nullptr;
+    size_t room = 0;
+    const ssize_t length = getline(&line, &room, stdin);
+    const std::unique_ptr<char, decltype(&std::free)> owner(line, &std::free);
+    if (length >= 0) return std::string(line, static_cast<size_t>(length));
+    if (errno == EINTR) std::clearerr(stdin);
+    if (OutputIsTerminal()) std::cout << "\n";
+    return std::nullopt;
+  }
+
+  absl::Status Command(const std::string& text) {
+    const size_t space = text.find(' ');
+    const std::string name = text.substr(0, space);
+    const std::string argument(space == std::string::npos ? absl::string_view()
+                                                          : absl::StripAsciiWhitespace(text.substr(space)));
+    if (name == "/help") {
+      std::cerr << kHelp << "\n";
+    } else if (name == "/reset") {
+      while (chat_.messages_size() > 0 && chat_.messages().rbegin()->role() != v1::ROLE_SYSTEM) {
+        chat_.mutable_messages()->RemoveLast();
+      }
+      images_.clear();
+    } else if (name == "/image" && !argument.empty()) {
+      images_ = {argument};
+    } else if (name == "/save" && !argument.empty()) {
+      return WriteSession(argument, chat_);
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat(name, " is no command here; /help lists them"));
+    }
+    return absl::OkStatus();
+  }
+
+  // One message and its answer. After an error the conversation is as before.
+  absl::Status Turn(const std::string& text) {
+    absl::StatusOr<std::string> answer = !images_.empty()             ? AnswerFromPicture(text)
+                                         : !flags_.collection.empty() ? AnswerFromDocuments(text)
+                                                                      : AnswerFromModel(text);
+    if (!answer.ok()) return answer.status();
+    images_.clear();
+    *chat_.add_messages() = MakeMessage(v1::ROLE_USER, text);
+    *chat_.add_messages() = MakeMessage(v1::ROLE_ASSISTANT, *std::move(answer));
+    return flags_.session.empty() ? absl::OkStatus() : WriteSession(flags_.session, chat_);
+  }
+
+  OnText Printer() const {
+    return [this](std::string_view text) {
+      if (!context_.json) std::cout << text << std::flush;
+    };
+  }
+
+  template <typename Response>
+  std::string Finish(const Response& response) const {
+    if (context_.json) {
+      PrintJson(response);
+    } else {
+      std::cout << (response.finish_reason() == v1::FINISH_REASON_CANCELLED ? " ...\n" : "\n");
+    }
+    std::cout.flush();
+    return response.text();
+  }
+
+  absl::StatusOr<std::string> AnswerFromModel(const std::string& text) {
+    v1::GenerateRequest request;
+    *request.mutable_options() = options_;
+    *request.mutable_chat() = chat_;
+    *request.mutable_chat()->add_messages() = MakeMessage(v1::ROLE_USER, text);
+    if (absl::Status status = MakeRoom(*request.mutable_chat()); !status.ok()) return status;
+    absl::StatusOr<v1::GenerateResponse> response = backend_.Generate(request, Printer());
+    if (!response.ok()) return response.status();
+    return Finish(*response);
+  }
+
+  absl::StatusOr<std::string> AnswerFromPicture(const std::string& text) {
+    if (images_.size() > 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(images_.size(), " pictures are beside one message; this captioner looks at one at a time"));
+    }
+    absl::StatusOr<std::string> picture = ReadInput(images_[0]);
+    if (!picture.ok()) return picture.status();
+    v1::CaptionRequest request;
+    request.mutable_image()->set_data(*std::move(picture));
+    request.set_instruction(text);
+    *request.mutable_options() = options_;
+    absl::StatusOr<v1::CaptionResponse> response = backend_.Caption(request, Printer());
+    if (!response.ok()) return response.status();
+    return Finish(*response);
+  }
+
+  absl::StatusOr<std::string> AnswerFromDocuments(const std::string& text) {
+    v1::AskRequest request;
+    request.set_question(text);
+    request.set_collection(flags_.collection);
+    *request.mutable_options() = options_;
+    absl::StatusOr<v1::AskResponse> response = backend_.Ask(request, nullptr, Printer());
+    if (!response.ok()) return response.status();
+    const std::string answer = Finish(*response);
+    if (context_.json) return answer;
+    for (const v1::SupportingSentence& sentence : response->sentences()) {
+      const v1::ScoredChunk& source = response->sources(sentence.source());
+      std::cout << "  " << source.path() << ":" << sentence.line() << "  " << sentence.text() << "\n";
+    }
+    return answer;
+  }
+
+  // Leaves out the oldest turns until what is left and the answer fit the context, and says so. They stay in the
+  // session's file.
+  absl::Status MakeRoom(v1::Chat& chat) {
+    std::vector<int64_t> tokens;
+    int64_t total = options_.has_max_new_tokens() ? options_.max_new_tokens() : kDefaultNewTokens;
+    for (const v1::Message& message : chat.messages()) {
+      v1::TokenizeRequest request;
+      request.set_text(TextOf(message));
+      absl::StatusOr<v1::TokenizeResponse> response = backend_.Tokenize(request);
+      if (!response.ok()) return response.status();
+      tokens.push_back(response->tokens_size() + kTokensAroundMessage);
+      total += tokens.back();
+    }
+    absl::StatusOr<int64_t> room = ContextLength();
+    if (!room.ok()) return room.status();
+    const int first = chat.messages(0).role() == v1::ROLE_SYSTEM ? 1 : 0;
+    int dropped = 0;
+    // Two at a time: a question goes with its answer. The newest message stays, and is refused where it does not fit.
+    while (total > *room && first + dropped + 2 < chat.messages_size()) {
+      total -= tokens[first + dropped] + tokens[first + dropped + 1];
+      dropped += 2;
+    }
+    if (dropped == 0) return absl::OkStatus();
+    chat.mutable_messages()->DeleteSubrange(first, dropped);
+    Note(absl::StrCat("the oldest ", dropped, " messages no longer fit the context of ", *room,
+                      " tokens and are left out"));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<int64_t> ContextLength() {
+    if (context_length_ > 0) return context_length_;
+    absl::StatusOr<v1::ListModelsResponse> models = backend_.ListModels();
+    if (!models.ok()) return models.status();
+    for (const v1::Model& model : models->models()) {
+      if (model.kind() == v1::MODEL_KIND_LANGUAGE) context_length_ = model.context_length();
+    }
+    if (context_length_ == 0) return absl::UnavailableError("the language model is not loaded");
+    return context_length_;
+  }
+
+  static constexpr int64_t kDefaultNewTokens = 256;  // as proto/blazon/v1/generation.proto says
+
+  const ChatFlags& flags_;
+  const v1::GenerationOptions options_;
+  Context& context_;
+  Backend& backend_;
+  v1::Chat chat_;
+  std::vector<fs::path> images_;  // beside the next message
+  int64_t context_length_ = 0;    // 0: not asked yet
+  bool failed_ = false;
+};
+
+int RunChat(const ChatFlags& flags, Context& context) {
+  absl::StatusOr<v1::GenerationOptions> options = ToOptions(flags.generation, context);
+  if (!options.ok()) return Fail(options.status(), kWrongUsage);
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  Conversation conversation(flags, *std::move(options), context, **backend);
+  if (absl::Status status = conversation.Begin(); !status.ok()) return Fail(status);
+  const int exit_status = conversation.Run();
+  ResetInterrupt();
+  return exit_status;
+}
+
+}  // namespace
+
+void AddChat(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<ChatFlags>();
+  CLI::App* command = app.add_subcommand("chat", "Talk with the model: each line of standard input is a message");
+  command->add_option("--system", flags->system, "Instructions that stand above the conversation")->type_name("TEXT");
+  command->add_option("--collection", flags->collection, "Answer from these documents, with sources")->type_name("DIR");
+  command->add_option("--image", flags->images, "A picture beside the first message")->type_name("FILE");
+  command
+      ->add_option("--session", flags->session,
+                   "Go on with the conversation in this file, and keep it there after each answer")
+      ->type_name("FILE");
+  AddGenerationOptions(*command, flags->generation);
+  command->footer(absl::StrCat(R"(In the conversation:
+)",
+                               kHelp, R"(
+
+Examples:
+  blazon chat
+  blazon chat --system "Answer in one sentence." --temperature 0.7 --session talk.json
+  blazon chat --collection notes
+  printf 'What is a lighthouse?\nAnd who keeps it?\n' | blazon chat --json)"));
+  command->callback([flags, &context] {
+    context.handles_signals = true;
+    context.run = [flags, &context] { return RunChat(*flags, context); };
+  });
+}
+
+}  // namespace blazon::service::cli
