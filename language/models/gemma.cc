@@ -139,7 +139,8 @@ at::Tensor GemmaModel::Forward(absl::Span<const ModelInput> inputs) const {
     const auto& attention = layer.self_attn;
     const AttentionRules rules = {.scale = 1.0 / std::sqrt(config_.query_scalar),
                                   .softcap = config_.score_softcap,
-                                  .window = config_.windows.empty() ? 0 : config_.windows[i]};
+                                  .window = config_.windows.empty() ? 0 : config_.windows[i],
+                                  .window_cuts_spans = config_.generation >= 3};
     const RopeRows& turn_here = rules.window > 0 ? local_turn : turn;
     at::Tensor h = norm(x, layer.input_layernorm);  // [N, D]
     const at::Tensor q = ApplyRope(head_norm(heads(attention.q_proj.Forward(h, batch.adapters)), attention.q_norm),

@@ -51,15 +51,19 @@ at::Tensor AttendCapped(const at::Tensor& queries, const at::Tensor& keys, const
 
 // Which of `length` keys each of the last `tokens` positions sees: bool [T, L]; undefined where all that a causal mask
 // leaves are seen and tokens == length, or where there is only one token and it sees all.
-at::Tensor VisibleKeys(int64_t tokens, int64_t length, int64_t window, absl::Span<const TokenSpan> spans) {
-  const bool narrow = window > 0 && window < length;
+at::Tensor VisibleKeys(int64_t tokens, int64_t length, const AttentionRules& rules, absl::Span<const TokenSpan> spans) {
+  const bool narrow = rules.window > 0 && rules.window < length;
   if (spans.empty() && !narrow && (tokens == length || tokens == 1)) return {};
   const int64_t past = length - tokens;
   at::Tensor mask = at::ones({tokens, length}, at::kBool).tril(past);
-  if (narrow) mask = mask.logical_and_(at::ones({tokens, length}, at::kBool).triu(past - window + 1));
-  for (const TokenSpan& span : spans) {
-    mask.narrow(0, span.begin, span.end - span.begin).narrow(1, past + span.begin, span.end - span.begin).fill_(true);
-  }
+  const auto open_spans = [&] {
+    for (const TokenSpan& span : spans) {
+      mask.narrow(0, span.begin, span.end - span.begin).narrow(1, past + span.begin, span.end - span.begin).fill_(true);
+    }
+  };
+  if (rules.window_cuts_spans) open_spans();
+  if (narrow) mask.logical_and_(at::ones({tokens, length}, at::kBool).triu(past - rules.window + 1));
+  if (!rules.window_cuts_spans) open_spans();
   return mask;
 }
 
@@ -85,7 +89,7 @@ at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const
                   values.narrow(1, length - seen, seen).unsqueeze(0), {}, /*causal=*/false, scale)
         .reshape({1, heads * width});
   }
-  at::Tensor mask = VisibleKeys(tokens, length, rules.window, spans);
+  at::Tensor mask = VisibleKeys(tokens, length, rules, spans);
   if (rules.alibi_slopes.defined()) mask = AlibiMask(rules.alibi_slopes, tokens, length, mask);
   const at::Tensor q = queries.transpose(0, 1).unsqueeze(0), k = keys.unsqueeze(0), v = values.unsqueeze(0);
   at::Tensor result;  // [1, H, T, C]

@@ -54,7 +54,9 @@ struct SequenceRows {
 struct AttentionRules {
   double scale = 0.0;    // of q k; 0: 1 / sqrt(C)
   double softcap = 0.0;  // scores become softcap * tanh(score / softcap) (Gemma team 2024, arXiv 2408.00118); 0: off
-  int64_t window = 0;    // a token sees itself and the window - 1 before it; 0: all. Spans are seen whole all the same.
+  int64_t window = 0;    // a token sees itself and the window - 1 before it; 0: all
+  // A span is seen only as far back as the window reaches (Gemma 3); else it is seen whole (Gemma 2).
+  bool window_cuts_spans = false;
   // fp32 [H]: a score grows by slope times the key's position (Press et al. 2021, arXiv 2108.12409); undefined: off.
   at::Tensor alibi_slopes = {};
 };
