@@ -16,11 +16,11 @@ class BlipImages : public ImageTokenEncoder {
  public:
   explicit BlipImages(std::unique_ptr<vision::VisionTower> tower) : tower_(std::move(tower)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     return tower_->Encode(pixels, {.pixel_mask = pixel_mask});  // [B, T, width of the tower]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
 };
 

@@ -13,7 +13,7 @@
 
 namespace blazon::service {
 
-// As CreateVisionLanguageModel. One picture for a prompt.
+// As CreateVisionLanguageModel. One picture for a prompt; its tokens are as wide as the tower.
 absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, const language::StateDict& weights,
                                                language::Dtype dtype);
 

@@ -27,7 +27,8 @@ class Gemma3Images : public ImageTokenEncoder {
   Gemma3Images(std::unique_ptr<vision::VisionTower> tower, int64_t kernel, at::Tensor norm, at::Tensor projection)
       : tower_(std::move(tower)), kernel_(kernel), norm_(std::move(norm)), projection_(std::move(projection)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     const auto states = tower_->Encode(pixels, {.pixel_mask = pixel_mask});  // [B, P, W], W the tower's width
     if (!states.ok()) return states.status();
     const int64_t tiles = states->size(0), width = states->size(2), grid = tower_->config().grid();
@@ -38,7 +39,6 @@ class Gemma3Images : public ImageTokenEncoder {
     return at::matmul(normed, projection_).view({tiles, -1, projection_.size(1)});             // [B, T, D]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
   const int64_t kernel_;
   at::Tensor norm_;        // multi_modal_projector.mm_soft_emb_norm: [W]

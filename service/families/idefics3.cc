@@ -24,7 +24,8 @@ class Idefics3Images : public ImageTokenEncoder {
   Idefics3Images(std::unique_ptr<vision::VisionTower> tower, int64_t factor, vision::DenseLayer proj)
       : tower_(std::move(tower)), factor_(factor), proj_(std::move(proj)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     const int64_t step = tower_->config().patch_size * factor_;
     if (pixels.dim() != 4 || pixels.size(2) != pixels.size(3) || pixels.size(2) % step != 0) {
       return absl::InvalidArgumentError(absl::StrCat("pixel values have shape [", absl::StrJoin(pixels.sizes(), ", "),
@@ -37,7 +38,6 @@ class Idefics3Images : public ImageTokenEncoder {
     return proj_.Forward(vision::PixelShuffle(*states, side, side, factor_));  // [B, T, D]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
   const int64_t factor_;
   vision::DenseLayer proj_;  // connector.modality_projection.proj: [D, factor^2 * tower's width]

@@ -28,14 +28,14 @@ class LlavaImages : public ImageTokenEncoder {
         linear_1_(std::move(linear_1)),
         linear_2_(std::move(linear_2)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     const auto states = tower_->Encode(pixels, {.layers = layers_, .pixel_mask = pixel_mask});
     if (!states.ok()) return states.status();
     const at::Tensor kept = states->narrow(1, first_, states->size(1) - first_).contiguous();
     return linear_2_.Forward(vision::Activate(linear_1_.Forward(kept), vision::Activation::kGelu));  // [B, T, D]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
   const int64_t layers_, first_;
   vision::DenseLayer linear_1_, linear_2_;  // multi_modal_projector

@@ -27,14 +27,14 @@ class NanoVlmImages : public ImageTokenEncoder {
   NanoVlmImages(std::unique_ptr<vision::VisionTower> tower, int64_t factor, vision::DenseLayer proj)
       : tower_(std::move(tower)), factor_(factor), proj_(std::move(proj)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     const auto states = tower_->Encode(pixels, {.pixel_mask = pixel_mask});
     if (!states.ok()) return states.status();
     const int64_t grid = tower_->config().grid();
     return proj_.Forward(vision::PixelShuffle(*states, grid, grid, factor_));  // [B, T, D]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
   const int64_t factor_;
   vision::DenseLayer proj_;  // MP.proj: [D, factor^2 * tower's width]

@@ -18,13 +18,13 @@ class PaliGemmaImages : public ImageTokenEncoder {
   PaliGemmaImages(std::unique_ptr<vision::VisionTower> tower, vision::DenseLayer linear)
       : tower_(std::move(tower)), linear_(std::move(linear)) {}
 
-  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
+ private:
+  absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const override {
     const auto states = tower_->Encode(pixels, {.pixel_mask = pixel_mask});
     if (!states.ok()) return states.status();
     return linear_.Forward(*states);  // [B, T, D]
   }
 
- private:
   std::unique_ptr<vision::VisionTower> tower_;
   vision::DenseLayer linear_;  // multi_modal_projector.linear: [D, width of the tower]
 };

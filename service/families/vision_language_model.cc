@@ -1,5 +1,8 @@
 #include "service/families/vision_language_model.h"
 
+#include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -10,6 +13,17 @@
 namespace blazon::service {
 
 using language::TokenId;
+
+absl::StatusOr<at::Tensor> ImageTokenEncoder::EncodePixels(const at::Tensor& pixels,
+                                                           const at::Tensor& pixel_mask) const {
+  try {
+    const at::NoGradGuard no_grad;
+    return Encode(pixels, pixel_mask);
+  } catch (const c10::Error&) {
+    return absl::ResourceExhaustedError(
+        "the pictures could not be encoded; is there enough memory? Send fewer at once.");
+  }
+}
 
 absl::StatusOr<language::Prompt> FillImageSlots(const ImageLayout& layout, absl::Span<const TokenId> ids,
                                                 absl::Span<const at::Tensor> tiles) {

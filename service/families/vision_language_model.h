@@ -27,9 +27,12 @@ class ImageTokenEncoder {
   // pixels: [B, 3, H, W], resized and normalised as the checkpoint's processor does. pixel_mask: bool [B, H, W], true
   // where a pixel belongs to the picture; undefined: all. Returns [B, T, D], which enter the language model as they are
   // (ModelInput::embeddings).
-  // kInvalidArgument: another shape than the tower takes; the message names both.
-  virtual absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels,
-                                                  const at::Tensor& pixel_mask = {}) const = 0;
+  // kInvalidArgument: another shape than the tower takes; the message names both. kResourceExhausted: LibTorch failed.
+  absl::StatusOr<at::Tensor> EncodePixels(const at::Tensor& pixels, const at::Tensor& pixel_mask = {}) const;
+
+ private:
+  // May throw c10::Error. Gradients are off.
+  virtual absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const at::Tensor& pixel_mask) const = 0;
 };
 
 // The tiles that a picture was split into, beside the whole picture; 0 x 0: it was not split.

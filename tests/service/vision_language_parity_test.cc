@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -287,6 +288,42 @@ TEST_F(VisionLanguageParityTest, Bf16StaysWithinItsBound) {
     EXPECT_LE(difference, kBound) << name;
     EXPECT_GT(difference, 1e-4) << name << " did not compute in bf16";
   }
+}
+
+TEST_F(VisionLanguageParityTest, BlipsStateHoldsThePicture) {
+  at::NoGradGuard no_grad;
+  const json& made = Cases()["blip.tied"];
+  const auto model = Load(made["config"], Weights(made));
+  ASSERT_TRUE(model.ok()) << model.status();
+  const language::LanguageModel& language = *model->language;
+  const at::Tensor memory = Golden("blip.tied", "image_tokens")[0], ids = Golden("blip.tied", "ids");
+  const auto state = language.NewState();
+  EXPECT_THROW(language.Forward({{.tokens = ids, .state = state.get()}}), c10::Error) << "there is no picture yet";
+  EXPECT_THROW(language.Forward({{.tokens = ids}}), c10::Error) << "there is no state";
+  const at::Tensor rows = language.Forward({{.embeddings = memory, .state = state.get()}});
+  EXPECT_EQ(rows.size(0), memory.size(0));
+  EXPECT_EQ(state->length(), memory.size(0));
+  EXPECT_THROW(language.Forward({{.embeddings = memory, .state = state.get()}}), c10::Error) << "a second picture";
+  language.Forward({{.tokens = ids, .state = state.get()}});
+  const int64_t length = state->length();
+  EXPECT_EQ(length, memory.size(0) + ids.size(0));
+  EXPECT_EQ(language.config().context_length, memory.size(0) + 160);
+
+  const auto fork = state->Fork();
+  const at::Tensor a = at::tensor(std::vector<int64_t>{3}), b = at::tensor(std::vector<int64_t>{90});
+  const at::Tensor after_a = language.Forward({{.tokens = a, .state = state.get()}});
+  const at::Tensor after_b = language.Forward({{.tokens = b, .state = fork.get()}});
+  EXPECT_GT(MaxDifference(after_a, after_b), 0.01);
+  state->Truncate(length);
+  EXPECT_LE(MaxDifference(language.Forward({{.tokens = b, .state = state.get()}}), after_b), 1e-6);
+  // Both at once, of one state each.
+  state->Truncate(length);
+  fork->Truncate(length);
+  const at::Tensor both = language.Forward({{.tokens = a, .state = state.get()}, {.tokens = b, .state = fork.get()}});
+  EXPECT_LE(MaxDifference(both, at::cat({after_a, after_b})), 1e-5);
+  EXPECT_THROW(state->Truncate(memory.size(0) - 1), c10::Error);
+  state->Truncate(0);
+  EXPECT_EQ(state->length(), 0);
 }
 
 TEST_F(VisionLanguageParityTest, ImageSlotsMustEqualImages) {
