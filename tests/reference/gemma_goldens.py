@@ -42,6 +42,8 @@ def sentence_piece(path: Path) -> sentencepiece.SentencePieceProcessor:
         piece.piece = bytes(tokens.parts[index]).decode()
         piece.score = float(scores.parts[scores.data[i]][0])
         piece.type = int(types.parts[types.data[i]][0])
+        if piece.type == piece.USER_DEFINED:  # runs of spaces; the converter to GGUF wrote them as they are
+            piece.piece = piece.piece.replace(" ", "\u2581")
     proto.trainer_spec.model_type = proto.trainer_spec.BPE
     proto.trainer_spec.byte_fallback = True
     proto.trainer_spec.pad_id, proto.trainer_spec.eos_id, proto.trainer_spec.bos_id, proto.trainer_spec.unk_id = 0, 1, 2, 3
