@@ -13,8 +13,8 @@
 // Groups are diverse beam search (Vijayakumar et al. 2016, arXiv 1610.02424) with the Hamming distance: num_beam_groups
 // searches of num_beams / num_beam_groups beams each. In every step they take their turn in order, and a token's
 // log-probability is lowered by diversity_penalty for each beam of an earlier group that ran on with this token in this
-// step. What was subtracted stays in the sum, as in transformers 4. Each group ends by itself; the hypotheses of all are
-// ranked together.
+// step. What was subtracted stays in the sum, as in transformers 4. Each group ends by itself; the hypotheses of all
+// are ranked together.
 //
 // The text comes at the end, for until then the best beam may be any. An interrupted search gives its best so far:
 // hypotheses and running beams, these scored as if they ended.
