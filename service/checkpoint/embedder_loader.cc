@@ -1,19 +1,16 @@
 #include "service/checkpoint/embedder_loader.h"
 
-#include <openssl/evp.h>
-
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "language/models/bert_embedder.h"
-#include "service/checkpoint/mapped_file.h"
+#include "service/checkpoint/checkpoint_folder.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
@@ -100,17 +97,6 @@ absl::Status CheckProcedure(const std::filesystem::path& folder) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Sha256(const std::filesystem::path& path) {
-  auto file = MappedFile::Open(path);
-  if (!file.ok()) return file.status();
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int length = 0;
-  if (EVP_Digest((*file)->bytes().data(), (*file)->bytes().size(), digest, &length, EVP_sha256(), nullptr) != 1) {
-    return absl::InternalError("SHA-256 failed");
-  }
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), length));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder) {
@@ -124,9 +110,9 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
   const std::filesystem::path weights_path = folder / "model.safetensors";
   absl::StatusOr<TensorMap> tensors = ReadSafetensors(weights_path);
   if (!tensors.ok()) return tensors.status();
-  absl::StatusOr<std::string> digest = Sha256(weights_path);
+  absl::StatusOr<std::string> digest = WeightsDigest({weights_path});
   if (!digest.ok()) return digest.status();
-  config->weights_digest = absl::StrCat("sha256:", *digest);
+  config->weights_digest = *std::move(digest);
   auto tokenizer = LoadTokenizer(folder);
   if (!tokenizer.ok()) return tokenizer.status();
 
