@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "service/checkpoint/json_file.h"
 #include "service/checkpoint/safetensors.h"
 #include "vision/models/efficientnet_lite.h"
 
@@ -17,15 +18,11 @@ namespace {
 using nlohmann::json;
 
 absl::StatusOr<json> ReadConfig(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) {
+  absl::StatusOr<json> config = ReadJsonFile(path);
+  if (absl::IsNotFound(config.status())) {
     return absl::NotFoundError(
         absl::StrCat(path.string(), " is missing. Run 'make setup', or name the folder of a converted image encoder."));
   }
-  json config = json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!config.is_object())
-    return absl::InvalidArgumentError(
-        absl::StrCat(path.string(), " is not a JSON object. Convert the checkpoint again."));
   return config;
 }
 

@@ -1,6 +1,6 @@
 #include "service/checkpoint/json_file.h"
 
-#include <string_view>
+#include <memory>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -9,25 +9,57 @@
 namespace blazon::service {
 namespace {
 
-constexpr int kMaxDepth = 100;  // real ones have fewer than 10
+using nlohmann::json;
 
-}  // namespace
+constexpr int kMaxDepth = 100;
 
-absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path) {
+// Looked at before parsing: the depth of the parsed value costs memory for every level.
+bool NestsTooDeep(std::string_view text) {
+  int depth = 0;
+  bool in_string = false;
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (in_string) {
+      if (c == '\\') ++at;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > kMaxDepth) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+absl::StatusOr<json> ReadValue(const std::filesystem::path& path, json::value_t type, const char* type_name) {
   const absl::StatusOr<std::shared_ptr<const MappedFile>> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   const auto* text = reinterpret_cast<const char*>((*file)->bytes().data());
-  bool too_deep = false;
-  const auto keep = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    too_deep = too_deep || depth > kMaxDepth;
-    return !too_deep;
-  };
-  nlohmann::json value = nlohmann::json::parse(text, text + (*file)->bytes().size(), keep, /*allow_exceptions=*/false);
-  if (too_deep) {
-    return absl::DataLossError(absl::StrCat(path.string(), " is nested more than ", kMaxDepth, " deep"));
-  }
-  if (!value.is_object()) return absl::DataLossError(absl::StrCat(path.string(), " is not a JSON object"));
+  absl::StatusOr<json> value = ParseJson({text, (*file)->bytes().size()});
+  if (!value.ok()) return absl::DataLossError(absl::StrCat(path.string(), " is ", value.status().message()));
+  if (value->type() != type) return absl::DataLossError(absl::StrCat(path.string(), " is not a JSON ", type_name));
   return value;
+}
+
+}  // namespace
+
+absl::StatusOr<json> ParseJson(std::string_view text) {
+  if (NestsTooDeep(text)) {
+    return absl::DataLossError(absl::StrCat("nested more than ", kMaxDepth, " deep"));
+  }
+  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) return absl::DataLossError("not JSON");
+  return value;
+}
+
+absl::StatusOr<json> ReadJsonFile(const std::filesystem::path& path) {
+  return ReadValue(path, json::value_t::object, "object");
+}
+
+absl::StatusOr<json> ReadJsonArrayFile(const std::filesystem::path& path) {
+  return ReadValue(path, json::value_t::array, "array");
 }
 
 }  // namespace blazon::service

@@ -16,6 +16,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/utf8.h"
+#include "service/checkpoint/json_file.h"
 
 namespace blazon::service {
 namespace {
@@ -25,33 +26,10 @@ namespace decoders = language::decoders;
 namespace normalizers = language::normalizers;
 namespace pre_tokenizers = language::pre_tokenizers;
 
-constexpr int kDeepest = 256;
 constexpr uint64_t kMostIds = 1 << 26;
 
 std::string Quoted(std::string_view text) {
   return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
-}
-
-bool NestsTooDeep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        in_string = false;
-      }
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kDeepest) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
 }
 
 // Reads members of objects and keeps the first error; after one, what is read is of no account.
@@ -487,8 +465,9 @@ void ReadPostProcessor(Reader& reader, const json& from, language::TokenizerConf
 }  // namespace
 
 absl::StatusOr<language::TokenizerConfig> ReadTokenizerJson(std::string_view text) {
-  if (NestsTooDeep(text)) return absl::DataLossError(absl::StrCat("the JSON is nested deeper than ", kDeepest));
-  const json root = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const absl::StatusOr<json> parsed = ParseJson(text);
+  if (!parsed.ok()) return parsed.status();
+  const json& root = *parsed;
   if (!root.is_object()) return absl::DataLossError("not a JSON object");
   Reader reader;
   const std::string version = reader.String(root, "version", "1.0");

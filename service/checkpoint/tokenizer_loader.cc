@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
+#include "service/checkpoint/json_file.h"
 #include "service/checkpoint/mapped_file.h"
 #include "service/checkpoint/tokenizer_json.h"
 
@@ -52,14 +53,6 @@ absl::StatusOr<std::string> ReadText(const std::filesystem::path& path) {
   return std::string(reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size());
 }
 
-absl::StatusOr<json> ReadJson(const std::filesystem::path& path) {
-  const absl::StatusOr<std::string> text = ReadText(path);
-  if (!text.ok()) return text.status();
-  json value = json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!value.is_object()) return absl::DataLossError("not a JSON object");
-  return value;
-}
-
 // Members of JSON objects; a member of another type counts as missing.
 const json& Member(const json& object, const char* name) {
   static const json& null = *new json();
@@ -81,9 +74,7 @@ std::string Text(const json& object, const char* name, const std::string& fallba
 absl::StatusOr<json> ReadTokenizerConfig(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer_config.json";
   if (!Exists(path)) return json::object();
-  absl::StatusOr<json> config = ReadJson(path);
-  if (!config.ok()) return AtFile(path, config.status());
-  return config;
+  return ReadJsonFile(path);
 }
 
 // Adds what add_bos_token and add_eos_token of tokenizer_config.json ask for.
@@ -147,8 +138,8 @@ absl::Status ReadAddedTokensDecoder(const json& config, TokenizerConfig* tokeniz
 
 // vocab.json and merges.txt.
 absl::StatusOr<TokenizerConfig> FromVocabAndMerges(const std::filesystem::path& folder, const json& config) {
-  const absl::StatusOr<json> vocabulary = ReadJson(folder / "vocab.json");
-  if (!vocabulary.ok()) return AtFile(folder / "vocab.json", vocabulary.status());
+  const absl::StatusOr<json> vocabulary = ReadJsonFile(folder / "vocab.json");
+  if (!vocabulary.ok()) return vocabulary.status();
   const absl::StatusOr<std::string> merges = ReadText(folder / "merges.txt");
   if (!merges.ok()) return merges.status();
   json root = {{"model", {{"type", "BPE"}, {"vocab", *vocabulary}, {"merges", json::array()}}}};

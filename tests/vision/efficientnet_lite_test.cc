@@ -121,7 +121,7 @@ TEST(EfficientNetLite, TheLoaderSaysWhatIsWrong) {
   EXPECT_THAT(error(), HasSubstr("config.json is missing. Run 'make setup'"));
   const auto write = [&](const std::string& text) { std::ofstream(folder / "config.json") << text; };
   write("nonsense");
-  EXPECT_THAT(error(), HasSubstr("is not a JSON object"));
+  EXPECT_THAT(error(), HasSubstr("is not JSON"));
   write(R"({"model_type": "resnet"})");
   EXPECT_THAT(error(), HasSubstr("model_type is \"resnet\""));
   write(R"({"model_type": "efficientnet_lite", "image_size": 1e9})");
