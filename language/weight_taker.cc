@@ -1,9 +1,12 @@
 #include "language/weight_taker.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/sum.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <utility>
 #include <variant>
 
@@ -12,6 +15,9 @@
 
 namespace blazon::language {
 namespace {
+
+constexpr uint16_t kHalfExponent = 0x7C00;
+constexpr int64_t kBlock = 4096;  // values looked at together
 
 std::string ShapeText(const std::vector<int64_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
@@ -22,11 +28,59 @@ std::string ShapeOf(const Weight& weight) {
   return ShapeText(std::get<at::Tensor>(weight).sizes().vec());
 }
 
-// One NaN or infinity makes the sum so; a sum that overflows is looked at value by value.
-bool IsFinite(const at::Tensor& values) {
-  if (values.is_meta()) return true;  // shapes without values
-  const double sum = values.sum(at::kDouble).item<double>();
-  return sum - sum == 0 || values.isfinite().all().item<bool>();
+// Whether one of `count` floating-point numbers has all bits of the exponent set. Without a branch in the loop, so that
+// it becomes vector code.
+template <int64_t kCount, typename Bits>
+bool AnyNotFinite(const Bits* bits, Bits exponent) {
+  Bits any = 0;
+  for (int64_t i = 0; i < kCount; ++i) any |= static_cast<Bits>((bits[i] & exponent) == exponent);
+  return any != 0;
+}
+
+template <typename Bits>
+bool AllFinite(const at::Tensor& values, Bits exponent) {
+  const auto* bits = static_cast<const Bits*>(values.const_data_ptr());
+  std::atomic<bool> finite = true;
+  at::parallel_for(0, values.numel(), /*grain_size=*/1 << 18, [&](int64_t i, int64_t end) {
+    for (; i + kBlock <= end && finite; i += kBlock) {
+      if (AnyNotFinite<kBlock>(bits + i, exponent)) finite = false;
+    }
+    for (; i < end && finite; ++i) {
+      if (AnyNotFinite<1>(bits + i, exponent)) finite = false;
+    }
+  });
+  return finite;
+}
+
+// Reads the values once, where they lie.
+bool IsFinite(const at::Tensor& given) {
+  if (given.is_meta()) return true;  // shapes without values
+  const at::Tensor values = given.contiguous();
+  switch (values.scalar_type()) {
+    case at::kFloat:
+      return AllFinite<uint32_t>(values, 0x7F800000);
+    case at::kHalf:
+      return AllFinite<uint16_t>(values, kHalfExponent);
+    case at::kBFloat16:
+      return AllFinite<uint16_t>(values, 0x7F80);
+    case at::kDouble:
+      return AllFinite<uint64_t>(values, 0x7FF0000000000000);
+    default:
+      return values.isfinite().all().item<bool>();
+  }
+}
+
+// Whether the fp16 numbers that each block of a quantised matrix begins with are finite.
+bool ScalesAreFinite(const QuantizedTensor& weight) {
+  const int64_t bytes = QuantBlockBytes(weight.format), count = weight.rows * weight.columns / kQuantBlockValues;
+  const int64_t scales = weight.format == QuantFormat::kQ4_1 ? 2 : 1;
+  const auto* block = static_cast<const char*>(weight.blocks.const_data_ptr());
+  uint16_t numbers[2] = {};
+  for (int64_t i = 0; i < count; ++i, block += bytes) {
+    std::memcpy(numbers, block, static_cast<size_t>(scales) * sizeof(uint16_t));
+    if (AnyNotFinite<2, uint16_t>(numbers, kHalfExponent)) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -44,9 +98,9 @@ at::ScalarType ComputeType(Dtype dtype) {
   return at::kFloat;
 }
 
-WeightTaker::WeightTaker(const StateDict& weights, Dtype dtype, const WeightNames& names)
+WeightTaker::WeightTaker(StateDict weights, Dtype dtype, const WeightNames& names)
     : architecture_(names.architecture), dtype_(dtype) {
-  for (const auto& [full_name, weight] : weights) {
+  for (auto& [full_name, weight] : weights) {
     std::string_view name = full_name;
     for (const std::string& prefix : names.prefixes) {
       if (!full_name.starts_with(prefix)) continue;
@@ -54,7 +108,7 @@ WeightTaker::WeightTaker(const StateDict& weights, Dtype dtype, const WeightName
       break;
     }
     if (names.ignorable && names.ignorable(name)) continue;
-    if (!weights_.emplace(name, &weight).second) {
+    if (!weights_.emplace(name, std::move(weight)).second) {
       Fail(absl::StrCat("tensor ", std::string(name), " is there twice, with a prefix and without"));
     }
   }
@@ -64,63 +118,68 @@ void WeightTaker::Fail(const std::string& message) {
   if (status_.ok()) status_ = absl::InvalidArgumentError(message);
 }
 
-const Weight* WeightTaker::Find(const std::string& name, const std::vector<int64_t>& shape) {
-  if (!ok()) return nullptr;
-  const auto found = weights_.find(name);
-  if (found == weights_.end()) {
+std::optional<Weight> WeightTaker::Take(const std::string& name, const std::vector<int64_t>& shape) {
+  if (!ok()) return std::nullopt;
+  auto found = weights_.extract(name);
+  if (found.empty()) {
     Fail(absl::StrCat("tensor ", name, " is missing"));
-    return nullptr;
+    return std::nullopt;
   }
-  taken_.insert(name);
-  if (ShapeOf(*found->second) != ShapeText(shape)) {
-    Fail(absl::StrCat("tensor ", name, " has shape ", ShapeOf(*found->second), " and not ", ShapeText(shape)));
-    return nullptr;
+  if (ShapeOf(found.mapped()) != ShapeText(shape)) {
+    Fail(absl::StrCat("tensor ", name, " has shape ", ShapeOf(found.mapped()), " and not ", ShapeText(shape)));
+    return std::nullopt;
   }
-  return found->second;
+  return std::move(found.mapped());
 }
 
 at::Tensor WeightTaker::ToDense(const std::string& name, const Weight& weight, const std::vector<int64_t>& shape) {
   const auto* quantised = std::get_if<QuantizedTensor>(&weight);
-  at::Tensor dense = quantised != nullptr ? Dequantize(*quantised).reshape(shape) : std::get<at::Tensor>(weight);
-  if (!dense.is_floating_point()) {
-    Fail(absl::StrCat("tensor ", name, " holds ", c10::toString(dense.scalar_type()),
+  const at::Tensor given = quantised != nullptr ? Dequantize(*quantised).reshape(shape) : std::get<at::Tensor>(weight);
+  if (!given.is_floating_point()) {
+    Fail(absl::StrCat("tensor ", name, " holds ", c10::toString(given.scalar_type()),
                       " and not floating-point numbers"));
-    return dense;
+    return given;
   }
-  if (!IsFinite(dense)) Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
-  return dense.detach().to(ComputeType(dtype_));
+  if (!IsFinite(given)) Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
+  const at::Tensor dense = given.detach().to(ComputeType(dtype_));
+  if (ok() && dense.scalar_type() != given.scalar_type() && !IsFinite(dense)) {
+    Fail(absl::StrCat("tensor ", name, " holds a value that is too large for ", c10::toString(dense.scalar_type()),
+                      "; use dtype fp32"));
+  }
+  return dense;
 }
 
 Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias, Layout layout) {
   const std::string name = module + ".weight";
   // Quantised blocks run along the inputs and cannot be turned.
   const auto listed = weights_.find(name);
-  const bool quantised = listed != weights_.end() && std::holds_alternative<QuantizedTensor>(*listed->second);
+  const bool quantised = listed != weights_.end() && std::holds_alternative<QuantizedTensor>(listed->second);
   const bool turned = layout == Layout::kInputsFirst && !quantised;
   const std::vector<int64_t> shape = turned ? std::vector{inputs, outputs} : std::vector{outputs, inputs};
-  const Weight* found = Find(name, shape);
+  std::optional<Weight> found = Take(name, shape);
   at::Tensor bias_values;
   if (bias == Bias::kYes) bias_values = Dense(module + ".bias", {outputs});
-  if (found == nullptr || !ok()) return Linear();
-  if (quantised && dtype_ == Dtype::kAuto) return Linear(module, *found, std::move(bias_values));
+  if (!found || !ok()) return Linear();
+  if (quantised && dtype_ == Dtype::kAuto) {
+    if (!ScalesAreFinite(std::get<QuantizedTensor>(*found))) {
+      Fail(absl::StrCat("tensor ", name, " has a scale that is not finite (NaN or infinity)"));
+    }
+    return Linear(module, *std::move(found), std::move(bias_values));
+  }
   const at::Tensor dense = ToDense(name, *found, shape);
   return Linear(module, (turned ? dense.t() : dense).contiguous(), std::move(bias_values));
 }
 
 at::Tensor WeightTaker::Dense(const std::string& name, const std::vector<int64_t>& shape) {
-  const Weight* found = Find(name, shape);
-  return found != nullptr ? ToDense(name, *found, shape).contiguous() : at::Tensor();
+  const std::optional<Weight> found = Take(name, shape);
+  return found ? ToDense(name, *found, shape).contiguous() : at::Tensor();
 }
 
 absl::Status WeightTaker::Finish() const {
-  if (!status_.ok()) return status_;
-  for (const auto& [name, weight] : weights_) {
-    if (!taken_.contains(name)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("tensor ", name, " ", ShapeOf(*weight), " is unknown to the ", architecture_, " architecture"));
-    }
-  }
-  return absl::OkStatus();
+  if (!status_.ok() || weights_.empty()) return status_;
+  const auto& [name, weight] = *weights_.begin();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", name, " ", ShapeOf(weight), " is unknown to the ", architecture_, " architecture"));
 }
 
 }  // namespace blazon::language

@@ -4,7 +4,9 @@
 // in reading order and asks once, at the end.
 //
 // Shapes: I inputs, O outputs.
-// Thread safety: none. The state dict must outlive the taker; the tensors taken share its memory where the type stays.
+// Thread safety: none. The tensors taken share the state dict's memory where type and layout stay. A taker that owns
+// the only copy of the dict lets each tensor go as it is taken, so that converting a mapped checkpoint needs memory for
+// the result and one tensor.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -12,7 +14,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <set>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,7 +44,7 @@ enum class Layout { kOutputsFirst, kInputsFirst };
 
 class WeightTaker {
  public:
-  WeightTaker(const StateDict& weights, Dtype dtype, const WeightNames& names);
+  WeightTaker(StateDict weights, Dtype dtype, const WeightNames& names);
 
   // `module`.weight, [O, I] and, with a bias, `module`.bias, [O]. Quantised weights stay so with Dtype::kAuto.
   Linear Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias = Bias::kNone,
@@ -52,22 +54,22 @@ class WeightTaker {
   // `module`.weight, [width]
   at::Tensor Vector(const std::string& module, int64_t width) { return Dense(module + ".weight", {width}); }
 
+  // Whether it is there and was not yet taken.
   bool Has(const std::string& name) const { return weights_.contains(name); }
   bool ok() const { return status_.ok(); }
 
-  // kInvalidArgument: a tensor was missing or mis-shaped, holds a value that is not finite, or one is left that nobody
-  // took; the message names it.
+  // kInvalidArgument: a tensor was missing or mis-shaped, holds a value that is not finite (or becomes infinite in the
+  // type that was asked for), or one is left that nobody took; the message names it.
   absl::Status Finish() const;
 
  private:
-  const Weight* Find(const std::string& name, const std::vector<int64_t>& shape);
+  std::optional<Weight> Take(const std::string& name, const std::vector<int64_t>& shape);
   at::Tensor ToDense(const std::string& name, const Weight& weight, const std::vector<int64_t>& shape);
   void Fail(const std::string& message);
 
   const std::string architecture_;
   const Dtype dtype_;
-  std::map<std::string, const Weight*> weights_;
-  std::set<std::string> taken_;
+  std::map<std::string, Weight> weights_;  // those not yet taken, by name without the prefix
   absl::Status status_;
 };
 

@@ -3,8 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -14,10 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "language/text_embedder.h"
-#include "retrieval/document_loader.h"
 #include "retrieval/embedder.h"
 #include "service/checkpoint/embedder_loader.h"
 #include "service/checkpoint/image_encoder_loader.h"
+#include "service/checkpoint/weights_digest.h"
 #include "service/families/captioner_family.h"
 #include "service/language_runtime.h"
 
@@ -50,12 +48,6 @@ absl::Status Missing(absl::string_view what, const fs::path& where) {
   return absl::NotFoundError(
       absl::StrCat(what, " was not found: there is no ", where.string(),
                    ". Run 'make setup' to fetch the models, or say where they are with --models DIR."));
-}
-
-std::string FileDigest(const fs::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
-  return absl::StrCat("sha256:", retrieval::ContentDigest(bytes));
 }
 
 // A model that is loaded on the first call, by one thread while others wait. A failed load is tried again.
@@ -159,8 +151,12 @@ class ModelStore::Impl {
       absl::StatusOr<std::shared_ptr<vision::ImageEncoder>> encoder = LoadImageEncoder(*folder);
       if (!encoder.ok()) return encoder.status();
       const LoadedLanguageModel& loaded = (*runtime)->loaded;
-      captioner_digest_ = FileDigest(*file);
-      return LoadCaptionerFamily(*file, *encoder, *loaded.tokenizer, *loaded.model, loaded.digest);
+      absl::StatusOr<std::string> captioner_digest = FileSha256(*file);
+      if (!captioner_digest.ok()) return captioner_digest.status();
+      const absl::StatusOr<std::string> language_digest = loaded.digest.Get();
+      if (!language_digest.ok()) return language_digest.status();
+      captioner_digest_ = absl::StrCat("sha256:", *captioner_digest);
+      return LoadCaptionerFamily(*file, *encoder, *loaded.tokenizer, *loaded.model, *language_digest);
     });
   }
 
@@ -177,7 +173,9 @@ class ModelStore::Impl {
       if (const LanguageRuntime* runtime = language_.Peek(&info.error)) {
         const language::LanguageModelConfig& config = runtime->loaded.model->config();
         info.loaded = true;
-        info.digest = runtime->loaded.digest;
+        const absl::StatusOr<std::string> digest = runtime->loaded.digest.Get();
+        if (digest.ok()) info.digest = *digest;
+        if (!digest.ok()) info.error = std::string(digest.status().message());
         info.dtype = runtime->loaded.format;
         info.width = config.width;
         info.context_length = config.context_length;

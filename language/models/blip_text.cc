@@ -68,8 +68,8 @@ absl::Status CheckConfig(const BlipTextConfig& config) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipTextConfig& config,
-                                                                     const StateDict& weights, Dtype dtype) {
+absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipTextConfig& config, StateDict weights,
+                                                                     Dtype dtype) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BlipTextModel> model(new BlipTextModel);
   model->config_ = config;
@@ -83,7 +83,7 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
             (name == "cls.predictions.decoder.weight" || name == "cls.predictions.decoder.bias"));
   };
   try {
-    WeightTaker take(weights, dtype, {.architecture = "BLIP text", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), dtype, {.architecture = "BLIP text", .prefixes = {}, .ignorable = ignorable});
     const int64_t width = config.width;
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Vector(module, width), take.Dense(module + ".bias", {width}), config.norm_epsilon};

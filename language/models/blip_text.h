@@ -37,7 +37,7 @@ class BlipTextModel : public LanguageModel {
  public:
   // weights: by Hugging Face's names of text_decoder without that prefix ("bert.embeddings.word_embeddings.weight").
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
-  static absl::StatusOr<std::unique_ptr<BlipTextModel>> Create(const BlipTextConfig& config, const StateDict& weights,
+  static absl::StatusOr<std::unique_ptr<BlipTextModel>> Create(const BlipTextConfig& config, StateDict weights,
                                                                Dtype dtype = Dtype::kFp32);
 
   // The context is that of the text, and the picture.

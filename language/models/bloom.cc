@@ -55,7 +55,7 @@ at::Tensor AlibiSlopes(int64_t heads) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomConfig& config, const StateDict& weights,
+absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomConfig& config, StateDict weights,
                                                                   Dtype dtype) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BloomModel> model(new BloomModel);
@@ -67,7 +67,8 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomCon
   const int64_t width = config.width;
   const auto ignorable = [&](std::string_view name) { return config.tie_embeddings && name == "lm_head.weight"; };
   try {
-    WeightTaker take(weights, dtype, {.architecture = "BLOOM", .prefixes = {"transformer."}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), dtype,
+                     {.architecture = "BLOOM", .prefixes = {"transformer."}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
                        config.norm_epsilon};

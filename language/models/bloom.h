@@ -45,7 +45,7 @@ class BloomModel : public LanguageModel {
  public:
   // weights: Hugging Face names, with or without the prefix "transformer.".
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
-  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const BloomConfig& config, const StateDict& weights,
+  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const BloomConfig& config, StateDict weights,
                                                                Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }

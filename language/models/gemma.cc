@@ -6,12 +6,12 @@
 #include <c10/util/Exception.h>
 
 #include <cmath>
-#include <iterator>
 #include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "language/models/decoder_config.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
 #include "language/ops/rms_norm.h"
@@ -21,37 +21,15 @@ namespace blazon::language {
 namespace {
 
 absl::Status CheckConfig(const GemmaConfig& config) {
-  const std::pair<const char*, int64_t> sizes[] = {
-      {"hidden_size", config.width},          {"num_hidden_layers", config.layers},
-      {"num_attention_heads", config.heads},  {"num_key_value_heads", config.key_heads},
-      {"head_dim", config.head_width},        {"intermediate_size", config.mlp_width},
-      {"vocab_size", config.vocabulary_size}, {"max_position_embeddings", config.context_length}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1) return absl::InvalidArgumentError(absl::StrCat(name, " is ", size, "; it must be at least 1"));
-  }
-  if (config.heads % config.key_heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("num_attention_heads ", config.heads,
-                                                   " is not a multiple of num_key_value_heads ", config.key_heads));
-  }
-  if (config.head_width % 2 != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("head_dim is ", config.head_width, "; rotary positions need an even one"));
-  }
-  if (!config.windows.empty() && std::ssize(config.windows) != config.layers) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("layer_types has ", config.windows.size(), " entries for ", config.layers, " layers"));
-  }
-  if (!(config.rope_theta > 0) || !(config.local_rope_theta > 0) || !(config.norm_epsilon > 0)) {
-    return absl::InvalidArgumentError(absl::StrCat("rope_theta ", config.rope_theta, ", rope_local_base_freq ",
-                                                   config.local_rope_theta, " and rms_norm_eps ", config.norm_epsilon,
-                                                   " must be above 0"));
-  }
-  return absl::OkStatus();
+  if (absl::Status status = CheckDecoderConfig(config); !status.ok()) return status;
+  if (config.local_rope_theta > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("rope_local_base_freq is ", config.local_rope_theta, "; it must be above 0"));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaConfig& given, const StateDict& weights,
+absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaConfig& given, StateDict weights,
                                                                   Dtype dtype) {
   GemmaConfig config = given;
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
@@ -67,7 +45,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
     return name.ends_with(".rotary_emb.inv_freq") || (config.tie_embeddings && name == "lm_head.weight");
   };
   try {
-    WeightTaker take(weights, dtype, {.architecture = "Gemma", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), dtype, {.architecture = "Gemma", .prefixes = {}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module, int64_t width) {
       const at::Tensor weight = take.Vector(module, width);
       return weight.defined() ? weight + 1.0 : weight;

@@ -64,7 +64,7 @@ class GemmaModel : public LanguageModel {
  public:
   // weights: Hugging Face names. kInvalidArgument: the config is impossible, or a tensor is missing, unknown or
   // mis-shaped; the message names it.
-  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const GemmaConfig& config, const StateDict& weights,
+  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const GemmaConfig& config, StateDict weights,
                                                                Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }

@@ -40,7 +40,7 @@ absl::Status CheckConfig(const Gpt2Config& config) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Config& given, const StateDict& weights,
+absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Config& given, StateDict weights,
                                                                  Dtype dtype) {
   Gpt2Config config = given;
   if (config.mlp_width == 0) config.mlp_width = 4 * config.width;
@@ -57,7 +57,8 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Confi
            (config.tie_embeddings && name == "lm_head.weight");
   };
   try {
-    WeightTaker take(weights, dtype, {.architecture = "GPT-2", .prefixes = {"transformer."}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), dtype,
+                     {.architecture = "GPT-2", .prefixes = {"transformer."}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
                        config.norm_epsilon};

@@ -48,7 +48,7 @@ class Gpt2Model : public LanguageModel {
   // weights: Hugging Face names, with or without the prefix "transformer."; matrices [inputs, outputs] as Conv1D keeps
   // them. The masks attn.bias and attn.masked_bias of older checkpoints are ignored.
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
-  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const Gpt2Config& config, const StateDict& weights,
+  static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const Gpt2Config& config, StateDict weights,
                                                                Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }

@@ -3,11 +3,11 @@
 #include <ATen/TensorOperators.h>
 #include <c10/util/Exception.h>
 
-#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "language/models/decoder_config.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
 #include "language/ops/rms_norm.h"
@@ -15,43 +15,11 @@
 #include "language/weight_taker.h"
 
 namespace blazon::language {
-namespace {
-
-absl::Status CheckConfig(const LlamaConfig& config) {
-  const std::pair<const char*, int64_t> sizes[] = {
-      {"hidden_size", config.width},          {"num_hidden_layers", config.layers},
-      {"num_attention_heads", config.heads},  {"num_key_value_heads", config.key_heads},
-      {"head_dim", config.head_width},        {"intermediate_size", config.mlp_width},
-      {"vocab_size", config.vocabulary_size}, {"max_position_embeddings", config.context_length}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1) return absl::InvalidArgumentError(absl::StrCat(name, " is ", size, "; it must be at least 1"));
-  }
-  if (config.heads % config.key_heads != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("num_attention_heads ", config.heads,
-                                                   " is not a multiple of num_key_value_heads ", config.key_heads));
-  }
-  if (config.head_width % 2 != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("head_dim is ", config.head_width, "; rotary positions need an even one"));
-  }
-  if (!config.windows.empty() && std::ssize(config.windows) != config.layers) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("layer_types has ", config.windows.size(), " entries for ", config.layers, " layers"));
-  }
-  if (!(config.rope_theta > 0) || !(config.norm_epsilon > 0)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rope_theta ", config.rope_theta, " and rms_norm_eps ", config.norm_epsilon, " must be above 0"));
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig& given, const StateDict& weights,
+absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig& given, StateDict weights,
                                                                Dtype dtype) {
   LlamaConfig config = given;
   if (config.head_width == 0 && config.heads > 0) config.head_width = config.width / config.heads;
-  if (absl::Status status = CheckConfig(config); !status.ok()) return status;
+  if (absl::Status status = CheckDecoderConfig(config); !status.ok()) return status;
 
   std::unique_ptr<LlamaModel> model(new LlamaModel);
   model->config_ = config;
@@ -64,7 +32,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
     const auto ignorable = [&](std::string_view name) {
       return name.ends_with(".rotary_emb.inv_freq") || (config.tie_embeddings && name == "lm_head.weight");
     };
-    WeightTaker take(weights, dtype, {.architecture = "Llama", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), dtype, {.architecture = "Llama", .prefixes = {}, .ignorable = ignorable});
     const Bias query_bias = config.query_bias ? Bias::kYes : Bias::kNone;
     const Bias output_bias = config.output_bias ? Bias::kYes : Bias::kNone;
     const Bias mlp_bias = config.mlp_bias ? Bias::kYes : Bias::kNone;

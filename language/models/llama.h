@@ -72,7 +72,7 @@ class LlamaModel : public LanguageModel {
   // Takes its tensors from `weights`, by their Hugging Face names ("model.layers.0.self_attn.q_proj.weight");
   // "rope_freqs.weight", which GGUF files may have, divides the frequencies of the rotation.
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
-  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const LlamaConfig& config, const StateDict& weights,
+  static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const LlamaConfig& config, StateDict weights,
                                                             Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }

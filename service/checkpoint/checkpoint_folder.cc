@@ -1,7 +1,5 @@
 #include "service/checkpoint/checkpoint_folder.h"
 
-#include <openssl/evp.h>
-
 #include <map>
 #include <set>
 #include <system_error>
@@ -11,7 +9,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/json_file.h"
-#include "service/checkpoint/mapped_file.h"
 #include "service/checkpoint/safetensors.h"
 
 namespace blazon::service {
@@ -101,13 +98,6 @@ absl::Status ReadWeights(CheckpointFolder& folder) {
   return absl::NotFoundError(absl::StrCat(folder.path.string(), " has neither ", kWeights, " nor ", kIndex));
 }
 
-absl::StatusOr<std::string> Sha256(const void* data, size_t size) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int length = 0;
-  if (EVP_Digest(data, size, digest, &length, EVP_sha256(), nullptr) != 1) return absl::InternalError("SHA-256 failed");
-  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), length});
-}
-
 }  // namespace
 
 absl::StatusOr<CheckpointFolder> ReadCheckpointFolder(const fs::path& path) {
@@ -124,21 +114,6 @@ absl::StatusOr<CheckpointFolder> ReadCheckpointFolder(const fs::path& path) {
   }
   if (absl::Status status = ReadWeights(folder); !status.ok()) return status;
   return folder;
-}
-
-absl::StatusOr<std::string> WeightsDigest(const std::vector<fs::path>& files) {
-  std::string all;
-  for (const fs::path& file : files) {
-    const auto mapped = MappedFile::Open(file);
-    if (!mapped.ok()) return mapped.status();
-    const auto digest = Sha256((*mapped)->bytes().data(), (*mapped)->bytes().size());
-    if (!digest.ok()) return digest.status();
-    if (files.size() == 1) return absl::StrCat("sha256:", *digest);
-    absl::StrAppend(&all, file.filename().string(), " ", *digest, "\n");
-  }
-  const auto digest = Sha256(all.data(), all.size());
-  if (!digest.ok()) return digest.status();
-  return absl::StrCat("sha256:", *digest);
 }
 
 }  // namespace blazon::service

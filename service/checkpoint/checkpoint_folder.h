@@ -15,8 +15,8 @@ struct CheckpointFolder {
   std::filesystem::path path;
   nlohmann::json config;             // config.json
   nlohmann::json generation_config;  // generation_config.json; an empty object when there is none
-  language::StateDict weights;       // views of the mapped files
-  std::vector<std::filesystem::path> weight_files;
+  language::StateDict weights;       // views of the mapped files; the end of one takes its pages out of memory
+  std::vector<std::filesystem::path> weight_files;  // in alphabetical order
 };
 
 // Reads model.safetensors, or the files that model.safetensors.index.json lists. Nothing but their headers is read; the
@@ -25,8 +25,5 @@ struct CheckpointFolder {
 // kInvalidArgument: the weights are there as pickles alone; the message names the remedy.
 // kDataLoss: a file breaks its format, or the index and the files contradict each other; the message names the tensor.
 absl::StatusOr<CheckpointFolder> ReadCheckpointFolder(const std::filesystem::path& path);
-
-// "sha256:...": of the file, or for several of their names and digests. Reads them once.
-absl::StatusOr<std::string> WeightsDigest(const std::vector<std::filesystem::path>& files);
 
 }  // namespace blazon::service

@@ -1,6 +1,5 @@
 #include "service/checkpoint/embedder_loader.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -10,9 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "language/models/bert_embedder.h"
-#include "service/checkpoint/checkpoint_folder.h"
+#include "service/checkpoint/json_file.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/tokenizer_loader.h"
+#include "service/checkpoint/weights_digest.h"
 
 namespace blazon::service {
 namespace {
@@ -21,14 +21,6 @@ using nlohmann::json;
 
 absl::Status Refuse(const std::filesystem::path& path, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", what));
-}
-
-absl::StatusOr<json> ReadJson(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat(path.string(), " was not found"));
-  json value = json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (value.is_discarded()) return Refuse(path, "is not JSON");
-  return value;
 }
 
 // An integer member of an object of config.json; 0 when it is missing or no integer, which the model then refuses by
@@ -43,7 +35,7 @@ bool Is(const json& object, const char* name, const json& wanted, bool when_miss
 }
 
 absl::StatusOr<language::BertConfig> ReadBertConfig(const std::filesystem::path& path) {
-  absl::StatusOr<json> config = ReadJson(path);
+  absl::StatusOr<json> config = ReadJsonFile(path);
   if (!config.ok()) return config.status();
   if (!Is(*config, "model_type", "bert", false))
     return Refuse(
@@ -70,7 +62,7 @@ absl::StatusOr<language::BertConfig> ReadBertConfig(const std::filesystem::path&
 absl::Status CheckProcedure(const std::filesystem::path& folder) {
   const std::filesystem::path modules_path = folder / "modules.json",
                               pooling_path = folder / "1_Pooling" / "config.json";
-  absl::StatusOr<json> modules = ReadJson(modules_path);
+  absl::StatusOr<json> modules = ReadJsonArrayFile(modules_path);
   if (!modules.ok()) return modules.status();
   std::string types;
   for (const json& module : *modules) {
@@ -83,7 +75,7 @@ absl::Status CheckProcedure(const std::filesystem::path& folder) {
     return Refuse(modules_path,
                   absl::StrCat("the procedure is \"", types, "\"; only \"Transformer, Pooling, Normalize\" is read"));
   }
-  absl::StatusOr<json> pooling = ReadJson(pooling_path);
+  absl::StatusOr<json> pooling = ReadJsonFile(pooling_path);
   if (!pooling.ok()) return pooling.status();
   for (const auto& [name, value] : pooling->items()) {
     if (!absl::StartsWith(name, "pooling_mode_")) continue;
@@ -103,14 +95,14 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
   absl::StatusOr<language::BertConfig> config = ReadBertConfig(folder / "config.json");
   if (!config.ok()) return config.status();
   if (absl::Status status = CheckProcedure(folder); !status.ok()) return status;
-  absl::StatusOr<json> limits = ReadJson(folder / "sentence_bert_config.json");
+  absl::StatusOr<json> limits = ReadJsonFile(folder / "sentence_bert_config.json");
   if (!limits.ok()) return limits.status();
   config->max_tokens = Integer(*limits, "max_seq_length");
 
   const std::filesystem::path weights_path = folder / "model.safetensors";
   absl::StatusOr<TensorMap> tensors = ReadSafetensors(weights_path);
   if (!tensors.ok()) return tensors.status();
-  absl::StatusOr<std::string> digest = WeightsDigest({weights_path});
+  absl::StatusOr<std::string> digest = WeightsDigest({weights_path}).Get();
   if (!digest.ok()) return digest.status();
   config->weights_digest = *std::move(digest);
   auto tokenizer = LoadTokenizer(folder);

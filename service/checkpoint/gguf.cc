@@ -1,13 +1,11 @@
 #include "service/checkpoint/gguf.h"
 
 #include <ATen/ops/from_blob.h>
-#include <openssl/evp.h>
 
 #include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/gguf_dequantize.h"
 #include "service/checkpoint/gguf_format.h"
@@ -144,9 +142,10 @@ absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
   const GgufTensorInfo& tensor = *found;
 
   const auto view = [&](at::IntArrayRef shape, at::ScalarType type) {
-    void* const data = const_cast<std::byte*>(mapping_->bytes().data() + tensor.offset);
+    const absl::Span<const std::byte> part = mapping_->bytes().subspan(tensor.offset, tensor.bytes);
     return at::from_blob(
-        data, shape, [mapping = mapping_](void*) {}, at::TensorOptions().dtype(type));
+        const_cast<std::byte*>(part.data()), shape, [mapping = mapping_, part](void*) { mapping->Release(part); },
+        at::TensorOptions().dtype(type));
   };
   const auto blocks = [&](QuantFormat format) -> absl::StatusOr<language::Weight> {
     if (tensor.shape.size() > 2) {
@@ -178,21 +177,14 @@ absl::StatusOr<language::Weight> GgufFile::Tensor(std::string_view name) const {
       break;
   }
   if (IsDequantizable(tensor.type)) {
-    return DequantizeBlocks(tensor.type, mapping_->bytes().subspan(tensor.offset, tensor.bytes), tensor.shape);
+    const absl::Span<const std::byte> part = mapping_->bytes().subspan(tensor.offset, tensor.bytes);
+    at::Tensor values = DequantizeBlocks(tensor.type, part, tensor.shape);
+    mapping_->Release(part);
+    return values;
   }
   return absl::UnimplementedError(
       absl::StrCat(path_.string(), ": tensor ", Quoted(name), " is of type ", GgufTypeName(tensor.type),
                    "; Blazon reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K"));
-}
-
-const std::string& GgufFile::Digest() const {
-  std::call_once(digest_once_, [this] {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int length = 0;
-    EVP_Digest(mapping_->bytes().data(), mapping_->bytes().size(), digest, &length, EVP_sha256(), nullptr);
-    digest_ = absl::BytesToHexString({reinterpret_cast<const char*>(digest), length});
-  });
-  return digest_;
 }
 
 }  // namespace blazon::service

@@ -14,7 +14,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -78,9 +77,6 @@ class GgufFile {
   // tensor and type.
   absl::StatusOr<language::Weight> Tensor(std::string_view name) const;
 
-  // SHA-256 of the whole file, 64 hexadecimal digits. Computed at the first call, which reads the file once.
-  const std::string& Digest() const;
-
  private:
   class Parser;
   // An array of metadata whose elements were checked at opening and are decoded when asked for.
@@ -101,8 +97,6 @@ class GgufFile {
   std::map<std::string_view, Value> metadata_;
   std::vector<GgufTensorInfo> tensors_;
   std::map<std::string_view, size_t> tensor_index_;
-  mutable std::once_flag digest_once_;
-  mutable std::string digest_;
 };
 
 }  // namespace blazon::service

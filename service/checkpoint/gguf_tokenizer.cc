@@ -153,41 +153,57 @@ absl::StatusOr<TokenizerConfig> ReadByteLevel(const GgufFile& file) {
   return config;
 }
 
-// SentencePiece's BPE: neighbours merge by the score of what they make.
-absl::StatusOr<TokenizerConfig> ReadSentencePieceBytePairs(const GgufFile& file) {
-  const absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
+// What the two tokenizers of SentencePiece have in common.
+struct SentencePiece {
+  GgufVocabulary vocabulary;
+  std::vector<double> scores;
+  bool space_before = false;     // a space is put before the text
+  bool collapse_spaces = false;  // runs of spaces become one, those at the ends go
+};
+
+absl::StatusOr<SentencePiece> ReadSentencePiece(const GgufFile& file, bool collapse_fallback) {
+  absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
   if (!vocabulary.ok()) return vocabulary.status();
-  const absl::StatusOr<std::vector<double>> scores = file.Numbers("tokenizer.ggml.scores");
+  absl::StatusOr<std::vector<double>> scores = file.Numbers("tokenizer.ggml.scores");
   if (!scores.ok()) return scores.status();
   const absl::StatusOr<bool> space = Flag(file, "tokenizer.ggml.add_space_prefix", true);
   if (!space.ok()) return space.status();
-  const absl::StatusOr<bool> collapse = Flag(file, "tokenizer.ggml.remove_extra_whitespaces", false);
+  const absl::StatusOr<bool> collapse = Flag(file, "tokenizer.ggml.remove_extra_whitespaces", collapse_fallback);
   if (!collapse.ok()) return collapse.status();
-  if (*collapse) return absl::UnimplementedError("a \"llama\" tokenizer that removes extra white space is not read");
+  return SentencePiece{*std::move(vocabulary), *std::move(scores), *space, *collapse};
+}
+
+// SentencePiece's BPE: neighbours merge by the score of what they make.
+absl::StatusOr<TokenizerConfig> ReadSentencePieceBytePairs(const GgufFile& file) {
+  const absl::StatusOr<SentencePiece> pieces = ReadSentencePiece(file, /*collapse_fallback=*/false);
+  if (!pieces.ok()) return pieces.status();
+  const GgufVocabulary& vocabulary = pieces->vocabulary;
+  if (pieces->collapse_spaces)
+    return absl::UnimplementedError("a \"llama\" tokenizer that removes extra white space is not read");
   TokenizerConfig config;
   language::BytePairConfig byte_pairs;
-  byte_pairs.scores.assign(scores->begin(), scores->end());
+  byte_pairs.scores.assign(pieces->scores.begin(), pieces->scores.end());
   byte_pairs.byte_fallback = true;
   byte_pairs.fuse_unknown = true;
-  for (size_t id = 0; id < vocabulary->types.size(); ++id) {
-    const int64_t type = vocabulary->types[id];
+  for (size_t id = 0; id < vocabulary.types.size(); ++id) {
+    const int64_t type = vocabulary.types[id];
     byte_pairs.mergeable.push_back(type == kNormal || type == kUserDefined || type == kUnused);
-    if (type == kUnknown && !byte_pairs.unknown) byte_pairs.unknown = vocabulary->tokens[id];
+    if (type == kUnknown && !byte_pairs.unknown) byte_pairs.unknown = vocabulary.tokens[id];
   }
   constexpr char kUnknownKey[] = "tokenizer.ggml.unknown_token_id";  // converters of Gemma call it a control token
   if (!byte_pairs.unknown && file.Has(kUnknownKey)) {
     const absl::StatusOr<int64_t> id = file.Integer(kUnknownKey);
     if (!id.ok()) return id.status();
-    if (*id < 0 || *id >= static_cast<int64_t>(vocabulary->tokens.size()))
+    if (*id < 0 || *id >= static_cast<int64_t>(vocabulary.tokens.size()))
       return absl::DataLossError(absl::StrCat(kUnknownKey, " is ", *id, ", outside the vocabulary"));
-    byte_pairs.unknown = vocabulary->tokens[*id];
+    byte_pairs.unknown = vocabulary.tokens[*id];
   }
-  if (*space) config.normalizer.emplace_back(normalizers::Prepend{kSpaceMark});
+  if (pieces->space_before) config.normalizer.emplace_back(normalizers::Prepend{kSpaceMark});
   config.normalizer.emplace_back(normalizers::Replace{{" ", /*regex=*/false}, kSpaceMark});
   config.decoder = {decoders::Replace{{kSpaceMark, /*regex=*/false}, " "}, decoders::ByteFallback(), decoders::Fuse()};
-  if (*space) config.decoder.emplace_back(decoders::Strip{.start = 1});
-  AddTokens(*vocabulary, &config);
-  config.tokens = vocabulary->tokens;
+  if (pieces->space_before) config.decoder.emplace_back(decoders::Strip{.start = 1});
+  AddTokens(vocabulary, &config);
+  config.tokens = vocabulary.tokens;
   config.model = std::move(byte_pairs);
   if (absl::Status status = AddBosAndEos(file, /*bos=*/true, /*eos=*/false, &config); !status.ok()) return status;
   return config;
@@ -234,19 +250,14 @@ absl::StatusOr<TokenizerConfig> ReadBert(const GgufFile& file) {
 
 // SentencePiece's Unigram.
 absl::StatusOr<TokenizerConfig> ReadUnigram(const GgufFile& file) {
-  const absl::StatusOr<GgufVocabulary> vocabulary = ReadVocabulary(file);
-  if (!vocabulary.ok()) return vocabulary.status();
-  const absl::StatusOr<std::vector<double>> scores = file.Numbers("tokenizer.ggml.scores");
-  if (!scores.ok()) return scores.status();
-  const absl::StatusOr<bool> space = Flag(file, "tokenizer.ggml.add_space_prefix", true);
-  if (!space.ok()) return space.status();
-  const absl::StatusOr<bool> collapse = Flag(file, "tokenizer.ggml.remove_extra_whitespaces", true);
-  if (!collapse.ok()) return collapse.status();
+  const absl::StatusOr<SentencePiece> pieces = ReadSentencePiece(file, /*collapse_fallback=*/true);
+  if (!pieces.ok()) return pieces.status();
+  const GgufVocabulary& vocabulary = pieces->vocabulary;
   TokenizerConfig config;
   language::UnigramConfig unigram;
-  unigram.scores = *scores;
-  for (size_t id = 0; id < vocabulary->types.size(); ++id) {
-    const int64_t type = vocabulary->types[id];
+  unigram.scores = pieces->scores;
+  for (size_t id = 0; id < vocabulary.types.size(); ++id) {
+    const int64_t type = vocabulary.types[id];
     unigram.findable.push_back(type == kNormal || type == kUserDefined);
     unigram.byte_fallback |= type == kByte;
     if (type == kUnknown && !unigram.unknown_id) unigram.unknown_id = static_cast<language::TokenId>(id);
@@ -258,15 +269,16 @@ absl::StatusOr<TokenizerConfig> ReadUnigram(const GgufFile& file) {
     for (const int64_t byte : *table) precompiled.charsmap.push_back(static_cast<char>(byte));
     if (!precompiled.charsmap.empty()) config.normalizer.emplace_back(std::move(precompiled));
   }
-  if (*collapse) {
+  if (pieces->collapse_spaces) {
     config.normalizer.emplace_back(normalizers::Strip());
     config.normalizer.emplace_back(normalizers::Replace{{" {2,}", /*regex=*/true}, " "});
   }
-  const auto prepend = *space ? pre_tokenizers::PrependScheme::kAlways : pre_tokenizers::PrependScheme::kNever;
+  const auto prepend =
+      pieces->space_before ? pre_tokenizers::PrependScheme::kAlways : pre_tokenizers::PrependScheme::kNever;
   config.pre_tokenizer = {pre_tokenizers::Metaspace{.prepend = prepend}};
-  config.decoder = {decoders::Metaspace{.prepended = *space}};
-  AddTokens(*vocabulary, &config);
-  config.tokens = vocabulary->tokens;
+  config.decoder = {decoders::Metaspace{.prepended = pieces->space_before}};
+  AddTokens(vocabulary, &config);
+  config.tokens = vocabulary.tokens;
   config.model = std::move(unigram);
   if (absl::Status status = AddBosAndEos(file, /*bos=*/false, /*eos=*/true, &config); !status.ok()) return status;
   return config;

@@ -113,26 +113,26 @@ language::LlamaConfig ReadLlamaConfig(ConfigReader& config) {
   return result;
 }
 
-Created Finish(const ConfigReader& reader, const language::LlamaConfig& config, const StateDict& weights, Dtype dtype) {
+Created Finish(const ConfigReader& reader, const language::LlamaConfig& config, StateDict weights, Dtype dtype) {
   if (!reader.status().ok()) return reader.status();
-  auto model = language::LlamaModel::Create(config, weights, dtype);
+  auto model = language::LlamaModel::Create(config, std::move(weights), dtype);
   if (!model.ok()) return model.status();
   return std::unique_ptr<LanguageModel>(*std::move(model));
 }
 
-Created CreateLlama(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateLlama(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.query_bias = config.output_bias = reader.Flag({"attention_bias"}, false);
   config.mlp_bias = reader.Flag({"mlp_bias"}, false);
-  return Finish(reader, config, weights, dtype);
+  return Finish(reader, config, std::move(weights), dtype);
 }
 
-Created CreateMistral(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateMistral(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.windows = ReadWindows(reader, config.layers, [](int64_t) { return true; });
-  return Finish(reader, config, weights, dtype);
+  return Finish(reader, config, std::move(weights), dtype);
 }
 
 // Qwen's checkpoints name a window and switch it off.
@@ -144,25 +144,25 @@ std::vector<int64_t> ReadQwenWindows(ConfigReader& reader, int64_t layers) {
   return ReadWindows(reader, layers, [first](int64_t layer) { return layer >= first; });
 }
 
-Created CreateQwen2(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateQwen2(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.query_bias = true;
   config.windows = ReadQwenWindows(reader, config.layers);
-  return Finish(reader, config, weights, dtype);
+  return Finish(reader, config, std::move(weights), dtype);
 }
 
-Created CreateQwen3(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateQwen3(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   if (config.head_width == 0) config.head_width = 128;
   config.query_bias = config.output_bias = reader.Flag({"attention_bias"}, false);
   config.query_key_norm = true;
   config.windows = ReadQwenWindows(reader, config.layers);
-  return Finish(reader, config, weights, dtype);
+  return Finish(reader, config, std::move(weights), dtype);
 }
 
-Created CreateGemmaOf(int generation, const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateGemmaOf(int generation, const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::GemmaConfig config;
   config.generation = generation;
@@ -204,20 +204,20 @@ Created CreateGemmaOf(int generation, const json& json_config, const StateDict& 
     }
   }
   if (!reader.status().ok()) return reader.status();
-  return language::GemmaModel::Create(config, weights, dtype);
+  return language::GemmaModel::Create(config, std::move(weights), dtype);
 }
 
-Created CreateGemma1(const json& config, const StateDict& weights, Dtype dtype) {
-  return CreateGemmaOf(1, config, weights, dtype);
+Created CreateGemma1(const json& config, StateDict weights, Dtype dtype) {
+  return CreateGemmaOf(1, config, std::move(weights), dtype);
 }
-Created CreateGemma2(const json& config, const StateDict& weights, Dtype dtype) {
-  return CreateGemmaOf(2, config, weights, dtype);
+Created CreateGemma2(const json& config, StateDict weights, Dtype dtype) {
+  return CreateGemmaOf(2, config, std::move(weights), dtype);
 }
-Created CreateGemma3(const json& config, const StateDict& weights, Dtype dtype) {
-  return CreateGemmaOf(3, config, weights, dtype);
+Created CreateGemma3(const json& config, StateDict weights, Dtype dtype) {
+  return CreateGemmaOf(3, config, std::move(weights), dtype);
 }
 
-Created CreateGpt2(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateGpt2(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::Gpt2Config config;
   reader.Expect("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
@@ -233,10 +233,10 @@ Created CreateGpt2(const json& json_config, const StateDict& weights, Dtype dtyp
   config.scale_scores_by_layer = reader.Flag({"scale_attn_by_inverse_layer_idx"}, false);
   if (reader.Flag({"add_cross_attention"}, false)) reader.Refuse("add_cross_attention is set; Blazon's GPT-2 has none");
   if (!reader.status().ok()) return reader.status();
-  return language::Gpt2Model::Create(config, weights, dtype);
+  return language::Gpt2Model::Create(config, std::move(weights), dtype);
 }
 
-Created CreateBloom(const json& json_config, const StateDict& weights, Dtype dtype) {
+Created CreateBloom(const json& json_config, StateDict weights, Dtype dtype) {
   ConfigReader reader(json_config);
   language::BloomConfig config;
   config.width = reader.Count({"hidden_size", "n_embed"});
@@ -248,10 +248,10 @@ Created CreateBloom(const json& json_config, const StateDict& weights, Dtype dty
   config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
   config.residual_from_norm = reader.Flag({"apply_residual_connection_post_layernorm"}, false);
   if (!reader.status().ok()) return reader.status();
-  return language::BloomModel::Create(config, weights, dtype);
+  return language::BloomModel::Create(config, std::move(weights), dtype);
 }
 
-using CreateFunction = Created (*)(const json&, const StateDict&, Dtype);
+using CreateFunction = Created (*)(const json&, StateDict, Dtype);
 
 const std::map<std::string, CreateFunction>& Families() {
   static const auto& families = *new std::map<std::string, CreateFunction>{
@@ -270,7 +270,7 @@ std::vector<std::string> LanguageModelTypes() {
   return types;
 }
 
-Created CreateLanguageModel(const json& config, const StateDict& weights, Dtype dtype) {
+Created CreateLanguageModel(const json& config, StateDict weights, Dtype dtype) {
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, "");
   if (!reader.status().ok()) return reader.status();
@@ -279,7 +279,7 @@ Created CreateLanguageModel(const json& config, const StateDict& weights, Dtype 
     return absl::UnimplementedError(
         absl::StrCat("config: model_type is \"", type, "\"; Blazon runs ", absl::StrJoin(LanguageModelTypes(), ", ")));
   }
-  return family->second(config, weights, dtype);
+  return family->second(config, std::move(weights), dtype);
 }
 
 }  // namespace blazon::service

@@ -20,7 +20,7 @@ std::vector<std::string> LanguageModelTypes();
 // kInvalidArgument: a member of the config is missing or out of range, or a tensor is missing, unknown or mis-shaped;
 // the message names it.
 absl::StatusOr<std::unique_ptr<language::LanguageModel>> CreateLanguageModel(const nlohmann::json& config,
-                                                                             const language::StateDict& weights,
+                                                                             language::StateDict weights,
                                                                              language::Dtype dtype);
 
 }  // namespace blazon::service

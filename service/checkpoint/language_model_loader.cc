@@ -87,6 +87,13 @@ class EndTokens {
   std::vector<language::TokenId> ids_;
 };
 
+absl::Status CheckVocabulary(const language::Tokenizer& tokenizer, const language::LanguageModel& model) {
+  if (tokenizer.vocabulary_size() <= model.config().vocabulary_size) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the tokenizer has ", tokenizer.vocabulary_size(),
+                                          " tokens, more than the embedding's ", model.config().vocabulary_size,
+                                          " rows"));
+}
+
 absl::Status NoChatTemplate(const std::string& name) {
   return absl::FailedPreconditionError(absl::StrCat(
       name, " has no chat template: it was made to write on from a text. Give it a prompt, not a message."));
@@ -115,17 +122,15 @@ absl::StatusOr<LoadedLanguageModel> LoadGguf(const std::filesystem::path& path,
   if (!file.ok()) return file.status();
   const absl::StatusOr<json> config = ReadGgufConfig(**file);
   if (!config.ok()) return config.status();
-  const absl::StatusOr<language::StateDict> weights = ReadGgufWeights(**file);
+  absl::StatusOr<language::StateDict> weights = ReadGgufWeights(**file);
   if (!weights.ok()) return weights.status();
+  const WeightsDigest digest({path});
+  const std::string format = FormatName(*weights, options.dtype);
   auto tokenizer = options.tokenizer.empty() ? LoadGgufTokenizer(**file) : LoadTokenizer(options.tokenizer);
   if (!tokenizer.ok()) return tokenizer.status();
-  auto model = CreateLanguageModel(*config, *weights, options.dtype);
+  auto model = CreateLanguageModel(*config, *std::move(weights), options.dtype);
   if (!model.ok()) return AtPath(path, model.status());
-  if ((*tokenizer)->vocabulary_size() > (*model)->config().vocabulary_size) {
-    return absl::DataLossError(absl::StrCat(path.string(), ": the tokenizer has ", (*tokenizer)->vocabulary_size(),
-                                            " tokens, more than the embedding's ", (*model)->config().vocabulary_size,
-                                            " rows"));
-  }
+  if (absl::Status status = CheckVocabulary(**tokenizer, **model); !status.ok()) return AtPath(path, status);
   const auto general_name = (*file)->String("general.name");
   const std::string name =
       general_name.ok() && !general_name->empty() ? std::string(*general_name) : path.stem().string();
@@ -143,8 +148,8 @@ absl::StatusOr<LoadedLanguageModel> LoadGguf(const std::filesystem::path& path,
                              .chat_template = std::move(chat),
                              .end_tokens = ends.Take(),
                              .name = name,
-                             .digest = absl::StrCat("sha256:", (*file)->Digest()),
-                             .format = FormatName(*weights, options.dtype)};
+                             .digest = digest,
+                             .format = format};
 }
 
 // ---- A Hugging Face folder.
@@ -211,15 +216,16 @@ absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::p
 
 absl::StatusOr<LoadedLanguageModel> LoadFolder(const std::filesystem::path& path,
                                                const LanguageModelLoadOptions& options) {
-  const absl::StatusOr<CheckpointFolder> folder = ReadCheckpointFolder(path);
+  absl::StatusOr<CheckpointFolder> folder = ReadCheckpointFolder(path);
   if (!folder.ok()) return folder.status();
-  auto model = CreateLanguageModel(folder->config, folder->weights, options.dtype);
+  const WeightsDigest digest(folder->weight_files);
+  const std::string format = FormatName(folder->weights, options.dtype);
+  auto model = CreateLanguageModel(folder->config, std::move(folder->weights), options.dtype);
   if (!model.ok()) return AtPath(path, model.status());
   const std::filesystem::path tokenizer_folder = options.tokenizer.empty() ? path : options.tokenizer;
   auto tokenizer = LoadTokenizer(tokenizer_folder);
   if (!tokenizer.ok()) return tokenizer.status();
-  const absl::StatusOr<std::string> digest = WeightsDigest(folder->weight_files);
-  if (!digest.ok()) return digest.status();
+  if (absl::Status status = CheckVocabulary(**tokenizer, **model); !status.ok()) return AtPath(path, status);
   absl::StatusOr<language::ChatTemplate> chat = ReadChatTemplate(tokenizer_folder);
   EndTokens ends(**tokenizer);
   for (const json* config : {&folder->generation_config, &folder->config}) {
@@ -231,8 +237,8 @@ absl::StatusOr<LoadedLanguageModel> LoadFolder(const std::filesystem::path& path
                              .chat_template = std::move(chat),
                              .end_tokens = ends.Take(),
                              .name = std::filesystem::absolute(path / ".").parent_path().filename().string(),
-                             .digest = *digest,
-                             .format = FormatName(folder->weights, options.dtype)};
+                             .digest = digest,
+                             .format = format};
 }
 
 // Whether the processor multiplies bf16 itself; without it LibTorch's bf16 products are about 100 times slower than

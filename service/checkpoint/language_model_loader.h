@@ -11,6 +11,7 @@
 #include "language/chat_template.h"
 #include "language/language_model.h"
 #include "language/tokenizer/tokenizer.h"
+#include "service/checkpoint/weights_digest.h"
 
 namespace blazon::service {
 
@@ -22,7 +23,7 @@ struct LoadedLanguageModel {
   absl::StatusOr<language::ChatTemplate> chat_template;
   std::vector<language::TokenId> end_tokens;  // end of text, for SchedulerOptions::end_tokens
   std::string name;                           // general.name, or the file's or folder's name
-  std::string digest;                         // "sha256:..." of the weights
+  WeightsDigest digest;                       // "sha256:..." of the weights, perhaps still being computed
   std::string format;                         // how the weights are kept, for people: "Q4_1", "fp32", ...
   std::string warning = {};                   // what people should be told about the options; empty: nothing
 };

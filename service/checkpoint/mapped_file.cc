@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
@@ -32,6 +33,13 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::fi
   }
   return std::shared_ptr<const MappedFile>(
       new MappedFile(absl::MakeConstSpan(static_cast<const std::byte*>(address), size)));
+}
+
+void MappedFile::Release(absl::Span<const std::byte> part) const {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // advice: may fail
 }
 
 MappedFile::~MappedFile() { munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size()); }

@@ -23,6 +23,10 @@ class MappedFile {
 
   absl::Span<const std::byte> bytes() const { return bytes_; }
 
+  // Takes the pages that lie wholly within `part` of bytes() out of this process's memory. Whoever reads them again
+  // gets the same bytes, from the page cache or the disk.
+  void Release(absl::Span<const std::byte> part) const;
+
  private:
   explicit MappedFile(absl::Span<const std::byte> bytes) : bytes_(bytes) {}
   absl::Span<const std::byte> bytes_;

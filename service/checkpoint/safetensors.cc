@@ -223,10 +223,13 @@ class Reader {
     const auto options = at::TensorOptions().dtype(entry.dtype->type);
     if (reinterpret_cast<uintptr_t>(data) % entry.dtype->bytes == 0) {
       return at::from_blob(
-          const_cast<std::byte*>(data), entry.shape, [file = file_](void*) {}, options);
+          const_cast<std::byte*>(data), entry.shape,
+          [file = file_, part = data_.subspan(entry.begin, entry.end - entry.begin)](void*) { file->Release(part); },
+          options);
     }
     at::Tensor copy = at::empty(entry.shape, options);  // a header of odd length leaves the data unaligned
     std::memcpy(copy.mutable_data_ptr(), data, entry.end - entry.begin);
+    file_->Release(data_.subspan(entry.begin, entry.end - entry.begin));
     return copy;
   }
 

@@ -146,6 +146,8 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
       targets.push_back({attention + "v_proj", config.width, config.key_heads * head});
       targets.push_back({attention + "o_proj", config.heads * head, config.width});
     }
+    const absl::StatusOr<std::string> language_digest = language->digest.Get();
+    if (!language_digest.ok()) return language_digest.status();
     const double length =
         language->model->Embed(at::arange(1000, 3000, at::kLong)).to(at::kFloat).norm(2, {1}).mean().item<double>();
     weights.emplace(CaptionerWeights{
@@ -156,7 +158,7 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
         scale,
         ProbeEncoder(*encoder),
         config.width,
-        language->digest,
+        *language_digest,
         {}});
     status = AlignConnector(*encoder, *language->model, *language->tokenizer, set, *weights, options.alignment_steps,
                             options.seed + 6, log, stop);

@@ -32,7 +32,7 @@ class CaptionerQuality : public testing::Test {
     auto encoder = LoadImageEncoder(kRoot / "models/efficientnet-lite0");
     ASSERT_TRUE(encoder.ok()) << encoder.status();
     auto family = LoadCaptionerFamily(kRoot / "assets/captioner/captioner.safetensors", *encoder, *language_->tokenizer,
-                                      *language_->model, language_->digest);
+                                      *language_->model, *language_->digest.Get());
     ASSERT_TRUE(family.ok()) << family.status();
     family_ = new std::shared_ptr<const VisionLanguageFamily>(*family);
   }
