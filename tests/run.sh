@@ -35,7 +35,8 @@ read -r passed failed < <(awk '
   }
   END { print passed + 0, failed + 0 }' "$log")
 printf '\nMeasured\n'
-awk '{ sub(/^[0-9]+: /, "") } /^Of [0-9]+ questions/ { on = 1 } on || / [0-9]+ of +[0-9]+ .*%\)$/ { print } /\.$/ { on = 0 }' "$log"
+# Tables are lines that begin with "| "; the questions' figures end with a full stop.
+awk '{ sub(/^[0-9]+: /, "") } /^\| / { print; next } /^Of [0-9]+ questions/ { on = 1 } on || / [0-9]+ of +[0-9]+ .*%\)$/ { print } /\.$/ { on = 0 }' "$log"
 
 printf '\nPython client\n'
 client_log=$build/client.log

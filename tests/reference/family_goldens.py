@@ -45,13 +45,13 @@ CASES = {
     "qwen3.wide_heads": (hf.Qwen3Config, shape(40, 2, 5, 1, 96, 151, head_dim=24, tie_word_embeddings=True)),
     "qwen3.untied": (hf.Qwen3Config, shape(64, 3, 4, 2, 96, 131, head_dim=16, attention_bias=True)),
     "gemma.tied": (hf.GemmaConfig, shape(48, 3, 3, 1, 96, 151, head_dim=24)),
-    "gemma.grouped": (hf.GemmaConfig, shape(40, 2, 4, 2, 64, 97, head_dim=10)),
+    "gemma.grouped": (hf.GemmaConfig, shape(40, 2, 4, 2, 64, 97, head_dim=10, tie_word_embeddings=False)),
     "gemma2.capped": (hf.Gemma2Config, shape(48, 4, 6, 3, 96, 151, head_dim=12, sliding_window=7, query_pre_attn_scalar=20,
                                              attn_logit_softcapping=5.0, final_logit_softcapping=4.0)),
     "gemma2.plain": (hf.Gemma2Config, shape(32, 3, 4, 1, 64, 97, head_dim=16, sliding_window=64, attn_logit_softcapping=None,
-                                            final_logit_softcapping=None)),
+                                            final_logit_softcapping=None, tie_word_embeddings=False)),
     "gemma3.pattern": (hf.Gemma3TextConfig, shape(48, 7, 4, 1, 96, 151, head_dim=16, sliding_window=6, query_pre_attn_scalar=24)),
-    "gemma3.scaled": (hf.Gemma3TextConfig, shape(40, 3, 5, 5, 64, 97, head_dim=8, sliding_window=9,
+    "gemma3.scaled": (hf.Gemma3TextConfig, shape(40, 3, 5, 5, 64, 97, head_dim=8, sliding_window=9, tie_word_embeddings=False,
                                                  layer_types=["sliding_attention", "full_attention", "sliding_attention"],
                                                  rope_parameters=dict(full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1e6),
                                                                       sliding_attention=dict(rope_type="default", rope_theta=5e3)))),
@@ -60,7 +60,7 @@ CASES = {
                                         bos_token_id=7, tie_word_embeddings=False, scale_attn_by_inverse_layer_idx=True)),
     "bloom.power": (hf.BloomConfig, dict(hidden_size=64, n_layer=3, n_head=8, vocab_size=151, eos_token_id=7, bos_token_id=1, pad_token_id=0)),
     "bloom.odd": (hf.BloomConfig, dict(hidden_size=48, n_layer=2, n_head=6, vocab_size=97, eos_token_id=7, bos_token_id=1, pad_token_id=0,
-                                       apply_residual_connection_post_layernorm=True)),
+                                       apply_residual_connection_post_layernorm=True, tie_word_embeddings=False)),
 }
 
 
