@@ -1,4 +1,4 @@
-// SmolLM2-135M-Instruct from its GGUF, against transformers on the same file.
+// SmolLM2-135M-Instruct from its GGUF, against transformers and llama.cpp on the same file.
 #include "service/checkpoint/language_model_loader.h"
 
 #include <ATen/TensorOperators.h>
@@ -7,16 +7,21 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
 #include <future>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "language/scheduler.h"
+#include "service/checkpoint/gguf.h"
 #include "service/checkpoint/safetensors.h"
+#include "service/checkpoint/tokenizer_loader.h"
 
 namespace blazon::service {
 namespace {
@@ -95,6 +100,80 @@ TEST_P(SmolLm2Test, GreedyTextIsThatOfTransformers) {
         << "prompt " << i << kRemedy;
     EXPECT_EQ(text, expected) << "prompt " << i << kRemedy;
   }
+}
+
+// llama.cpp rounds activations to 8 bits for its products with quantised weights; with the same weights in F32 it does
+// not. 32 rows: the last 8 of 4 prompts.
+TEST_P(SmolLm2Test, LogitsAgreeWithLlamaCpp) {
+  at::NoGradGuard no_grad;
+  const char remedy[] = "; goldens are made by: python tests/reference/llama_cpp_goldens.py";
+  const auto read = ReadSafetensors(absl::StrCat(BLAZON_SOURCE_DIR, "/tests/goldens/llama_cpp.safetensors"));
+  ASSERT_TRUE(read.ok()) << read.status() << remedy;
+  const LanguageModel& model = *Load(GetParam()).model;
+  const struct {
+    const char* kind;
+    const char* name;
+    double bound;         // of the largest difference
+    int64_t equal_least;  // rows whose best token is the same
+  } cases[] = {{"fp32", "weights in F32", 2e-4, 32}, {"file", "8-bit activations", 1.2, 30}};
+  std::printf("| SmolLM2's GGUF against llama.cpp, dtype %s\n", GetParam() == Dtype::kFp32 ? "fp32" : "auto");
+  for (const auto& each : cases) {
+    double worst = 0;
+    int64_t equal = 0, rows = 0;
+    for (int i = 0; read->contains(absl::StrCat(i, ".prompt")); ++i) {
+      const auto golden = [&](const char* what) { return read->at(absl::StrCat(i, ".", each.kind, ".", what)); };
+      const at::Tensor best = golden("best").to(at::kLong);  // [8, 64], best first
+      const at::Tensor hidden = model.Forward({{.tokens = read->at(absl::StrCat(i, ".prompt"))}});
+      const at::Tensor logits = model.Logits(hidden.narrow(0, hidden.size(0) - best.size(0), best.size(0)));
+      EXPECT_GT(golden("values").std().item<double>(), 1.0) << "the golden would be trivial";
+      const at::Tensor columns = at::arange(0, logits.size(1), 997);
+      worst = std::max({worst, MaxDifference(logits.gather(1, best), golden("values")),
+                        MaxDifference(logits.index_select(1, columns), golden("columns"))});
+      equal += (logits.argmax(1) == best.select(1, 0)).sum().item<int64_t>();
+      rows += best.size(0);
+    }
+    EXPECT_EQ(rows, 32) << remedy;
+    EXPECT_LE(worst, each.bound) << each.name << remedy;
+    EXPECT_GE(equal, each.equal_least) << each.name << remedy;
+    std::printf("|   %-18s largest difference %.1e (at most %.1e), best token equal in %d of %d rows\n", each.name,
+                worst, each.bound, static_cast<int>(equal), static_cast<int>(rows));
+  }
+}
+
+// Where llama.cpp and the `tokenizers` package disagree, Blazon follows the package (tests/language/tokenizer_test.cc).
+TEST(LanguageModelLoaderTest, TokensAreThoseOfLlamaCpp) {
+  const char remedy[] = "; goldens are made by: python tests/reference/llama_cpp_goldens.py and tokenizer_goldens.py";
+  const std::string folder = absl::StrCat(BLAZON_SOURCE_DIR, "/tests/goldens/");
+  const auto theirs = nlohmann::json::parse(std::ifstream(folder + "llama_cpp.json"), nullptr, false);
+  const auto package = nlohmann::json::parse(std::ifstream(folder + "tokenizer.json"), nullptr, false);
+  ASSERT_TRUE(theirs.is_array() && package.is_object()) << remedy;
+  const nlohmann::json& strings = package["strings"];
+  ASSERT_EQ(theirs.size(), strings.size()) << remedy;
+  const auto file =
+      GgufFile::Open(absl::StrCat(BLAZON_SOURCE_DIR, "/models/smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf"));
+  ASSERT_TRUE(file.ok()) << file.status();
+  const auto tokenizer = LoadGgufTokenizer(**file);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  using Ids = std::vector<TokenId>;
+  int equal = 0, disputed = 0;
+  for (size_t i = 0; i < theirs.size(); ++i) {
+    const std::string text = theirs[i]["text"];
+    const Ids plain = theirs[i]["ids"], special = theirs[i].value("with_specials", plain);
+    const Ids package_plain = strings[i]["smollm2"],
+              package_special = strings[i].value("smollm2_with_specials", package_plain);
+    if (plain == package_plain) {
+      EXPECT_EQ((*tokenizer)->Encode(text), plain) << text << remedy;
+    }
+    if (special == package_special) {
+      EXPECT_EQ((*tokenizer)->EncodeWithSpecials(text), special) << text << remedy;
+    }
+    const bool same = plain == package_plain && special == package_special;
+    equal += same;
+    disputed += !same;
+  }
+  std::printf("| tokens of llama.cpp: %d texts equal; on %d more it disagrees with the tokenizers package\n", equal,
+              disputed);
+  EXPECT_GE(equal, 380);
 }
 
 // Sequences that join while others run get the text that they get alone.
