@@ -13,7 +13,7 @@ SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'langua
 # The Python whose packages the comparisons with reference programs need.
 PYTHON ?= python3
 
-.PHONY: help setup build test tokenizers demo bench asan format lint gemma clean
+.PHONY: help setup build test tokenizers demo bench bigload asan format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,10 @@ demo: build  ## Captions the sample photos and answers questions over the sample
 
 bench: build  ## Measures latency, throughput and memory
 	@build/blazon_bench
+	@python3 tests/bench/loading.py start build
+
+bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
+	@python3 tests/bench/loading.py big build
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
