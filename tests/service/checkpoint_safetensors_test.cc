@@ -3,10 +3,12 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -20,6 +22,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/safetensors.h"
+#include "service/checkpoint/weights_digest.h"
 
 namespace blazon::service {
 namespace {
@@ -166,6 +169,56 @@ TEST_F(SafetensorsTest, UnalignedDataIsCopied) {
   const auto shifted = ReadSafetensors(Write(File(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8)));
   ASSERT_TRUE(read.ok() && shifted.ok()) << read.status() << shifted.status();
   EXPECT_TRUE(read->at("a").equal(shifted->at("a")));
+}
+
+// How many pages of this part of the process's memory are resident (proc(5), pagemap).
+int64_t ResidentPages(const void* data, size_t size) {
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const int map = open("/proc/self/pagemap", O_RDONLY);
+  int64_t resident = 0;
+  for (uintptr_t at = reinterpret_cast<uintptr_t>(data); at < reinterpret_cast<uintptr_t>(data) + size; at += page) {
+    uint64_t entry = 0;
+    EXPECT_EQ(pread(map, &entry, sizeof(entry), static_cast<off_t>(at / page * sizeof(entry))), 8);
+    resident += static_cast<int64_t>(entry >> 63);
+  }
+  close(map);
+  return resident;
+}
+
+TEST_F(SafetensorsTest, TheEndOfATensorTakesItsPagesOutOfMemory) {
+  const std::filesystem::path path = folder_ / "pages.safetensors";
+  ASSERT_TRUE(WriteSafetensors(path, {{"a", at::arange(1 << 18)}, {"b", at::arange(1 << 18)}}).ok());
+  auto read = ReadSafetensors(path);
+  ASSERT_TRUE(read.ok()) << read.status();
+  const at::Tensor a = read->at("a");
+  const void* const b = read->at("b").const_data_ptr();
+  const int64_t sum = (a.sum() + read->at("b").sum()).item<int64_t>();
+  const int64_t before_a = ResidentPages(a.const_data_ptr(), a.nbytes()), before_b = ResidentPages(b, a.nbytes());
+  EXPECT_GE(before_b, 512);
+  read->erase("b");
+  EXPECT_LE(ResidentPages(b, a.nbytes()), 2);  // but for the pages that it shares with its neighbours
+  EXPECT_EQ(ResidentPages(a.const_data_ptr(), a.nbytes()), before_a);
+  EXPECT_EQ(2 * a.sum().item<int64_t>(), sum);
+}
+
+TEST_F(SafetensorsTest, DigestsAreThoseOfTheFiles) {
+  const std::string a = Write("abc", "a.safetensors"), b = Write(std::string(1'000'000, 'a'), "b.safetensors");
+  const char of_a[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";  // FIPS 180-4's examples
+  const char of_b[] = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+  EXPECT_EQ(*FileSha256(a), of_a);
+  EXPECT_EQ(*FileSha256(b), of_b);
+  EXPECT_EQ(*WeightsDigest({std::filesystem::path(a)}).Get(), absl::StrCat("sha256:", of_a));
+  const std::string lines = Write(absl::StrCat("a.safetensors ", of_a, "\nb.safetensors ", of_b, "\n"), "lines");
+  const WeightsDigest both(std::vector<std::filesystem::path>{a, b});
+  const WeightsDigest copy = both;
+  EXPECT_EQ(*both.Get(), absl::StrCat("sha256:", *FileSha256(lines)));
+  EXPECT_EQ(*copy.Get(), *both.Get());
+  const auto missing = WeightsDigest({folder_ / "none"}).Get();
+  EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(missing.status().ToString().find("none"), std::string::npos) << missing.status();
+  EXPECT_EQ(WeightsDigest().Get().status().code(), absl::StatusCode::kFailedPrecondition);
+  const std::atomic<bool> stop = true;
+  EXPECT_EQ(FileSha256(b, &stop).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST_F(SafetensorsTest, PicklesAreRefusedWithARemedy) {
