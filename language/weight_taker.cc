@@ -142,7 +142,8 @@ at::Tensor WeightTaker::ToDense(const std::string& name, const Weight& weight, c
   }
   if (!IsFinite(given)) Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
   const at::Tensor dense = given.detach().to(ComputeType(dtype_));
-  if (ok() && dense.scalar_type() != given.scalar_type() && !IsFinite(dense)) {
+  const bool widened = dense.element_size() > given.element_size();
+  if (ok() && !widened && dense.scalar_type() != given.scalar_type() && !IsFinite(dense)) {
     Fail(absl::StrCat("tensor ", name, " holds a value that is too large for ", c10::toString(dense.scalar_type()),
                       "; use dtype fp32"));
   }
