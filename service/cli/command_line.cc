@@ -68,8 +68,10 @@ void AddCommonOptions(CLI::App& app, Context& context) {
   app.add_option("--assets", context.models.assets_folder,
                  "The folder of the trained captioner (default: found beside the program)")
       ->type_name("DIR");
-  app.add_option("--model", context.models.language_model, "The language model: a Hugging Face folder, or a GGUF file")
-      ->type_name("PATH");
+  app.add_option(
+         "--model", context.models.language_model,
+         "The language model: a Hugging Face folder, a GGUF file, or the name of one that 'models pull' fetched")
+      ->type_name("PATH|REPO");
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
       ->capture_default_str();

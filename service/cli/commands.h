@@ -17,6 +17,7 @@ void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);
 void AddModels(CLI::App& app, Context& context);
+void AddModelsPull(CLI::App& models, Context& context);  // models: the command of that name
 void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);

@@ -2,10 +2,12 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "service/hub/cache.h"
 #include "service/rpc/convert.h"
 
 namespace blazon::service::cli {
@@ -24,6 +26,10 @@ absl::Status Context::CheckOptions() const {
 
 absl::StatusOr<ModelStore*> Context::OpenModels() {
   if (store_ == nullptr) {
+    absl::StatusOr<std::filesystem::path> model =
+        hub::FindModel(models.language_model, hub::Cache::FromEnvironment(std::getenv));
+    if (!model.ok()) return model.status();
+    models.language_model = *std::move(model);
     absl::StatusOr<std::unique_ptr<ModelStore>> store = ModelStore::Open(models);
     if (!store.ok()) return store.status();
     store_ = *std::move(store);

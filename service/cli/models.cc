@@ -1,5 +1,6 @@
 // blazon models: which models there are, and whether they are loaded; and what a checkpoint is.
 #include <CLI/CLI.hpp>
+#include <cstdlib>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -11,6 +12,8 @@
 #include "service/checkpoint/inspect.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
+#include "service/cli/download_progress.h"
+#include "service/hub/cache.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -80,17 +83,13 @@ nlohmann::json ToJson(const CheckpointReport& report) {
           {"memory", memory}};
 }
 
-std::string Size(int64_t bytes) {
-  const char* const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
-  auto size = static_cast<double>(bytes);
-  int unit = 0;
-  for (; size >= 1024 && unit < 4; ++unit) size /= 1024;
-  return unit == 0 ? absl::StrFormat("%d bytes", bytes) : absl::StrFormat("%.1f %s", size, units[unit]);
-}
-
 int RunInspect(const Context& context, const std::filesystem::path& path) {
-  const absl::StatusOr<CheckpointReport> report = InspectCheckpoint(path);
+  const absl::StatusOr<std::filesystem::path> found = hub::FindModel(path, hub::Cache::FromEnvironment(std::getenv));
+  if (!found.ok()) return Fail(found.status());
+  absl::StatusOr<CheckpointReport> report = InspectCheckpoint(*found);
   if (!report.ok()) return Fail(report.status());
+  // A folder of the hub's cache is named after a commit.
+  if (*found != path && report->name == found->filename().string()) report->name = path.string();
   if (context.json) {
     std::cout << ToJson(*report).dump() << "\n";
     return report->problem.empty() ? kDone : kFailed;
@@ -99,7 +98,7 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
     std::cout << absl::StrFormat("%-12s %s\n", name, value);
   };
   line("name", report->name);
-  line("format", absl::StrFormat("%s, %s in %d file%s", report->format, Size(report->weight_bytes), report->files,
+  line("format", absl::StrFormat("%s, %s in %d file%s", report->format, ByteSize(report->weight_bytes), report->files,
                                  report->files == 1 ? "" : "s"));
   line("family", report->model_type);
   line("runs", report->problem.empty() ? "yes" : "no: " + report->problem);
@@ -112,9 +111,9 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
                                   report->layers, report->width, report->vocabulary_size, report->context_length));
   }
   for (const CheckpointReport::Memory& each : report->memory) {
-    line("memory", absl::StrFormat("%-5s %s%s", each.dtype, Size(each.weight_bytes),
+    line("memory", absl::StrFormat("%-5s %s%s", each.dtype, ByteSize(each.weight_bytes),
                                    each.bytes_per_token > 0 ? absl::StrFormat(", and %s for each token of a sequence",
-                                                                              Size(each.bytes_per_token))
+                                                                              ByteSize(each.bytes_per_token))
                                                             : std::string()));
   }
   return report->problem.empty() ? kDone : kFailed;
@@ -123,17 +122,21 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
 }  // namespace
 
 void AddModels(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("models", "List the models, or say what a checkpoint is");
+  CLI::App* command = app.add_subcommand("models", "List the models, say what a checkpoint is, or fetch one");
   command->footer(R"(Examples:
   blazon models
   blazon models --json --server 127.0.0.1:50051
-  blazon models inspect ~/models/gemma-2-2b-it)");
+  blazon models inspect ~/models/gemma-2-2b-it
+  blazon models pull HuggingFaceTB/SmolLM2-360M-Instruct)");
   command->require_subcommand(0, 1);
   CLI::App* inspect = command->add_subcommand(
       "inspect", "Say what a checkpoint is, whether it runs here, and what memory it takes; reads no weights");
   auto path = std::make_shared<std::filesystem::path>();
-  inspect->add_option("path", *path, "A Hugging Face folder or a GGUF file")->required()->type_name("PATH");
+  inspect->add_option("path", *path, "A Hugging Face folder, a GGUF file, or a model that was pulled")
+      ->required()
+      ->type_name("PATH|REPO");
   inspect->callback([&context, path] { context.run = [&context, path] { return RunInspect(context, *path); }; });
+  AddModelsPull(*command, context);
   command->callback([&context, command] {
     if (command->get_subcommands().empty()) context.run = [&context] { return RunModels(context); };
   });
