@@ -13,7 +13,7 @@ SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'langua
 # The Python whose packages the comparisons with reference programs need.
 PYTHON ?= python3
 
-.PHONY: help setup build test tokenizers demo bench bigload asan format lint gemma clean
+.PHONY: help setup build test convert tokenizers demo bench bigload asan format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,10 @@ build: setup  ## Builds build/blazon and the tests
 
 test: build  ## Runs every test
 	@tests/run.sh build
+
+convert: setup  ## Makes a folder of safetensors out of pickles (.bin, .pt, .pth) or of a GPT-2 that TensorFlow trained: IN=PATH OUT=FOLDER
+	@[ -n "$(IN)" ] && [ -n "$(OUT)" ] || { echo "say what to convert, and into which folder: make convert IN=PATH OUT=FOLDER" >&2; exit 2; }
+	@/usr/bin/python3 -B setup/convert_checkpoint.py "$(IN)" "$(OUT)"
 
 tokenizers: build  ## Compares 10,000 strings a tokenizer family with the Python package tokenizers (PYTHON=... has it)
 	@$(PYTHON) tests/reference/tokenizer_family_goldens.py --strings 10000 --out build/tokenizer_strings
