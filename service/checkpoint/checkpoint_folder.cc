@@ -93,7 +93,8 @@ absl::Status ReadWeights(CheckpointFolder& folder) {
     return absl::InvalidArgumentError(
         absl::StrCat((folder.path / pickle).string(),
                      " is a pickle, and loading one runs code of whoever made it. Get the checkpoint's safetensors "
-                     "files, or convert it once where you trust it, with Python's safetensors package."));
+                     "files, or convert it without running that code: make convert IN=",
+                     folder.path.string(), " OUT=FOLDER"));
   }
   return absl::NotFoundError(absl::StrCat(folder.path.string(), " has neither ", kWeights, " nor ", kIndex));
 }

@@ -334,13 +334,11 @@ absl::StatusOr<TensorMap> ReadSafetensors(const std::filesystem::path& path,
   absl::StatusOr<std::shared_ptr<const MappedFile>> file = MappedFile::Open(path);
   if (!file.ok()) return file.status();
   if (LooksLikePickle(path, (*file)->bytes())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path.string(),
-                     " is a pickle (torch.save), and loading one runs code of whoever made it. Models must be "
-                     ".safetensors or .gguf files: "
-                     "convert it once where you trust it, with safetensors.torch.save_file of Python's safetensors "
-                     "package, or get the model's safetensors file. "
-                     "(For EfficientNet-Lite0 there is setup/convert_efficientnet.py.)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path.string(),
+        " is a pickle (torch.save), and loading one runs code of whoever made it. Models must be "
+        ".safetensors or .gguf files: get the model's, or convert this one without running its code: make convert IN=",
+        path.string(), " OUT=FOLDER (EfficientNet-Lite0's: setup/convert_efficientnet.py)"));
   }
   return Reader(path, *std::move(file)).Read(metadata);
 }
