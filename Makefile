@@ -55,15 +55,17 @@ format:  ## Formats all C++ sources (needs the Debian package clang-format)
 	@command -v clang-format >/dev/null || { echo "clang-format is missing; install the Debian package of that name." >&2; exit 1; }
 	@clang-format -i $(SOURCES)
 
-lint: build  ## Checks formatting, scripts and sources (needs clang-format, clang-tidy and shellcheck)
+lint: setup  ## Checks formatting, scripts and sources (needs clang-format, clang-tidy and shellcheck)
 	@for tool in clang-format clang-tidy shellcheck; do \
 	  command -v $$tool >/dev/null || { echo "$$tool is missing; install the Debian package of that name." >&2; exit 1; }; done
 	@clang-format --dry-run --Werror $(SOURCES)
 	@shellcheck $$(git ls-files '*.sh') .ci/run
-	@clang-tidy --quiet -p build $(filter %.cc,$(SOURCES))
+	@cmake --preset single -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset single --target blazon_wire
+	@clang-tidy --quiet -p build-single $(filter %.cc,$(SOURCES))
 
 gemma: setup  ## Fetches Gemma 3 270M, whose terms must be accepted: ACCEPT_GEMMA_TERMS=yes
 	@ACCEPT_GEMMA_TERMS="$(ACCEPT_GEMMA_TERMS)" setup/gemma.sh
 
 clean:  ## Removes what was built; `make setup` and the compiler's cache stay
-	@rm -rf build build-dev build-cuda
+	@rm -rf build build-dev build-cuda build-single

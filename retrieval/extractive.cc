@@ -18,7 +18,7 @@
 namespace blazon::retrieval {
 namespace {
 
-bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\t'; }
+bool IsBlank(char c) { return c == ' ' || c == '\n' || c == '\t'; }
 
 // After these a full stop does not end a sentence although a capital or a figure follows.
 bool EndsWithAbbreviation(std::string_view text) {
@@ -73,8 +73,8 @@ void SplitBlock(std::string_view text, Span block, icu::BreakIterator& iterator,
   size_t begin = 0;
   const auto add = [&](size_t end) {
     Span span{block.begin + begin, block.begin + end};
-    while (span.begin < span.end && IsSpace(text[span.begin])) ++span.begin;
-    while (span.end > span.begin && IsSpace(text[span.end - 1])) --span.end;
+    while (span.begin < span.end && IsBlank(text[span.begin])) ++span.begin;
+    while (span.end > span.begin && IsBlank(text[span.end - 1])) --span.end;
     if (span.size() > 0) sentences.push_back(span);
     begin = end;
   };

@@ -138,11 +138,11 @@ bool IsCell(GumboTag tag) { return tag == GUMBO_TAG_TD || tag == GUMBO_TAG_TH; }
 
 int HeadingLevel(GumboTag tag) { return tag >= GUMBO_TAG_H1 && tag <= GUMBO_TAG_H6 ? tag - GUMBO_TAG_H1 + 1 : 0; }
 
-bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; }
+bool IsHtmlSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; }
 
-class Reader {
+class HtmlReader {
  public:
-  Reader(std::string_view source, int max_nesting) : source_(source), max_nesting_(max_nesting) {}
+  HtmlReader(std::string_view source, int max_nesting) : source_(source), max_nesting_(max_nesting) {}
 
   absl::Status Read(const GumboNode* root, Document& document) {
     struct Level {
@@ -256,14 +256,14 @@ class Reader {
     const size_t place = inside ? static_cast<size_t>(original.data() - source_.data()) : 0;
     for (size_t i = 0; i < text.size();) {
       size_t end = i;
-      if (pre_depth_ == 0 && IsSpace(text[i])) {
-        while (end < text.size() && IsSpace(text[end])) ++end;
+      if (pre_depth_ == 0 && IsHtmlSpace(text[i])) {
+        while (end < text.size() && IsHtmlSpace(text[end])) ++end;
         const std::string& so_far = builder_.text();
-        if (!so_far.empty() && !IsSpace(so_far.back())) Emit(" ", i, agreeing, place);
+        if (!so_far.empty() && !IsHtmlSpace(so_far.back())) Emit(" ", i, agreeing, place);
       } else {
         do {
           ++end;
-        } while (end < text.size() && end != agreeing && (pre_depth_ > 0 || !IsSpace(text[end])));
+        } while (end < text.size() && end != agreeing && (pre_depth_ > 0 || !IsHtmlSpace(text[end])));
         Emit(text.substr(i, end - i), i, agreeing, place);
         after_marker_ = false;
       }
@@ -299,7 +299,7 @@ absl::Status LoadHtml(std::string_view source, const LoaderLimits& limits, Docum
   const GumboOutput* output = budget.Parse(source);
   if (!output)
     return absl::InvalidArgumentError("its elements are nested too deep or its attributes are too many to be read");
-  return Reader(source, limits.max_nesting).Read(output->root, document);
+  return HtmlReader(source, limits.max_nesting).Read(output->root, document);
 }
 
 std::string DecodeEntity(std::string_view entity) {

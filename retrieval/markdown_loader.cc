@@ -15,7 +15,7 @@
 namespace blazon::retrieval {
 namespace {
 
-struct Reader {
+struct MarkdownReader {
   std::string_view source;
   int max_nesting;
   TextBuilder builder;
@@ -37,7 +37,7 @@ struct Reader {
 };
 
 int EnterBlock(MD_BLOCKTYPE type, void* detail, void* data) {
-  Reader& reader = *static_cast<Reader*>(data);
+  MarkdownReader& reader = *static_cast<MarkdownReader*>(data);
   if (++reader.depth > reader.max_nesting) {
     reader.too_deep = true;
     return 1;
@@ -92,7 +92,7 @@ int EnterBlock(MD_BLOCKTYPE type, void* detail, void* data) {
 }
 
 int LeaveBlock(MD_BLOCKTYPE type, void*, void* data) {
-  Reader& reader = *static_cast<Reader*>(data);
+  MarkdownReader& reader = *static_cast<MarkdownReader*>(data);
   --reader.depth;
   switch (type) {
     case MD_BLOCK_H: {
@@ -137,7 +137,7 @@ int LeaveBlock(MD_BLOCKTYPE type, void*, void* data) {
 int IgnoreSpan(MD_SPANTYPE, void*, void*) { return 0; }
 
 int Text(MD_TEXTTYPE type, const MD_CHAR* text, MD_SIZE size, void* data) {
-  Reader& reader = *static_cast<Reader*>(data);
+  MarkdownReader& reader = *static_cast<MarkdownReader*>(data);
   const std::string_view piece(text, size);
   const std::less<const char*> before;
   const bool in_source =
@@ -214,7 +214,7 @@ absl::Status LoadMarkdown(std::string_view source, const LoaderLimits& limits, D
   if (NestsTooDeep(source, limits.max_nesting)) {
     return absl::InvalidArgumentError(absl::StrCat("quotes and lists are nested deeper than ", limits.max_nesting));
   }
-  Reader reader;
+  MarkdownReader reader;
   reader.source = source;
   reader.max_nesting = limits.max_nesting;
   const size_t begin = SkipFrontMatter(source, document.title);

@@ -15,6 +15,7 @@
 #include "service/answer_evidence.h"
 #include "service/answer_prompt.h"
 #include "service/language_runtime.h"
+#include "service/milliseconds_since.h"
 
 namespace blazon::service {
 namespace {
@@ -30,10 +31,6 @@ constexpr size_t kSentencesRead = 1;      // by the model: with two, SmolLM2-135
 constexpr double kSecondSentence = 0.85;  // a second sentence is shown when it scores at least this share of the first
 constexpr double kRefuseBelow = 0.38;
 constexpr double kLowConfidenceBelow = 0.40;
-
-double MillisecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
@@ -161,7 +158,7 @@ class CheckAnswer : public language::TextSink {
   std::shared_ptr<AnswerSink> sink_;
 };
 
-class Wait : public AnswerSink {
+class AnswerWait : public AnswerSink {
  public:
   bool OnSources(const AnswerResult&) override { return true; }
   bool OnText(std::string_view) override { return true; }
@@ -241,7 +238,7 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
 }
 
 absl::StatusOr<AnswerResult> Answerer::Ask(const AskRequest& request, const retrieval::Collection& collection) {
-  auto wait = std::make_shared<Wait>();
+  auto wait = std::make_shared<AnswerWait>();
   absl::StatusOr<CancelFunction> started = Start(request, collection, wait);
   if (!started.ok()) return started.status();
   return wait->Get();

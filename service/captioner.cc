@@ -7,16 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "service/families/vision_language_family.h"
 #include "service/language_runtime.h"
+#include "service/milliseconds_since.h"
 #include "vision/decode_image.h"
 
 namespace blazon::service {
 namespace {
 
 constexpr size_t kMaxInstructionBytes = 4096;
-
-double MillisecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Gathers a generation's text and passes it on with what is known of the picture.
 class PassOn : public language::TextSink {
@@ -40,7 +37,7 @@ class PassOn : public language::TextSink {
   std::shared_ptr<CaptionSink> sink_;
 };
 
-class Wait : public CaptionSink {
+class CaptionWait : public CaptionSink {
  public:
   bool OnLabels(const std::vector<CaptionLabel>&) override { return true; }
   bool OnText(std::string_view) override { return true; }
@@ -102,7 +99,7 @@ absl::StatusOr<CancelFunction> Captioner::Start(const CaptionRequest& request, s
 }
 
 absl::StatusOr<CaptionResult> Captioner::Caption(const CaptionRequest& request) {
-  auto wait = std::make_shared<Wait>();
+  auto wait = std::make_shared<CaptionWait>();
   absl::StatusOr<CancelFunction> started = Start(request, wait);
   if (!started.ok()) return started.status();
   return wait->Get();

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/text_embedder.h"
 #include "service/language_runtime.h"
+#include "service/milliseconds_since.h"
 
 namespace blazon::service {
 namespace {
@@ -115,10 +116,6 @@ std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& m
     }
   }
   return scores;
-}
-
-double MillisecondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace

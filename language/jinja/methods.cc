@@ -40,11 +40,11 @@ bool IsOneOf(const std::string_view (&names)[N], std::string_view name) {
 }
 
 // The characters [begin, end) of a search, as bytes; nullopt: the range begins behind the text.
-struct Range {
+struct ByteRange {
   size_t begin, end;
 };
-std::optional<Range> SearchRange(Execution& run, const Text& text, const std::optional<Value>& begin,
-                                 const std::optional<Value>& end) {
+std::optional<ByteRange> SearchRange(Execution& run, const Text& text, const std::optional<Value>& begin,
+                                     const std::optional<Value>& end) {
   const auto size = static_cast<int64_t>(CharacterCount(text.bytes()));
   const auto bound = [&](const std::optional<Value>& part, int64_t otherwise) {
     if (!part || part->Is<None>()) return otherwise;
@@ -53,8 +53,8 @@ std::optional<Range> SearchRange(Execution& run, const Text& text, const std::op
   };
   const int64_t first = bound(begin, 0), last = std::min(bound(end, size), size);
   if (first > size || first > last) return std::nullopt;
-  return Range{ByteOfCharacter(text.bytes(), static_cast<size_t>(first)),
-               ByteOfCharacter(text.bytes(), static_cast<size_t>(last))};
+  return ByteRange{ByteOfCharacter(text.bytes(), static_cast<size_t>(first)),
+                   ByteOfCharacter(text.bytes(), static_cast<size_t>(last))};
 }
 
 // startswith and endswith: one string or a tuple of them.
@@ -67,7 +67,7 @@ Value StartsOrEnds(Execution& run, const Text& text, const Arguments& arguments,
       sequence != nullptr && sequence->kind == SequenceKind::kTuple) {
     affixes = sequence->items;
   }
-  const std::optional<Range> range = SearchRange(run, text, given[1], given[2]);
+  const std::optional<ByteRange> range = SearchRange(run, text, given[1], given[2]);
   if (run.failed()) return Value();
   const std::string_view part =
       range ? std::string_view(text.bytes()).substr(range->begin, range->end - range->begin) : "";
@@ -83,7 +83,7 @@ Value Find(Execution& run, std::string_view name, const Text& text, const Argume
   const auto given = arguments.Bind(run, name, {"sub", "start", "end"});
   const Text* part = run.failed() ? nullptr : TextOrNull(run, given[0]);
   if (part == nullptr) return run.Fail(absl::StrCat(std::string(name), " needs a string"));
-  const std::optional<Range> range = SearchRange(run, text, given[1], given[2]);
+  const std::optional<ByteRange> range = SearchRange(run, text, given[1], given[2]);
   if (run.failed() || !run.CountSteps(1 + text.size() / 64)) return Value();
   const std::string_view bytes = std::string_view(text.bytes()).substr(0, range ? range->end : 0);
   if (name == "count") {
@@ -126,7 +126,7 @@ Value IsAll(Execution& run, std::string_view name, const Text& text) {
   return all;
 }
 
-Value Join(Execution& run, const Text& separator, const Arguments& arguments) {
+Value JoinBy(Execution& run, const Text& separator, const Arguments& arguments) {
   const auto given = arguments.Bind(run, "join", {"iterable"});
   if (run.failed()) return Value();
   if (!given[0]) return run.Fail("join needs a list of strings");
@@ -185,7 +185,7 @@ Value CallTextMethod(Execution& run, const std::string& name, const Value& self,
   if (name == "find" || name == "rfind" || name == "index" || name == "rindex" || name == "count") {
     return Find(run, name, text, arguments);
   }
-  if (name == "join") return Join(run, text, arguments);
+  if (name == "join") return JoinBy(run, text, arguments);
   if (name == "partition" || name == "rpartition") return Partition(run, name, text, arguments);
   if (name == "removeprefix" || name == "removesuffix") {
     const auto given = arguments.Bind(run, name, {"affix"});

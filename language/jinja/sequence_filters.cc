@@ -16,9 +16,9 @@
 namespace blazon::language::jinja {
 namespace {
 
-constexpr std::string_view kFilters[] = {"list",   "first",      "last",       "join",  "map",      "select",
-                                         "reject", "selectattr", "rejectattr", "items", "dictsort", "unique",
-                                         "sort",   "reverse",    "min",        "max",   "sum",      "batch"};
+constexpr std::string_view kSequenceFilters[] = {"list",   "first",      "last",       "join",  "map",      "select",
+                                                 "reject", "selectattr", "rejectattr", "items", "dictsort", "unique",
+                                                 "sort",   "reverse",    "min",        "max",   "sum",      "batch"};
 
 // What an attribute of a filter names: "role", "function.name", 0. Parts that are all digits count as numbers.
 std::vector<Value> AttributeParts(Execution& run, const Value& attribute) {
@@ -272,7 +272,7 @@ Value Plain(Execution& run, std::string_view name, const Value& input) {
 }  // namespace
 
 bool IsSequenceFilter(std::string_view name) {
-  return std::find(std::begin(kFilters), std::end(kFilters), name) != std::end(kFilters);
+  return std::find(std::begin(kSequenceFilters), std::end(kSequenceFilters), name) != std::end(kSequenceFilters);
 }
 
 Value ApplySequenceFilter(Execution& run, std::string_view name, const Value& input, const Arguments& arguments) {

@@ -19,7 +19,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kRowsPerTask = 32;
+constexpr int64_t kTokensPerTask = 32;
 
 // One pass over contiguous fp32 rows. x: [N, H, C]; cosine, sine: [N, 1, C]. direction -1 turns back, which is the
 // gradient.
@@ -30,7 +30,7 @@ at::Tensor Turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor&
   const float* cosines = cosine.const_data_ptr<float>();
   const float* sines = sine.const_data_ptr<float>();
   float* to = result.data_ptr<float>();
-  at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, x.size(0), kTokensPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* c = cosines + row * width;
       const float* s = sines + row * width;

@@ -15,7 +15,7 @@
 namespace blazon::language {
 namespace {
 
-constexpr uint32_t kEnd = UINT32_MAX;
+constexpr uint32_t kNoSymbol = UINT32_MAX;
 constexpr size_t kFew = 32;  // symbols up to which looking through all pairs is faster than a heap
 constexpr int32_t kNoRank = INT_MAX;
 
@@ -129,7 +129,8 @@ void BytePairModel::AddSymbols(std::string_view piece, std::vector<Symbol>* symb
       const TokenId id = first_tokens_[Place(at == 0, at + 1 == piece.size())][static_cast<uint8_t>(piece[at])];
       const auto begin = static_cast<uint32_t>(at);
       if (id != kNoToken)
-        symbols->push_back({.id = id, .previous = kEnd, .next = kEnd, .begin = begin, .end = begin + 1, .last = 0});
+        symbols->push_back(
+            {.id = id, .previous = kNoSymbol, .next = kNoSymbol, .begin = begin, .end = begin + 1, .last = 0});
     }
     return;
   }
@@ -137,8 +138,8 @@ void BytePairModel::AddSymbols(std::string_view piece, std::vector<Symbol>* symb
   std::optional<Symbol> unknown;                     // what waits for the next known character
   const auto add = [&](TokenId id, size_t begin, size_t end) {
     symbols->push_back({.id = id,
-                        .previous = kEnd,
-                        .next = kEnd,
+                        .previous = kNoSymbol,
+                        .next = kNoSymbol,
                         .begin = static_cast<uint32_t>(begin),
                         .end = static_cast<uint32_t>(end),
                         .last = 0});
@@ -174,8 +175,8 @@ void BytePairModel::AddSymbols(std::string_view piece, std::vector<Symbol>* symb
     if (!unknown_) continue;
     if (unknown && !fuse_unknown_) flush();
     unknown = Symbol{.id = *unknown_,
-                     .previous = kEnd,
-                     .next = kEnd,
+                     .previous = kNoSymbol,
+                     .next = kNoSymbol,
                      .begin = unknown ? unknown->begin : static_cast<uint32_t>(begin),
                      .end = static_cast<uint32_t>(end),
                      .last = 0};
@@ -218,13 +219,13 @@ void BytePairModel::MergeMany(std::string_view piece, Scratch* scratch) const {
   std::vector<Scratch::Candidate>& heap = scratch->heap;
   heap.clear();
   for (uint32_t i = 0; i < symbols.size(); ++i) {
-    symbols[i].previous = i == 0 ? kEnd : i - 1;
-    symbols[i].next = i + 1 == symbols.size() ? kEnd : i + 1;
+    symbols[i].previous = i == 0 ? kNoSymbol : i - 1;
+    symbols[i].next = i + 1 == symbols.size() ? kNoSymbol : i + 1;
     symbols[i].last = i;
   }
   const auto add_candidate = [&](uint32_t position) {
     const uint32_t next = symbols[position].next;
-    if (next == kEnd) return false;
+    if (next == kNoSymbol) return false;
     const Merge merge = FindMerge(piece, symbols[position], symbols[next]);
     if (merge.rank == kNoRank) return false;
     heap.push_back({merge.rank, position, symbols[next].last, merge.result});
@@ -237,19 +238,19 @@ void BytePairModel::MergeMany(std::string_view piece, Scratch* scratch) const {
     const Scratch::Candidate best = heap.back();
     heap.pop_back();
     Symbol& left = symbols[best.position];
-    if (left.next == kEnd || symbols[left.next].last != best.last) continue;  // stale
+    if (left.next == kNoSymbol || symbols[left.next].last != best.last) continue;  // stale
     Symbol& right = symbols[left.next];
     left.id = best.result;
     left.end = right.end;
     left.last = right.last;
-    left.next = std::exchange(right.next, kEnd);  // a symbol that is gone has no next
-    if (left.next != kEnd) symbols[left.next].previous = best.position;
-    if (left.previous != kEnd && add_candidate(left.previous)) std::push_heap(heap.begin(), heap.end());
+    left.next = std::exchange(right.next, kNoSymbol);  // a symbol that is gone has no next
+    if (left.next != kNoSymbol) symbols[left.next].previous = best.position;
+    if (left.previous != kNoSymbol && add_candidate(left.previous)) std::push_heap(heap.begin(), heap.end());
     if (add_candidate(best.position)) std::push_heap(heap.begin(), heap.end());
   }
   // Only what is left, in order.
   size_t count = 0;
-  for (uint32_t position = 0; position != kEnd;) {
+  for (uint32_t position = 0; position != kNoSymbol;) {
     const uint32_t next = symbols[position].next;
     symbols[count++] = symbols[position];
     position = next;

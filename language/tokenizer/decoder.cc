@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "language/tokenizer/byte_alphabet.h"
+#include "language/tokenizer/overloaded.h"
 #include "language/tokenizer/unicode.h"
 #include "language/tokenizer/utf8.h"
 
@@ -102,11 +103,6 @@ std::string DecodeSuffix(const std::string& token, const decoders::BytePair& byt
   if (byte_pair.suffix.empty()) return token;
   return absl::StrReplaceAll(token, {{byte_pair.suffix, last ? "" : " "}});
 }
-
-template <class... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
 
 }  // namespace
 

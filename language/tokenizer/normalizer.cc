@@ -10,6 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "language/tokenizer/byte_alphabet.h"
+#include "language/tokenizer/overloaded.h"
 #include "language/tokenizer/unicode.h"
 #include "language/tokenizer/utf8.h"
 
@@ -145,11 +146,6 @@ std::string ReplaceAll(std::string_view text, const Regex& regex, std::string_vi
     *lost_first = true;
   return out;
 }
-
-template <class... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
 
 }  // namespace
 

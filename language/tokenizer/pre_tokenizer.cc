@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "language/tokenizer/byte_alphabet.h"
+#include "language/tokenizer/overloaded.h"
 #include "language/tokenizer/unicode.h"
 #include "language/tokenizer/utf8.h"
 
@@ -161,11 +162,6 @@ std::string ReplaceSpaces(std::string_view text, std::string_view replacement) {
   }
   return out;
 }
-
-template <class... Functions>
-struct Overloaded : Functions... {
-  using Functions::operator()...;
-};
 
 }  // namespace
 

@@ -8,11 +8,7 @@
 #include <iterator>
 #include <limits>
 #include <optional>
-#include <string>
 #include <string_view>
-
-#include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
 
 namespace blazon::service::gguf {
 
@@ -85,13 +81,6 @@ inline const TensorType* FindTensorType(uint32_t number) {
   const auto* const found = std::find_if(std::begin(kTensorTypes), std::end(kTensorTypes),
                                          [number](const TensorType& type) { return type.number == number; });
   return found == std::end(kTensorTypes) ? nullptr : found;
-}
-
-// Text of the file, fit for a message.
-inline std::string Quoted(std::string_view text) {
-  constexpr size_t kShown = 80;
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape({text.data(), std::min(text.size(), kShown)}),
-                      text.size() > kShown ? "...\"" : "\"");
 }
 
 template <typename T>

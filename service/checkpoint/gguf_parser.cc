@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/gguf.h"
 #include "service/checkpoint/gguf_format.h"
+#include "service/checkpoint/quoted.h"
 
 namespace blazon::service {
 namespace {

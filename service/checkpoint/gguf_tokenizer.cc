@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
+#include "service/checkpoint/quoted.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
 namespace blazon::service {
@@ -26,10 +26,6 @@ namespace pre_tokenizers = language::pre_tokenizers;
 enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
 
 constexpr char kSpaceMark[] = "\u2581";  // SentencePiece's spelling of a space
-
-std::string Quoted(std::string_view text) {
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
-}
 
 // What all the models have.
 struct GgufVocabulary {

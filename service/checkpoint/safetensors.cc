@@ -21,9 +21,9 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/mapped_file.h"
+#include "service/checkpoint/quoted.h"
 
 namespace blazon::service {
 namespace {
@@ -34,21 +34,19 @@ static_assert(std::endian::native == std::endian::little, "safetensors are read 
 
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr uint64_t kAlignment = 8;                 // of the data's begin in files that we write
-constexpr int kMaxDepth = 3;                       // header object, tensor object, array
+constexpr int kMaxHeaderDepth = 3;                 // header object, tensor object, array
 const char* const kMetadataKey = "__metadata__";
 
-struct Dtype {
+struct StoredDtype {
   const char* name;
   at::ScalarType type;
   uint64_t bytes;
 };
-constexpr Dtype kDtypes[] = {
+constexpr StoredDtype kDtypes[] = {
     {"F64", at::kDouble, 8}, {"I64", at::kLong, 8},      {"F32", at::kFloat, 4}, {"I32", at::kInt, 4},
     {"F16", at::kHalf, 2},   {"BF16", at::kBFloat16, 2}, {"I16", at::kShort, 2}, {"I8", at::kChar, 1},
     {"U8", at::kByte, 1},    {"BOOL", at::kBool, 1},
 };
-
-std::string Quoted(const std::string& text) { return absl::StrCat("\"", absl::CHexEscape(text.substr(0, 80)), "\""); }
 
 // What torch.save writes (a zip archive, or an older pickle), by its magic or by the names such files go under.
 bool LooksLikePickle(const std::filesystem::path& path, absl::Span<const std::byte> bytes) {
@@ -66,14 +64,14 @@ bool LooksLikePickle(const std::filesystem::path& path, absl::Span<const std::by
 // One entry of the header.
 struct Entry {
   std::string name;
-  const Dtype* dtype = nullptr;
+  const StoredDtype* dtype = nullptr;
   std::vector<int64_t> shape;
   uint64_t begin = 0, end = 0;  // in the data
 };
 
-class Reader {
+class SafetensorsReader {
  public:
-  Reader(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file)
+  SafetensorsReader(const std::filesystem::path& path, std::shared_ptr<const MappedFile> file)
       : path_(path), file_(std::move(file)) {}
 
   absl::StatusOr<TensorMap> Read(std::map<std::string, std::string>* metadata) {
@@ -121,7 +119,7 @@ class Reader {
     std::string fault;
     const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
       if (!fault.empty()) return false;
-      if (depth > kMaxDepth) fault = "its header is nested too deeply";
+      if (depth > kMaxHeaderDepth) fault = "its header is nested too deeply";
       if (event == json::parse_event_t::object_start) keys.emplace_back();
       if (event == json::parse_event_t::object_end) keys.pop_back();
       if (event == json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second) {
@@ -153,8 +151,8 @@ class Reader {
     }
     const json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
     if (!dtype.is_string()) return Broken(absl::StrCat("the dtype of ", what, " is not a string"));
-    const auto* const known =
-        std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& type) { return dtype == type.name; });
+    const auto* const known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                           [&](const StoredDtype& type) { return dtype == type.name; });
     if (known == std::end(kDtypes)) {
       return absl::UnimplementedError(
           absl::StrCat(path_.string(), ": ", what, " is of dtype ", Quoted(dtype.get<std::string>()),
@@ -262,7 +260,7 @@ absl::Status SyncFolder(const std::filesystem::path& folder) {
 struct Item {
   const std::string* name;
   const at::Tensor* tensor;
-  const Dtype* dtype;
+  const StoredDtype* dtype;
 };
 
 // Widest dtype first, so that every tensor is aligned; then by name.
@@ -273,7 +271,7 @@ absl::StatusOr<std::vector<Item>> Order(const TensorMap& tensors) {
       return absl::InvalidArgumentError(absl::StrCat("a tensor cannot be named ", kMetadataKey));
     if (!tensor.defined()) return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(name), " is undefined"));
     const auto* const known = std::find_if(std::begin(kDtypes), std::end(kDtypes),
-                                           [&](const Dtype& type) { return type.type == tensor.scalar_type(); });
+                                           [&](const StoredDtype& type) { return type.type == tensor.scalar_type(); });
     if (known == std::end(kDtypes)) {
       return absl::InvalidArgumentError(absl::StrCat(
           "tensor ", Quoted(name), " is of a dtype that is not written: ", c10::toString(tensor.scalar_type())));
@@ -340,7 +338,7 @@ absl::StatusOr<TensorMap> ReadSafetensors(const std::filesystem::path& path,
         ".safetensors or .gguf files: get the model's, or convert this one without running its code: make convert IN=",
         path.string(), " OUT=FOLDER (EfficientNet-Lite0's: setup/convert_efficientnet.py)"));
   }
-  return Reader(path, *std::move(file)).Read(metadata);
+  return SafetensorsReader(path, *std::move(file)).Read(metadata);
 }
 
 absl::Status WriteSafetensors(const std::filesystem::path& path, const TensorMap& tensors,

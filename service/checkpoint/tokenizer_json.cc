@@ -13,10 +13,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/utf8.h"
 #include "service/checkpoint/json_file.h"
+#include "service/checkpoint/quoted.h"
 
 namespace blazon::service {
 namespace {
@@ -27,10 +27,6 @@ namespace normalizers = language::normalizers;
 namespace pre_tokenizers = language::pre_tokenizers;
 
 constexpr uint64_t kMostIds = 1 << 26;
-
-std::string Quoted(std::string_view text) {
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
-}
 
 // Reads members of objects and keeps the first error; after one, what is read is of no account.
 class Reader {

@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
 #include "service/checkpoint/json_file.h"
 #include "service/checkpoint/mapped_file.h"
+#include "service/checkpoint/quoted.h"
 #include "service/checkpoint/tokenizer_json.h"
 
 namespace blazon::service {
@@ -31,10 +31,6 @@ namespace decoders = language::decoders;
 namespace normalizers = language::normalizers;
 namespace pre_tokenizers = language::pre_tokenizers;
 
-std::string Quoted(std::string_view text) {
-  return absl::StrCat("\"", absl::Utf8SafeCHexEscape(std::string(text.substr(0, 80))), "\"");
-}
-
 // The same failure, naming the file; what a file's tables contradict is the file's fault, not the caller's.
 absl::Status AtFile(const std::filesystem::path& path, const absl::Status& status) {
   const absl::StatusCode code =
@@ -42,7 +38,7 @@ absl::Status AtFile(const std::filesystem::path& path, const absl::Status& statu
   return absl::Status(code, absl::StrCat(path.string(), ": ", status.message()));
 }
 
-bool Exists(const std::filesystem::path& path) {
+bool HasFile(const std::filesystem::path& path) {
   std::error_code error;
   return std::filesystem::exists(path, error);
 }
@@ -73,7 +69,7 @@ std::string Text(const json& object, const char* name, const std::string& fallba
 // tokenizer_config.json of a folder; an empty object where there is none.
 absl::StatusOr<json> ReadTokenizerConfig(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer_config.json";
-  if (!Exists(path)) return json::object();
+  if (!HasFile(path)) return json::object();
   return ReadJsonFile(path);
 }
 
@@ -209,10 +205,10 @@ absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadTokenizer(const std::fi
   const absl::StatusOr<json> config = ReadTokenizerConfig(folder);
   if (!config.ok()) return config.status();
   const std::filesystem::path whole = folder / "tokenizer.json", words = folder / "vocab.txt";
-  if (Exists(whole)) return Create(whole, FromTokenizerJson(whole, *config));
-  if (Exists(folder / "vocab.json") && Exists(folder / "merges.txt"))
+  if (HasFile(whole)) return Create(whole, FromTokenizerJson(whole, *config));
+  if (HasFile(folder / "vocab.json") && HasFile(folder / "merges.txt"))
     return Create(folder / "vocab.json", FromVocabAndMerges(folder, *config));
-  if (Exists(words)) return Create(words, FromVocabTxt(words, *config));
+  if (HasFile(words)) return Create(words, FromVocabTxt(words, *config));
   return absl::NotFoundError(absl::StrCat(folder.string(),
                                           " has no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, "
                                           "nor vocab.txt"));

@@ -19,7 +19,7 @@ using vision::Activation;
 using vision::TensorMap;
 using vision::TowerConfig;
 
-using Created = absl::StatusOr<std::unique_ptr<vision::VisionTower>>;
+using CreatedTower = absl::StatusOr<std::unique_ptr<vision::VisionTower>>;
 
 vision::Activation ReadActivation(ConfigReader& reader, const std::string& fallback) {
   const std::string name = reader.Text({"hidden_act"}, fallback);
@@ -54,7 +54,7 @@ TowerConfig ReadTower(ConfigReader& reader, const Defaults& defaults) {
   return config;
 }
 
-Created CreateSiglip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateSiglip(const json& json_config, TensorMap weights, at::ScalarType type) {
   ConfigReader reader(json_config);
   vision::SiglipConfig config;
   config.tower = ReadTower(reader, {768, 3072, 12, 12, 224, 16, 1e-6, "gelu_pytorch_tanh"});
@@ -63,7 +63,7 @@ Created CreateSiglip(const json& json_config, TensorMap weights, at::ScalarType 
   return vision::CreateSiglip(config, std::move(weights), type);
 }
 
-Created CreateIdefics3(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateIdefics3(const json& json_config, TensorMap weights, at::ScalarType type) {
   ConfigReader reader(json_config);
   vision::SiglipConfig config = {.tower = {}, .pooling_head = false, .any_size = true};
   config.tower = ReadTower(reader, {1152, 3072, 12, 16, 224, 32, 1e-6, "gelu_pytorch_tanh"});
@@ -71,14 +71,14 @@ Created CreateIdefics3(const json& json_config, TensorMap weights, at::ScalarTyp
   return vision::CreateSiglip(config, std::move(weights), type);
 }
 
-Created CreateClip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateClip(const json& json_config, TensorMap weights, at::ScalarType type) {
   ConfigReader reader(json_config);
   const TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 224, 32, 1e-5, "quick_gelu"});
   if (!reader.status().ok()) return reader.status();
   return vision::CreateClip(config, std::move(weights), type);
 }
 
-Created CreateVit(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateVit(const json& json_config, TensorMap weights, at::ScalarType type) {
   ConfigReader reader(json_config);
   TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 224, 16, 1e-12, "gelu"});
   config.query_bias = reader.Flag({"qkv_bias"}, true);
@@ -87,17 +87,17 @@ Created CreateVit(const json& json_config, TensorMap weights, at::ScalarType typ
   return vision::CreateVit(config, std::move(weights), type);
 }
 
-Created CreateBlip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateBlip(const json& json_config, TensorMap weights, at::ScalarType type) {
   ConfigReader reader(json_config);
   const TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 384, 16, 1e-5, "gelu"});
   if (!reader.status().ok()) return reader.status();
   return vision::CreateBlipVision(config, std::move(weights), type);
 }
 
-using CreateFunction = Created (*)(const json&, TensorMap, at::ScalarType);
+using CreateTowerFunction = CreatedTower (*)(const json&, TensorMap, at::ScalarType);
 
-const std::map<std::string, CreateFunction>& Towers() {
-  static const auto& towers = *new std::map<std::string, CreateFunction>{
+const std::map<std::string, CreateTowerFunction>& Towers() {
+  static const auto& towers = *new std::map<std::string, CreateTowerFunction>{
       {"blip_vision_model", CreateBlip},     {"clip_vision_model", CreateClip},  {"idefics3_vision", CreateIdefics3},
       {"siglip_vision_model", CreateSiglip}, {"smolvlm_vision", CreateIdefics3}, {"vit", CreateVit},
   };
@@ -112,8 +112,8 @@ std::vector<std::string> VisionTowerTypes() {
   return types;
 }
 
-Created CreateVisionTower(const json& config, const std::string& default_type, TensorMap weights,
-                          at::ScalarType compute_type) {
+CreatedTower CreateVisionTower(const json& config, const std::string& default_type, TensorMap weights,
+                               at::ScalarType compute_type) {
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, default_type);
   if (!reader.status().ok()) return reader.status();

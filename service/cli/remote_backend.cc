@@ -24,7 +24,7 @@
 namespace blazon::service::cli {
 namespace {
 
-constexpr int kCaptionsUnderWay = 8;
+constexpr int kCaptionsAhead = 8;
 constexpr size_t kDataBytes = 1u << 20;  // of one message of a document
 
 // A call's context that Ctrl-C cancels.
@@ -143,7 +143,7 @@ class RemoteBackend : public Backend {
       if (!request.has_value()) break;
       order.push_back(request->id());
       open = stream->Write(*request);
-      if (open && order.size() - received == kCaptionsUnderWay) open = read_one();
+      if (open && order.size() - received == kCaptionsAhead) open = read_one();
     }
     stream->WritesDone();
     while (read_one()) {

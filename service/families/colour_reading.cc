@@ -134,7 +134,7 @@ std::string Words(const Plane& plane) {
   return first == second ? std::string(first) : absl::StrCat(first, " and ", second);
 }
 
-struct Part {
+struct ColouredPart {
   int64_t area = 0;
   double x = 0, y = 0;  // its middle
   std::array<int64_t, kNamedColours.size()> votes{};
@@ -144,17 +144,17 @@ struct Part {
 };
 
 // The areas that differ from the background, without specks.
-std::vector<Part> Parts(const std::vector<Colour>& cells, const Plane& plane) {
+std::vector<ColouredPart> Parts(const std::vector<Colour>& cells, const Plane& plane) {
   std::vector<char> open(cells.size());
   for (int cell = 0; cell < kSide * kSide; ++cell) {
     open[static_cast<size_t>(cell)] =
         Distance(cells[static_cast<size_t>(cell)], plane.At(Place(cell % kSide), Place(cell / kSide))) > kApart;
   }
-  std::vector<Part> parts;
+  std::vector<ColouredPart> parts;
   std::vector<int> waiting;
   for (int start = 0; start < kSide * kSide; ++start) {
     if (!open[static_cast<size_t>(start)]) continue;
-    Part part;
+    ColouredPart part;
     waiting = {start};
     open[static_cast<size_t>(start)] = 0;
     while (!waiting.empty()) {
@@ -179,8 +179,9 @@ std::vector<Part> Parts(const std::vector<Colour>& cells, const Plane& plane) {
     parts.push_back(part);
   }
   int64_t largest = 0;
-  for (const Part& part : parts) largest = std::max(largest, part.area);
-  std::erase_if(parts, [&](const Part& part) { return part.area < kSide * kSide / 80 || part.area * 5 < largest; });
+  for (const ColouredPart& part : parts) largest = std::max(largest, part.area);
+  std::erase_if(parts,
+                [&](const ColouredPart& part) { return part.area < kSide * kSide / 80 || part.area * 5 < largest; });
   return parts;
 }
 
@@ -253,7 +254,7 @@ std::string DescribeColours(const vision::Image& image) {
     return change > 10 ? "patterned background" : "mixed background";
 
   std::string text = absl::StrCat(Words(plane), " background");
-  std::vector<Part> parts = Parts(cells, plane);
+  std::vector<ColouredPart> parts = Parts(cells, plane);
   if (parts.empty()) return text;
   static constexpr const char* kNumbers[] = {"", "one", "two", "three", "four", "five"};
   const char* number = parts.size() <= 5 ? kNumbers[parts.size()] : "many";
@@ -263,8 +264,8 @@ std::string DescribeColours(const vision::Image& image) {
     if (parts[0].colour() != parts[1].colour())
       return absl::StrCat(text, ", two parts, ", parts[0].colour(), " and ", parts[1].colour());
   }
-  Part all;
-  for (const Part& part : parts) {
+  ColouredPart all;
+  for (const ColouredPart& part : parts) {
     for (size_t i = 0; i < all.votes.size(); ++i) all.votes[i] += part.votes[i];
   }
   return absl::StrCat(text, ", ", number, " ", all.colour(), parts.size() == 1 ? " part" : " parts");

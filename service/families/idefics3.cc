@@ -44,7 +44,7 @@ class Idefics3Images : public ImageTokenEncoder {
 };
 
 // Rows of tiles, each ended by a newline, then the whole picture.
-absl::StatusOr<std::vector<std::string>> TextAroundTiles(const TileGrid& grid) {
+absl::StatusOr<std::vector<std::string>> RowsOfTiles(const TileGrid& grid) {
   const std::string edge = "<fake_token_around_image>", whole = edge + "<global-img>";
   if (grid.rows == 0 && grid.columns == 0) return std::vector{whole, edge};
   if (grid.rows < 1 || grid.columns < 1) {
@@ -107,7 +107,7 @@ absl::StatusOr<VisionLanguageModel> CreateIdefics3(const nlohmann::json& config,
   model.layout = {.image_token = static_cast<language::TokenId>(image_token),
                   .tile_tokens = (grid / factor) * (grid / factor),
                   .attention = PromptAttention::kCausal,
-                  .text_around_tiles = TextAroundTiles};
+                  .text_around_tiles = RowsOfTiles};
   model.images = std::make_unique<Idefics3Images>(*std::move(tower), factor, std::move(proj));
   return model;
 }

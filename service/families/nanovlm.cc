@@ -121,7 +121,7 @@ vision::SiglipConfig SiglipConfig(ConfigReader& reader) {
 
 // The whole picture first, then its tiles row by row, each after its own control token. A picture that is one tile has
 // no others.
-absl::StatusOr<std::vector<std::string>> TextAroundTiles(const TileGrid& grid) {
+absl::StatusOr<std::vector<std::string>> NumberedTiles(const TileGrid& grid) {
   std::vector<std::string> texts = {"<|global_image|>"};
   for (int64_t row = 1; row <= grid.rows; ++row) {
     for (int64_t column = 1; column <= grid.columns; ++column) {
@@ -187,7 +187,7 @@ absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const lang
                   .text_around_tiles = OneTile("", "")};
   if (extra_tokens != nullptr && extra_tokens->is_object() && extra_tokens->contains("global_image_token")) {
     model.layout.image_token_text = "<|image|>";
-    model.layout.text_around_tiles = TextAroundTiles;
+    model.layout.text_around_tiles = NumberedTiles;
   }
   model.images = std::make_unique<NanoVlmImages>(*std::move(tower), factor, std::move(proj));
   return model;

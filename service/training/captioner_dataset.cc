@@ -25,7 +25,7 @@ namespace blazon::service {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr int64_t kBatch = 16;
+constexpr int64_t kScenesPerBatch = 16;
 
 at::Tensor EncodeBatch(const vision::ImageEncoder& encoder, absl::Span<const vision::Image> images) {
   const at::NoGradGuard no_grad;
@@ -78,11 +78,11 @@ absl::StatusOr<SceneFeatures> EncodeScenes(const SceneComposer& composer, const 
     for (int64_t i = 0; i < number; ++i) scenes.push_back(composer.Compose(random));
     return scenes;
   };
-  std::future<std::vector<Scene>> next = std::async(std::launch::async, compose, std::min(kBatch, count));
+  std::future<std::vector<Scene>> next = std::async(std::launch::async, compose, std::min(kScenesPerBatch, count));
   for (int64_t done = 0; done < count;) {
     std::vector<Scene> scenes = next.get();
     done += static_cast<int64_t>(scenes.size());
-    if (done < count) next = std::async(std::launch::async, compose, std::min(kBatch, count - done));
+    if (done < count) next = std::async(std::launch::async, compose, std::min(kScenesPerBatch, count - done));
     std::vector<vision::Image> images;
     for (Scene& scene : scenes) {
       features.colours.push_back(DescribeColours(scene.image));
@@ -153,9 +153,9 @@ CropFeatures EncodeCrops(const std::vector<cv::Mat>& photos, const vision::Image
   CropFeatures features;
   RandomSource random(seed);
   std::vector<at::Tensor> parts;
-  for (int64_t done = 0; done < count; done += kBatch) {
+  for (int64_t done = 0; done < count; done += kScenesPerBatch) {
     std::vector<vision::Image> images;
-    for (int64_t i = 0; i < kBatch; ++i) {
+    for (int64_t i = 0; i < kScenesPerBatch; ++i) {
       images.push_back(ToImage(RandomCrop(random.Pick(photos), SceneComposer::kSide, random)));
       features.colours.push_back(DescribeColours(images.back()));
     }

@@ -20,7 +20,7 @@
 namespace blazon::service {
 namespace {
 
-constexpr int64_t kBatch = 64;  // decoding reads all weights once a step, however many captions it makes
+constexpr int64_t kImagesPerBatch = 64;  // decoding reads all weights once a step, however many captions it makes
 
 bool HasWords(const std::string& text, const std::string& words) {
   for (size_t at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) {
@@ -34,8 +34,8 @@ bool HasWords(const std::string& text, const std::string& words) {
 // Captions of pictures in batches: encodes and generates.
 absl::Status CaptionInBatches(const CaptionerUnderTest& captioner, const std::vector<vision::Image>& images,
                               std::vector<CaptionJudgement>& judgements) {
-  for (size_t begin = 0; begin < images.size(); begin += kBatch) {
-    const size_t count = std::min<size_t>(kBatch, images.size() - begin);
+  for (size_t begin = 0; begin < images.size(); begin += kImagesPerBatch) {
+    const size_t count = std::min<size_t>(kImagesPerBatch, images.size() - begin);
     absl::StatusOr<std::vector<EncodedImage>> encoded =
         captioner.family.Encode(absl::MakeConstSpan(images).subspan(begin, count));
     if (!encoded.ok()) return encoded.status();
