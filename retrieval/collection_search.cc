@@ -224,12 +224,6 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
 
   if (!vector.empty()) {
     const View& view = (*reading)->view();
-    for (const auto& [number, entry] : view.segments) {
-      if (static_cast<size_t>(entry.segment->dimension()) != vector.size()) {
-        return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", vector.size(),
-                                                       " numbers, the collection's have ", entry.segment->dimension()));
-      }
-    }
     absl::flat_hash_map<int64_t, std::vector<uint8_t>> allowed;  // by segment, when there is a filter
     if (filtered) {
       for (const auto& [number, entry] : view.segments) allowed[number].resize(entry.live.size());
@@ -247,7 +241,7 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
       std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
       for (const auto& [number, entry] : view.segments) {
         absl::StatusOr<std::vector<Segment::Hit>> hits =
-            entry.segment->Search(vector.data(), depth, filtered ? allowed[number] : entry.live);
+            entry.segment->Search(vector, depth, filtered ? allowed[number] : entry.live);
         if (!hits.ok()) return hits.status();
         for (const Segment::Hit& hit : *hits)
           best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);

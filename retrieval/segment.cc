@@ -1,6 +1,5 @@
 #include "retrieval/segment.h"
 
-#include <faiss/impl/IDSelector.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,8 +8,8 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
-#include <exception>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -45,9 +44,15 @@ std::string Checksum(const Header& header, absl::Span<const std::string_view> pa
   return std::string(reinterpret_cast<const char*>(canonical.digest), sizeof canonical.digest);
 }
 
-template <typename T>
-std::string_view Bytes(const std::vector<T>& values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+template <typename Values>
+std::string_view Bytes(const Values& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(*values.data())};
+}
+
+AlignedBuffer<float> Copied(absl::Span<const float> values) {
+  AlignedBuffer<float> copy(values.size());
+  std::copy(values.begin(), values.end(), copy.data());
+  return copy;
 }
 
 absl::Status ReadFully(int descriptor, void* to, size_t size, const std::filesystem::path& file) {
@@ -66,8 +71,11 @@ absl::Status ReadFully(int descriptor, void* to, size_t size, const std::filesys
 }  // namespace
 
 Segment::Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, absl::Span<const float> vectors)
-    : number_(number), ids_(std::move(ids)), index_(dimension) {
-  index_.add(static_cast<faiss::Index::idx_t>(ids_.size()), vectors.data());
+    : Segment(number, dimension, std::move(ids), Copied(vectors)) {}
+
+Segment::Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, AlignedBuffer<float> vectors)
+    : number_(number), dimension_(dimension), ids_(std::move(ids)), vectors_(std::move(vectors)) {
+  scan_ = std::make_unique<ExactScan>(vectors_.data(), size(), dimension_);
 }
 
 std::string Segment::FileName(int64_t number) { return absl::StrCat("segment-", number, ".vec"); }
@@ -81,10 +89,10 @@ absl::StatusOr<std::string> Segment::Write(const std::filesystem::path& folder, 
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.version = kFormatVersion;
-  header.dimension = static_cast<uint32_t>(index_.d);
+  header.dimension = static_cast<uint32_t>(dimension_);
   header.count = ids_.size();
   header.number = static_cast<uint64_t>(number_);
-  const std::string_view parts[] = {Bytes(ids_), Bytes(index_.codes)};
+  const std::string_view parts[] = {Bytes(ids_), Bytes(vectors_)};
   const std::string checksum = Checksum(header, parts);
   std::memcpy(header.checksum, checksum.data(), checksum.size());
 
@@ -131,39 +139,26 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
   if ((size - sizeof header) % row_bytes != 0 || header.count != (size - sizeof header) / row_bytes)
     return damaged("its size does not fit its header");
 
-  std::shared_ptr<Segment> segment(new Segment(number, dimension));
-  segment->ids_.resize(header.count);
-  segment->index_.codes.resize(header.count * static_cast<uint64_t>(dimension) * sizeof(float));
-  segment->index_.ntotal = static_cast<faiss::Index::idx_t>(header.count);
-  if (absl::Status status = ReadFully(descriptor, segment->ids_.data(), header.count * sizeof(int64_t), file);
-      !status.ok())
+  std::vector<int64_t> ids(header.count);
+  AlignedBuffer<float> vectors(header.count * static_cast<uint64_t>(dimension));
+  if (absl::Status status = ReadFully(descriptor, ids.data(), ids.size() * sizeof(int64_t), file); !status.ok())
     return status;
-  if (absl::Status status = ReadFully(descriptor, segment->index_.codes.data(), segment->index_.codes.size(), file);
-      !status.ok())
-    return status;
-  const std::string actual = Checksum(header, {Bytes(segment->ids_), Bytes(segment->index_.codes)});
+  if (absl::Status status = ReadFully(descriptor, vectors.data(), vectors.bytes(), file); !status.ok()) return status;
+  const std::string actual = Checksum(header, {Bytes(ids), Bytes(vectors)});
   if (actual != checksum || std::memcmp(header.checksum, actual.data(), actual.size()) != 0)
     return damaged("its checksum does not fit");
-  return segment;
+  return std::shared_ptr<const Segment>(new Segment(number, dimension, std::move(ids), std::move(vectors)));
 }
 
-absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(const float* query, int64_t count,
+absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(absl::Span<const float> query, int64_t count,
                                                           absl::Span<const uint8_t> allowed) const {
-  count = std::min(count, size());
-  std::vector<Hit> hits;
-  if (count == 0) return hits;
-  std::vector<float> cosines(static_cast<size_t>(count));
-  std::vector<faiss::Index::idx_t> rows(static_cast<size_t>(count));
-  try {
-    faiss::IDSelectorBitmap selector(allowed.size(), allowed.data());
-    faiss::SearchParameters parameters;
-    parameters.sel = &selector;
-    index_.search(1, query, count, cosines.data(), rows.data(), &parameters);
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("vector search failed in ", FileName(number_)));
+  if (static_cast<int64_t>(query.size()) != dimension_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the question's vector has ", query.size(), " numbers, the collection's have ", dimension_));
   }
-  for (size_t i = 0; i < rows.size() && rows[i] >= 0; ++i) hits.push_back({rows[i], cosines[i]});
-  return hits;
+  if (!std::all_of(query.begin(), query.end(), [](float value) { return std::isfinite(value); }))
+    return absl::InvalidArgumentError("the question's vector has a number that is not finite");
+  return std::move(scan_->Search(query, count, allowed)[0]);
 }
 
 }  // namespace blazon::retrieval

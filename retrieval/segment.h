@@ -7,8 +7,6 @@
 // Thread safety: a segment is const.
 #pragma once
 
-#include <faiss/IndexFlat.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -17,16 +15,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "retrieval/aligned_buffer.h"
+#include "retrieval/exact_scan.h"
 #include "retrieval/files.h"
 
 namespace blazon::retrieval {
 
 class Segment {
  public:
-  struct Hit {
-    int64_t row;
-    float cosine;
-  };
+  using Hit = VectorHit;
 
   // ids ascending; vectors: ids.size() * dimension floats.
   Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, absl::Span<const float> vectors);
@@ -42,20 +39,23 @@ class Segment {
 
   int64_t number() const { return number_; }
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
-  int64_t dimension() const { return index_.d; }
+  int64_t dimension() const { return dimension_; }
   absl::Span<const int64_t> ids() const { return ids_; }
-  const float* vector(int64_t row) const { return index_.get_xb() + row * index_.d; }  // [dimension]
+  const float* vector(int64_t row) const { return vectors_.data() + row * dimension_; }  // [dimension]
   int64_t Find(int64_t id) const;  // the row of an id, -1 when it has none
 
   // The `count` best rows among those whose bit is set in `allowed` (one bit a row), best first; fewer only when fewer
-  // are allowed.
-  absl::StatusOr<std::vector<Hit>> Search(const float* query, int64_t count, absl::Span<const uint8_t> allowed) const;
+  // are allowed. kInvalidArgument: the query has another dimension, or a number that is not finite.
+  absl::StatusOr<std::vector<Hit>> Search(absl::Span<const float> query, int64_t count,
+                                          absl::Span<const uint8_t> allowed) const;
+  const ExactScan& scan() const { return *scan_; }
 
  private:
-  Segment(int64_t number, int64_t dimension) : number_(number), index_(dimension) {}
-  int64_t number_;
+  Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, AlignedBuffer<float> vectors);
+  int64_t number_, dimension_;
   std::vector<int64_t> ids_;
-  faiss::IndexFlatIP index_;
+  AlignedBuffer<float> vectors_;  // [size, dimension]
+  std::unique_ptr<const ExactScan> scan_;
 };
 
 }  // namespace blazon::retrieval
