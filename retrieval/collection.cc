@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
+#include "retrieval/filter_evaluator.h"
 #include "retrieval/word_coverage.h"
 #include "retrieval/words.h"
 
@@ -34,6 +35,7 @@ constexpr const char* kSchema[] = {
     "chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
     "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY "
     "(document, name)) WITHOUT ROWID",
+    "CREATE INDEX metadata_by_value ON document_metadata (name, value)",  // only for speed: not needed to read
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
     "NULL, "
     "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL)",
@@ -95,6 +97,7 @@ absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create)
     if (absl::Status status = (*database)->Run(setting); !status.ok()) return status;
   }
   if (absl::Status status = RegisterWordCoverage(**database); !status.ok()) return status;
+  if (absl::Status status = RegisterChunkIsAmong(**database); !status.ok()) return status;
   return database;
 }
 

@@ -28,6 +28,7 @@
 #include "retrieval/document.h"
 #include "retrieval/embedder.h"
 #include "retrieval/files.h"
+#include "retrieval/filter.h"
 
 namespace blazon::retrieval {
 
@@ -47,14 +48,6 @@ struct CollectionOptions {
 enum class SearchMode { kBoth, kWords, kMeaning };
 enum class Fusion { kWeightedSum, kReciprocalRank };
 
-struct Filter {
-  std::string source;                           // of exactly this source; empty: any
-  std::string path_prefix;                      // whose path starts so; empty: any
-  std::vector<std::string> document_ids;        // one of these; empty: any
-  std::map<std::string, std::string> metadata;  // that carry all of these
-  bool empty() const { return source.empty() && path_prefix.empty() && document_ids.empty() && metadata.empty(); }
-};
-
 struct Query {
   std::string text;           // any string: there is no query syntax. At most kMaxQueryBytes
   std::vector<float> vector;  // [dimension], unit length; empty: `text` is embedded when the mode needs it
@@ -65,9 +58,20 @@ struct Query {
   // more than either alone, and 0.5 most, at every chunk size tried.
   double word_weight = 0.5;
   Filter filter;
+  int64_t max_per_document = 0;  // results of one document at most; 0: any number
+  int64_t neighbours = 0;        // pieces before and after each result to return with it, [0, kMaxNeighbours]
 };
+inline constexpr int64_t kMaxNeighbours = 8;
 inline constexpr size_t kMaxQueryBytes = 2u << 20;
 inline constexpr size_t kMaxQueryTerms = 512;  // distinct words; more is kInvalidArgument
+
+// A chunk that stands beside a result in its document.
+struct NeighbourChunk {
+  int64_t chunk_id = 0;
+  Span span;  // it may overlap the result's
+  int64_t line = 0;
+  std::string text;
+};
 
 struct ScoredChunk {
   int64_t chunk_id = 0;  // never used again for another chunk
@@ -81,6 +85,7 @@ struct ScoredChunk {
   double coverage = 0;
   double cosine = 0;  // of question and chunk; 0 in a search by words, unless the query has a vector
   double score = 0;   // fused; comparable within one result only
+  std::vector<NeighbourChunk> before, after;  // Query::neighbours of each, in reading order; fewer at the ends
 };
 
 struct DocumentInfo {
@@ -129,7 +134,8 @@ class Collection {
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
 
   // The query.count best live chunks, best first; fewer only when fewer live chunks match the filter (or, with kWords,
-  // the words).
+  // the words), or max_per_document leaves fewer. What a filter lets through is remembered for the eight used last, 8
+  // bytes a chunk, until the collection changes.
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
 
   // The document with its text; sections and maps to the source are not kept. kNotFound.

@@ -1,5 +1,5 @@
 // The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc
-// (read), collection_verify.cc.
+// (read), collection_filter.cc (narrow), collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "retrieval/collection.h"
+#include "retrieval/fusion.h"
 #include "retrieval/lock_file.h"
 #include "retrieval/segment.h"
 #include "retrieval/sqlite.h"
@@ -50,6 +51,12 @@ class Collection::Impl {
     std::map<int64_t, int64_t> newly_dead;                // segment number -> chunks that die
     int64_t segment_number = 0;                           // where `added` goes
   };
+  // The chunks that a filter lets through in one generation.
+  struct Filtered {
+    std::string key;            // generation and condition
+    std::vector<int64_t> keys;  // of documents, ascending
+    std::vector<int64_t> ids;   // of chunks, ascending
+  };
   // A read connection with an open read transaction, and the view of its generation when vectors are wanted.
   class Reading;
 
@@ -72,6 +79,12 @@ class Collection::Impl {
   absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
                                                      std::shared_ptr<const Segment> fresh = nullptr) const;
 
+  // `database`'s transaction is open.
+  absl::StatusOr<std::shared_ptr<const Filtered>> Evaluate(Database& database, const Filter& filter) const;
+  // At most max_per_document candidates of each document, and query.count in all.
+  absl::Status Select(Database& database, const Query& query, std::vector<Candidate>& candidates) const;
+  absl::Status AddNeighbours(Database& database, const Query& query, std::vector<ScoredChunk>& results) const;
+
   const std::filesystem::path folder_;
   const CollectionOptions options_;
   Files real_files_;
@@ -85,6 +98,8 @@ class Collection::Impl {
 
   mutable std::mutex view_mutex_;
   mutable std::shared_ptr<const View> view_;
+  mutable std::mutex filtered_mutex_;
+  mutable std::vector<std::shared_ptr<const Filtered>> filtered_;  // used last first
   mutable std::mutex readers_mutex_;
   mutable std::vector<std::unique_ptr<Database>> idle_readers_;
 };

@@ -1,6 +1,5 @@
 // Reading a collection: views of the vectors, search, lists.
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <system_error>
 
@@ -12,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "retrieval/collection_impl.h"
+#include "retrieval/filter_evaluator.h"
 #include "retrieval/fusion.h"
 #include "retrieval/words.h"
 
@@ -23,39 +23,30 @@ constexpr int64_t kMaxCount = 1000;
 // Weights of title, headings and text in BM25.
 #define BLAZON_BM25 "bm25(chunk_words, 2.0, 1.5, 1.0)"
 
-// Which documents pass a filter; ?1 to ?4 are FilterValues in order.
-#define BLAZON_FILTER                                                                                              \
-  "(?1 = '' OR d.source = ?1) AND substr(d.path, 1, length(?2)) = ?2 AND "                                         \
-  "(?3 = '' OR d.id IN (SELECT value FROM json_each(?3))) AND NOT EXISTS (SELECT 1 FROM json_each(?4) AS wanted "  \
-  "WHERE NOT EXISTS ("                                                                                             \
-  "SELECT 1 FROM document_metadata AS m WHERE m.document = d.key AND m.name = json_extract(wanted.value, '$[0]') " \
-  "AND m.value = json_extract(wanted.value, '$[1]')))"
-
-struct FilterValues {
-  std::string source, path_prefix, ids, metadata;
-};
-
-std::string Json(const nlohmann::json& value) {
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-FilterValues ValuesOf(const Filter& filter) {
-  FilterValues values{filter.source, filter.path_prefix, "", "[]"};
-  if (!filter.document_ids.empty()) values.ids = Json(filter.document_ids);
-  nlohmann::json pairs = nlohmann::json::array();
-  for (const auto& [name, value] : filter.metadata) pairs.push_back({name, value});
-  values.metadata = Json(pairs);
-  return values;
-}
-
 // "word" OR "word"...: inside the quotes there are only letters, marks and digits, so a question has no syntax.
 std::string MatchExpression(const std::vector<std::string>& words) {
   return absl::StrCat("\"", absl::StrJoin(words, "\" OR \""), "\"");
 }
 
-void SetBit(std::vector<uint8_t>& bits, int64_t row) {
-  bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));
+// One bit for each of the ids (ascending) that is among the wanted ones (ascending too). Wanted ones are live.
+std::vector<uint8_t> RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
+  std::vector<uint8_t> bits((ids.size() + 7) / 8);
+  auto place = ids.begin();
+  for (const int64_t id : wanted) {
+    // Steps of doubling length, then between the last two: as good for few wanted ids as for many.
+    int64_t step = 1;
+    while (ids.end() - place > step && place[step] < id) {
+      place += step;
+      step *= 2;
+    }
+    place = std::lower_bound(place, ids.end() - place > step ? place + step + 1 : ids.end(), id);
+    if (place == ids.end()) break;
+    const int64_t row = place - ids.begin();
+    if (*place == id) bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));
+  }
+  return bits;
 }
+
 bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
 
 }  // namespace
@@ -167,6 +158,11 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     return absl::InvalidArgumentError(absl::StrCat("count is ", query.count, "; it must be 1 to ", kMaxCount));
   if (!(query.word_weight >= 0 && query.word_weight <= 1))
     return absl::InvalidArgumentError("word_weight must be 0 to 1");
+  if (query.max_per_document < 0) return absl::InvalidArgumentError("max_per_document must be at least 0");
+  if (query.neighbours < 0 || query.neighbours > kMaxNeighbours) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("neighbours is ", query.neighbours, "; it must be 0 to ", kMaxNeighbours));
+  }
   if (query.text.size() > kMaxQueryBytes)
     return absl::InvalidArgumentError(
         absl::StrCat("the question has ", query.text.size(), " bytes; at most ", kMaxQueryBytes, " are allowed"));
@@ -199,81 +195,83 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, !vector.empty());
   if (!reading.ok()) return reading.status();
   Database& database = (*reading)->database();
-  const bool filtered = !query.filter.empty();
-  const FilterValues filter = ValuesOf(query.filter);
-  const int64_t depth = std::max<int64_t>(100, 4 * query.count);
-  absl::flat_hash_map<int64_t, Candidate> found;
-
-  const std::string match = words.empty() ? "" : MatchExpression(words);
-  if (by_words && !match.empty()) {
-    Rows rows =
-        filtered
-            ? database.Query("SELECT f.rowid, -" BLAZON_BM25
-                             " AS score, word_coverage(chunk_words) FROM chunk_words AS f "
-                             "JOIN chunks AS c ON c.id = f.rowid JOIN documents AS d ON d.key = c.document "
-                             "WHERE chunk_words MATCH ?5 AND " BLAZON_FILTER " ORDER BY score DESC, f.rowid LIMIT ?6",
-                             filter.source, filter.path_prefix, filter.ids, filter.metadata, match, depth)
-            : database.Query(
-                  "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? "
-                  "AND rank MATCH 'bm25(2.0, 1.5, 1.0)' ORDER BY rank LIMIT ?",
-                  match, depth);
-    while (rows.Next()) found[rows.Int(0)] = Candidate{rows.Int(0), rows.Real(1), rows.Real(2), 0, 0};
-    if (!rows.status().ok()) return rows.status();
+  std::shared_ptr<const Filtered> filtered;
+  if (!query.filter.empty()) {
+    absl::StatusOr<std::shared_ptr<const Filtered>> evaluated = Evaluate(database, query.filter);
+    if (!evaluated.ok()) return evaluated.status();
+    filtered = *std::move(evaluated);
   }
-  const int64_t found_by_words = static_cast<int64_t>(found.size());
+  const std::string match = words.empty() ? "" : MatchExpression(words);
+  absl::flat_hash_map<int64_t, std::vector<uint8_t>> allowed;  // by segment, when there is a filter
+  if (filtered && !vector.empty()) {
+    for (const auto& [number, entry] : (*reading)->view().segments)
+      allowed[number] = RowsOf(entry.segment->ids(), filtered->ids);
+  }
 
-  if (!vector.empty()) {
-    const View& view = (*reading)->view();
-    absl::flat_hash_map<int64_t, std::vector<uint8_t>> allowed;  // by segment, when there is a filter
-    if (filtered) {
-      for (const auto& [number, entry] : view.segments) allowed[number].resize(entry.live.size());
-      Rows rows = database.Query(
-          "SELECT c.id, c.segment FROM documents AS d JOIN chunks AS c ON c.document = d.key WHERE " BLAZON_FILTER,
-          filter.source, filter.path_prefix, filter.ids, filter.metadata);
-      while (rows.Next()) {
-        const auto entry = view.segments.find(rows.Int(1));
-        const int64_t row = entry == view.segments.end() ? -1 : entry->second.segment->Find(rows.Int(0));
-        if (row >= 0) SetBit(allowed[rows.Int(1)], row);
-      }
+  // Of one document more may be found than are wanted; then the search goes deeper, to the end if need be.
+  std::vector<Candidate> candidates;
+  bool words_left_out = false;  // chunks with some of the words may be below the depth
+  for (int64_t depth = std::max<int64_t>(100, 4 * query.count);; depth *= 4) {
+    absl::flat_hash_map<int64_t, Candidate> found;
+    if (by_words && !match.empty()) {
+      Rows rows = filtered ? database.Query(
+                                 "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words "
+                                 "MATCH ?1 AND rank MATCH 'bm25(2.0, 1.5, 1.0)' AND chunk_is_among(?2, rowid) ORDER BY "
+                                 "rank LIMIT ?3",
+                                 match, AmongChunks(filtered->ids), depth)
+                           : database.Query(
+                                 "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words "
+                                 "MATCH ?1 AND rank MATCH 'bm25(2.0, 1.5, 1.0)' ORDER BY rank LIMIT ?2",
+                                 match, depth);
+      while (rows.Next()) found[rows.Int(0)] = Candidate{rows.Int(0), rows.Real(1), rows.Real(2), 0, 0};
       if (!rows.status().ok()) return rows.status();
     }
-    if (by_meaning) {
-      std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
-      for (const auto& [number, entry] : view.segments) {
-        absl::StatusOr<std::vector<Segment::Hit>> hits =
-            entry.segment->Search(vector, depth, filtered ? allowed[number] : entry.live);
-        if (!hits.ok()) return hits.status();
-        for (const Segment::Hit& hit : *hits)
-          best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
+    words_left_out = static_cast<int64_t>(found.size()) == depth;
+    bool left_out = words_left_out;
+    if (!vector.empty()) {
+      const View& view = (*reading)->view();
+      if (by_meaning) {
+        std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
+        for (const auto& [number, entry] : view.segments) {
+          absl::StatusOr<std::vector<Segment::Hit>> hits =
+              entry.segment->Search(vector, depth, filtered ? allowed[number] : entry.live);
+          if (!hits.ok()) return hits.status();
+          for (const Segment::Hit& hit : *hits)
+            best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
+        }
+        std::sort(best.begin(), best.end());
+        if (best.size() >= static_cast<size_t>(depth)) {
+          best.resize(static_cast<size_t>(depth));
+          left_out = true;
+        }
+        for (const auto& [cosine, id] : best) found.emplace(id, Candidate{id, 0, 0, -cosine, 0});
       }
-      std::sort(best.begin(), best.end());
-      if (best.size() > static_cast<size_t>(depth)) best.resize(static_cast<size_t>(depth));
-      for (const auto& [cosine, id] : best) found.emplace(id, Candidate{id, 0, 0, -cosine, 0});
-    }
-    for (auto& [id, candidate] : found) {
-      for (const auto& [number, entry] : view.segments) {
-        const int64_t row = entry.segment->Find(id);
-        if (row < 0 || !Bit(entry.live, row)) continue;
-        candidate.cosine = std::inner_product(vector.begin(), vector.end(), entry.segment->vector(row), 0.0);
+      for (auto& [id, candidate] : found) {
+        for (const auto& [number, entry] : view.segments) {
+          const int64_t row = entry.segment->Find(id);
+          if (row < 0 || !Bit(entry.live, row)) continue;
+          candidate.cosine = std::inner_product(vector.begin(), vector.end(), entry.segment->vector(row), 0.0);
+        }
       }
     }
-  }
 
-  std::vector<Candidate> candidates;
-  for (const auto& [id, candidate] : found) candidates.push_back(candidate);
-  if (query.mode == SearchMode::kBoth && query.fusion == Fusion::kReciprocalRank) {
-    FuseReciprocalRank(candidates);
-  } else {
-    FuseWeightedSum(query.mode == SearchMode::kWords     ? 1
-                    : query.mode == SearchMode::kMeaning ? 0
-                                                         : query.word_weight,
-                    candidates);
+    candidates.clear();
+    for (const auto& [id, candidate] : found) candidates.push_back(candidate);
+    if (query.mode == SearchMode::kBoth && query.fusion == Fusion::kReciprocalRank) {
+      FuseReciprocalRank(candidates);
+    } else {
+      FuseWeightedSum(query.mode == SearchMode::kWords     ? 1
+                      : query.mode == SearchMode::kMeaning ? 0
+                                                           : query.word_weight,
+                      candidates);
+    }
+    if (absl::Status status = Select(database, query, candidates); !status.ok()) return status;
+    if (candidates.size() == static_cast<size_t>(query.count) || !left_out) break;
   }
-  if (candidates.size() > static_cast<size_t>(query.count)) candidates.resize(static_cast<size_t>(query.count));
 
   // A chunk found by meaning alone may hold words too: below the depth of the search by words, where they hardly count
   // for the order.
-  if (!match.empty() && (!by_words || found_by_words == depth)) {
+  if (!match.empty() && (!by_words || words_left_out)) {
     for (Candidate& candidate : candidates) {
       if (candidate.word_score > 0) continue;
       Rows rows =
@@ -314,6 +312,7 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     result.cosine = candidate.cosine;
     result.score = candidate.score;
   }
+  if (absl::Status status = AddNeighbours(database, query, results); !status.ok()) return status;
   return results;
 }
 
@@ -363,16 +362,21 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
   absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, false);
   if (!reading.ok()) return reading.status();
   Database& database = (*reading)->database();
-  const FilterValues values = ValuesOf(filter);
+  std::shared_ptr<const Filtered> filtered;
+  if (!filter.empty()) {
+    absl::StatusOr<std::shared_ptr<const Filtered>> evaluated = Evaluate(database, filter);
+    if (!evaluated.ok()) return evaluated.status();
+    filtered = *std::move(evaluated);
+  }
   DocumentPage page;
   std::vector<int64_t> keys;
   {
     Rows rows = database.Query(
-        "SELECT d.key, d.id, d.source, d.path, d.title, d.parser, d.encoding, d.digest, d.bytes, d.chunks FROM "
-        "documents AS d "
-        "WHERE (d.source, d.path) > (?5, ?6) AND " BLAZON_FILTER " ORDER BY d.source, d.path LIMIT ?7",
-        values.source, values.path_prefix, values.ids, values.metadata, after.first, after.second, page_size + 1);
+        "SELECT key, id, source, path, title, parser, encoding, digest, bytes, chunks FROM documents WHERE (source, "
+        "path) > (?, ?) ORDER BY source, path",
+        after.first, after.second);
     while (rows.Next()) {
+      if (filtered && !std::binary_search(filtered->keys.begin(), filtered->keys.end(), rows.Int(0))) continue;
       if (keys.size() == static_cast<size_t>(page_size)) {
         const DocumentInfo& last = page.documents.back();
         page.next_page_token = absl::WebSafeBase64Escape(last.source + '\0' + last.path);

@@ -50,6 +50,12 @@ struct Blob {
   std::string_view bytes;
 };
 
+// A pointer for a function of ours, which asks for it by type; what it points to must outlive the rows.
+struct Pointer {
+  const void* pointer;
+  const char* type;  // a string literal
+};
+
 class Database {
  public:
   // Opens `file` (made when `create`) through the VFS of that name, "" for the default one.
@@ -98,6 +104,9 @@ class Database {
   void Bind(Rows& rows, int index, Blob value) {
     Check(rows, sqlite3_bind_blob64(rows.statement_, index, value.bytes.data() ? value.bytes.data() : "",
                                     value.bytes.size(), SQLITE_TRANSIENT));
+  }
+  void Bind(Rows& rows, int index, Pointer value) {
+    Check(rows, sqlite3_bind_pointer(rows.statement_, index, const_cast<void*>(value.pointer), value.type, nullptr));
   }
   void Check(Rows& rows, int code) {
     if (code != SQLITE_OK) rows.status_ = Error(code, "bind a value in");

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <map>
 #include <random>
 #include <set>
 #include <thread>
@@ -248,6 +249,76 @@ TEST(CollectionTest, FiltersNarrowSearchAndStillFillTheCount) {
   EXPECT_EQ(MustSearch(*collection, query).size(), 1u);
   query.filter.path_prefix = "%";
   EXPECT_EQ(MustSearch(*collection, query).size(), 0u);
+}
+
+TEST(CollectionTest, SpreadsResultsOverDocumentsAndStillFillsTheCount) {
+  TemporaryFolder folder;
+  CollectionOptions options = WriteOptions();
+  options.chunker.target_tokens = 32;
+  auto collection = MustOpen(folder, options);
+  std::string chatty;  // far more good chunks than a search looks at first
+  for (int i = 0; i < 500; ++i)
+    absl::StrAppend(&chatty, "Common text and nothing but common text, paragraph ", i, ".\n\n");
+  std::vector<Document> documents = {TextDocument("chatty.txt", chatty)};
+  for (int i = 0; i < 6; ++i)
+    documents.push_back(
+        TextDocument(absl::StrCat("quiet", i, ".txt"), absl::StrCat("Somewhere else ", i, ", other words; common.")));
+  ASSERT_TRUE(collection->Put(documents).ok());
+  for (const SearchMode mode : {SearchMode::kBoth, SearchMode::kWords, SearchMode::kMeaning}) {
+    Query query = Ask("common text", 6, mode);
+    for (const ScoredChunk& chunk : MustSearch(*collection, query)) EXPECT_EQ(chunk.path, "chatty.txt");
+    query.max_per_document = 2;
+    std::map<std::string, int> by_document;
+    for (const ScoredChunk& chunk : MustSearch(*collection, query)) ++by_document[chunk.path];
+    EXPECT_EQ(by_document.size(), 5u);  // two of one, one each of four
+    EXPECT_EQ(by_document["chatty.txt"], 2);
+    query.count = 100;
+    EXPECT_EQ(MustSearch(*collection, query).size(), 8u);
+  }
+  Query query = Ask("common text");
+  query.max_per_document = -1;
+  EXPECT_EQ(collection->Search(query).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(CollectionTest, ReturnsWhatStandsAroundAResult) {
+  TemporaryFolder folder;
+  CollectionOptions options = WriteOptions();
+  options.chunker.target_tokens = 32;
+  auto collection = MustOpen(folder, options);
+  std::string text;
+  for (int i = 0; i < 12; ++i)
+    absl::StrAppend(&text, "This paragraph is number ", i,
+                    " of a text that has a dozen of them, all alike but for unique", i, ".\n\n");
+  ASSERT_TRUE(
+      collection
+          ->Put({TextDocument("before.txt", "alone"), TextDocument("a.txt", text), TextDocument("z.txt", "alone")})
+          .ok());
+  for (const int i : {0, 6, 11}) {
+    Query query = Ask(absl::StrCat("unique", i), 1, SearchMode::kWords);
+    query.neighbours = 2;
+    const auto found = MustSearch(*collection, query);
+    ASSERT_EQ(found.size(), 1u);
+    const ScoredChunk& result = found[0];
+    EXPECT_EQ(result.before.size(), i == 0 ? 0u : 2u);
+    EXPECT_EQ(result.after.size(), i == 11 ? 0u : 2u);
+    size_t begin = 0;
+    for (const NeighbourChunk& chunk : result.before) {
+      EXPECT_EQ(text.substr(chunk.span.begin, chunk.span.size()), chunk.text);
+      EXPECT_GE(chunk.span.begin, begin);
+      begin = chunk.span.begin + 1;
+    }
+    EXPECT_GE(result.span.begin, begin);
+    for (const NeighbourChunk& chunk : result.after) {
+      EXPECT_EQ(text.substr(chunk.span.begin, chunk.span.size()), chunk.text);
+      EXPECT_GT(chunk.span.begin, result.span.begin);
+    }
+    if (i == 6) {
+      EXPECT_THAT(result.after[0].text, HasSubstr("unique7"));
+    }
+  }
+  Query query = Ask("alone", 1);
+  query.neighbours = 9;
+  EXPECT_EQ(collection->Search(query).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(CollectionTest, AnyQuestionIsSafe) {
