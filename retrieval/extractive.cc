@@ -203,12 +203,13 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& que
       if (sentences.size() == options.max_sentences) break;
       const Span place{chunk.span.begin + span.begin, chunk.span.begin + span.end};
       if (!seen.emplace(chunk.document_id, place.begin, place.end).second) continue;
-      sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size())});
+      sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size()), ""});
       // The headings say what "it" in a sentence is; they are left out where they would not fit.
       const std::string& context = chunk.heading_path.empty() ? chunk.title : chunk.heading_path;
       std::string text = context.empty() ? sentences.back().text : absl::StrCat(context, ": ", sentences.back().text);
       if (embedder.count_tokens(text) > embedder.max_tokens) text = sentences.back().text;
       texts.push_back(SplitWords(text));
+      sentences.back().passage = std::move(text);
     }
   }
 

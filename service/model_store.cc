@@ -16,8 +16,10 @@
 #include "service/checkpoint/embedder_loader.h"
 #include "service/checkpoint/image_encoder_loader.h"
 #include "service/checkpoint/weights_digest.h"
+#include "service/collection_embedder.h"
 #include "service/families/captioner_family.h"
 #include "service/language_runtime.h"
+#include "service/reader.h"
 
 namespace blazon::service {
 namespace {
@@ -28,6 +30,7 @@ constexpr std::string_view kLanguageFolder = "smollm2-135m-instruct";
 constexpr std::string_view kEmbedderFolder = "all-minilm-l6-v2";
 constexpr std::string_view kEncoderFolder = "efficientnet-lite0";
 constexpr std::string_view kCaptionerFile = "captioner/captioner.safetensors";
+constexpr std::string_view kReaderFile = "reader/reader.safetensors";
 constexpr std::string_view kCaptionerName = "captioner-lite0-smollm2";
 
 // `name` in the working folder, beside the executable, or in one of the two folders above it; empty when there is none.
@@ -134,9 +137,19 @@ class ModelStore::Impl {
 
   absl::StatusOr<const language::TextEmbedder*> Embedder() {
     return embedder_.Get([&]() -> absl::StatusOr<std::shared_ptr<const language::TextEmbedder>> {
-      absl::StatusOr<fs::path> folder = ModelFolder("The embedder", kEmbedderFolder);
+      absl::StatusOr<fs::path> folder = EmbedderFolder();
       if (!folder.ok()) return folder.status();
       return LoadTextEmbedder(*folder);
+    });
+  }
+
+  absl::StatusOr<const service::Reader*> Reader() {
+    absl::StatusOr<const language::TextEmbedder*> embedder = Embedder();
+    if (!embedder.ok()) return embedder.status();
+    return reader_.Get([&]() -> absl::StatusOr<std::shared_ptr<const service::Reader>> {
+      absl::StatusOr<fs::path> file = AssetFile("reader", kReaderFile);
+      if (!file.ok()) return file.status();
+      return service::Reader::Load(*file, **embedder);
     });
   }
 
@@ -223,6 +236,7 @@ class ModelStore::Impl {
     return Missing("The language model", *folder / "*.gguf");
   }
 
+  absl::StatusOr<fs::path> EmbedderFolder() const { return ModelFolder("The embedder", kEmbedderFolder); }
   absl::StatusOr<fs::path> EncoderFolder() const { return ModelFolder("The image encoder", kEncoderFolder); }
 
  private:
@@ -238,18 +252,20 @@ class ModelStore::Impl {
     return folder;
   }
 
-  absl::StatusOr<fs::path> CaptionerFile() const {
+  // What was trained by this program and lies under assets/.
+  absl::StatusOr<fs::path> AssetFile(absl::string_view what, std::string_view name) const {
     if (options_.assets_folder.empty()) {
       return absl::NotFoundError(
-          absl::StrCat("The trained captioner was not found: there is no assets folder (looked for ",
+          absl::StrCat("The trained ", what, " was not found: there is no assets folder (looked for ",
                        absl::StrJoin(assets_looked_in_, ", "), "). It comes with the source tree."));
     }
-    const fs::path file = options_.assets_folder / kCaptionerFile;
+    const fs::path file = options_.assets_folder / name;
     std::error_code error;
     if (fs::is_regular_file(file, error)) return file;
-    return absl::NotFoundError(absl::StrCat("The trained captioner was not found: there is no ", file.string(),
-                                            ". It comes with the source tree; 'blazon train captioner' makes one."));
+    return absl::NotFoundError(absl::StrCat("The trained ", what, " was not found: there is no ", file.string(),
+                                            ". It comes with the source tree; 'blazon train ", what, "' makes one."));
   }
+  absl::StatusOr<fs::path> CaptionerFile() const { return AssetFile("captioner", kCaptionerFile); }
 
   ModelStoreOptions options_;
   language::Dtype dtype_ = language::Dtype::kAuto;
@@ -257,6 +273,7 @@ class ModelStore::Impl {
   std::string captioner_digest_;  // written before captioner_ is published
   Lazy<LanguageRuntime> language_;
   Lazy<const language::TextEmbedder> embedder_;
+  Lazy<const service::Reader> reader_;          // declared after embedder_: goes first
   Lazy<const VisionLanguageFamily> captioner_;  // declared after language_: goes first
 };
 
@@ -273,29 +290,16 @@ absl::StatusOr<LanguageRuntime*> ModelStore::Language() { return impl_->Language
 absl::StatusOr<const language::TextEmbedder*> ModelStore::Embedder() { return impl_->Embedder(); }
 absl::StatusOr<const VisionLanguageFamily*> ModelStore::Captioner() { return impl_->Captioner(); }
 
+absl::StatusOr<const Reader*> ModelStore::ReaderModel() { return impl_->Reader(); }
+absl::StatusOr<fs::path> ModelStore::EmbedderFolder() const { return impl_->EmbedderFolder(); }
+
 absl::StatusOr<fs::path> ModelStore::LanguageModelFile() const { return impl_->LanguageFile(); }
 absl::StatusOr<fs::path> ModelStore::ImageEncoderFolder() const { return impl_->EncoderFolder(); }
 
 absl::StatusOr<retrieval::Embedder> ModelStore::CollectionEmbedder() {
   absl::StatusOr<const language::TextEmbedder*> loaded = Embedder();
   if (!loaded.ok()) return loaded.status();
-  const language::TextEmbedder* embedder = *loaded;
-  retrieval::Embedder result;
-  result.dimension = embedder->dimension();
-  result.max_tokens = embedder->max_tokens();
-  result.fingerprint = embedder->fingerprint();
-  result.count_tokens = [embedder](std::string_view text) { return embedder->CountTokens(text); };
-  result.embed = [embedder](absl::Span<const std::string> texts) { return embedder->Embed(texts); };
-  result.embed_pieces =
-      [embedder](
-          absl::Span<const std::vector<std::string>> texts) -> absl::StatusOr<std::vector<retrieval::PieceVectors>> {
-    absl::StatusOr<std::vector<language::PieceEmbeddings>> embedded = embedder->EmbedPieces(texts);
-    if (!embedded.ok()) return embedded.status();
-    std::vector<retrieval::PieceVectors> vectors;
-    for (language::PieceEmbeddings& text : *embedded) vectors.push_back({std::move(text.text), std::move(text.pieces)});
-    return vectors;
-  };
-  return result;
+  return service::CollectionEmbedder(**loaded);
 }
 
 ModelInfo ModelStore::Info(ModelRole role) const { return impl_->Info(role); }

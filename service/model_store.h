@@ -29,14 +29,15 @@ struct Embedder;
 namespace blazon::service {
 
 struct LanguageRuntime;      // service/language_runtime.h: holds tensors
+class Reader;                // service/reader.h
 class VisionLanguageFamily;  // service/families/vision_language_family.h: holds tensors
 
 struct ModelStoreOptions {
   // Where `make setup` put the default weights: smollm2-135m-instruct/, all-minilm-l6-v2/, efficientnet-lite0/.
   // Empty: the first of ./models and the folders beside and above the executable that exists.
   std::filesystem::path models_folder;
-  // Where captioner/captioner.safetensors lies. Empty: the first of ./assets and the folders beside and above the
-  // executable.
+  // Where captioner/captioner.safetensors and reader/reader.safetensors lie. Empty: the first of ./assets and the
+  // folders beside and above the executable.
   std::filesystem::path assets_folder;
   // The language model: a Hugging Face folder, a GGUF file or a folder with one. Empty: the one in
   // models_folder/smollm2-135m-instruct.
@@ -80,10 +81,12 @@ class ModelStore {
   absl::StatusOr<LanguageRuntime*> Language();
   absl::StatusOr<const language::TextEmbedder*> Embedder();
   absl::StatusOr<const VisionLanguageFamily*> Captioner();
+  absl::StatusOr<const Reader*> ReaderModel();  // chooses answering sentences; stands on the embedder, which it loads
 
   // Where the weights lie that training starts from. kNotFound as above; nothing is loaded.
   absl::StatusOr<std::filesystem::path> LanguageModelFile() const;
   absl::StatusOr<std::filesystem::path> ImageEncoderFolder() const;
+  absl::StatusOr<std::filesystem::path> EmbedderFolder() const;
 
   // The embedder as a collection wants it (retrieval/collection.h). Loads the embedder.
   absl::StatusOr<retrieval::Embedder> CollectionEmbedder();

@@ -8,6 +8,7 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -172,7 +173,8 @@ int64_t BertEmbedder::CountTokens(std::string_view text) const {
 }
 
 absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
-                                   const std::function<void(size_t, const at::Tensor&)>& take) const {
+                                   const std::function<void(size_t, const at::Tensor&)>& take,
+                                   std::optional<int64_t> first_layer) const {
   for (size_t i = 0; i < texts.size(); ++i) {
     if (static_cast<int64_t>(texts[i].size()) + 2 > config_.max_tokens) {
       return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", texts[i].size() + 2,
@@ -198,7 +200,8 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
         ids.push_back(sep_);
         lengths.push_back(static_cast<int64_t>(text.size()) + 2);
       }
-      const at::Tensor states = Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths).contiguous();  // [N, D]
+      const at::Tensor states =
+          Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer).contiguous();  // [N, ...]
       int64_t row = 0;
       for (size_t i = begin; i < end; ++i) {
         take(order[i], states.narrow(0, row, lengths[i - begin]));
@@ -249,7 +252,28 @@ absl::StatusOr<std::vector<PieceEmbeddings>> BertEmbedder::EmbedPieces(
   return embeddings;
 }
 
-at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths) const {
+absl::StatusOr<std::vector<std::vector<at::Tensor>>> BertEmbedder::States(absl::Span<const std::string> texts,
+                                                                          int64_t first_layer) const {
+  if (first_layer < 0 || first_layer >= config_.layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("first_layer is ", first_layer, "; it must be 0 to ", config_.layers - 1));
+  }
+  std::vector<std::vector<TokenId>> tokens;
+  for (const std::string& text : texts) tokens.push_back(tokenizer_->Encode(text));
+  std::vector<std::vector<at::Tensor>> states(texts.size());
+  const absl::Status status = ForEach(
+      tokens,
+      [&](size_t text, const at::Tensor& side_by_side) {
+        for (int64_t i = 0; i < side_by_side.size(1); ++i)
+          states[text].push_back(side_by_side.select(1, i).contiguous().clone());
+      },
+      first_layer);
+  if (!status.ok()) return status;
+  return states;
+}
+
+at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths,
+                                std::optional<int64_t> first_layer) const {
   const int64_t width = config_.width, head_width = width / config_.heads;
   std::vector<at::Tensor> positions;
   for (const int64_t length : lengths) positions.push_back(at::arange(length, at::kLong));
@@ -260,7 +284,13 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
   at::Tensor x =
       word_embeddings_.index_select(0, ids) + position_embeddings_.index_select(0, at::cat(positions));  // [N, D]
   x = norm(x, norm_weight_, norm_bias_);
-  for (const BertLayer& layer : layers_) {
+  std::vector<at::Tensor> kept;
+  for (size_t index = 0; index < layers_.size(); ++index) {
+    if (first_layer && static_cast<int64_t>(index) >= *first_layer) {
+      kept.push_back(x);
+      if (index + 1 == layers_.size()) return at::stack(kept, 1);
+    }
+    const BertLayer& layer = layers_[index];
     const at::Tensor qkv = at::linear(x, layer.query_key_value_weight, layer.query_key_value_bias);  // [N, 3D]
     std::vector<at::Tensor> attended;
     int64_t row = 0;

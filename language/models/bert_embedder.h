@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,16 +57,27 @@ class BertEmbedder : public TextEmbedder {
   absl::StatusOr<std::vector<PieceEmbeddings>> EmbedPieces(
       absl::Span<const std::vector<std::string>> texts) const override;
 
+  // The hidden states of each text, [CLS] and [SEP] included: element i of a text's list is [T, D] fp32 after
+  // first_layer + i layers, up to those after the last but one; what a copy of the layers above first_layer reads.
+  // first_layer: 0 .. config().layers - 1. Refuses a text of more than max_tokens() tokens.
+  absl::StatusOr<std::vector<std::vector<at::Tensor>>> States(absl::Span<const std::string> texts,
+                                                              int64_t first_layer) const;
+  const BertConfig& config() const { return config_; }
+  const std::vector<BertLayer>& layers() const { return layers_; }
+
  private:
   BertEmbedder() = default;
 
   // Runs texts, without [CLS] and [SEP], through the encoder; take gets every text's last hidden states, [T, D] fp32,
   // contiguous, control tokens included, in any order.
+  // first_layer: take gets the states that States describes, side by side: [T, layers - first_layer, D].
   absl::Status ForEach(absl::Span<const std::vector<TokenId>> texts,
-                       const std::function<void(size_t text, const at::Tensor& states)>& take) const;
+                       const std::function<void(size_t text, const at::Tensor& states)>& take,
+                       std::optional<int64_t> first_layer = std::nullopt) const;
 
-  // ids: int64 [N], the tokens of texts of these lengths one after another. Returns the last hidden states, [N, D].
-  at::Tensor Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths) const;
+  // ids: int64 [N], the tokens of texts of these lengths one after another. Returns the last hidden states, [N, D], or
+  // the states that States describes, [N, layers - first_layer, D].
+  at::Tensor Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths, std::optional<int64_t> first_layer) const;
 
   BertConfig config_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -11,6 +11,7 @@
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
 #include "service/training/train_captioner.h"
+#include "service/training/train_reader.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -49,6 +50,59 @@ int RunTrainCaptioner(const TrainFlags& flags, Context& context) {
   return kDone;
 }
 
+int RunTrainReader(TrainReaderOptions options, Context& context) {
+  if (!context.server.empty())
+    return Fail(absl::InvalidArgumentError("training runs in this process; leave out --server"), kWrongUsage);
+  absl::StatusOr<ModelStore*> models = context.OpenModels();
+  if (!models.ok()) return Fail(models.status());
+  absl::StatusOr<std::filesystem::path> embedder = (*models)->EmbedderFolder();
+  if (!embedder.ok()) return Fail(embedder.status());
+  options.embedder = *embedder;
+  if (context.seed) options.seed = *context.seed;
+  options.command = context.command_line;
+  options.log = [](const std::string& line) { std::cerr << line << std::endl; };
+  options.stop = [] { return Interrupted(); };
+  if (absl::Status status = TrainReader(options); !status.ok()) return Fail(status);
+  std::cout << options.output.string() << std::endl;
+  return kDone;
+}
+
+void AddTrainReader(CLI::App& train, Context& context) {
+  auto options = std::make_shared<TrainReaderOptions>();
+  CLI::App* command =
+      train.add_subcommand("reader", "Train the reader, which chooses the sentence that answers, and refuses");
+  command->add_option("--output", options->output, "The safetensors file to write")->type_name("FILE")->required();
+  command
+      ->add_option("--data", options->data,
+                   "A reading set: JSON Lines of documents with questions; may be given more than once")
+      ->type_name("FILE")
+      ->required();
+  command->add_option("--layers", options->layers, "Layers of the embedder that are copied and trained")
+      ->capture_default_str();
+  command->add_option("--epochs", options->epochs, "Passes over the answered questions")->capture_default_str();
+  command->add_option("--batch", options->batch, "Questions in a step")->capture_default_str();
+  command->add_option("--candidates", options->candidates, "Sentences of a question in a step")->capture_default_str();
+  command->add_option("--learning-rate", options->learning_rate, "Peak learning rate of the copied layers")
+      ->capture_default_str();
+  command->add_option("--head-rate", options->head_rate, "Peak learning rate of what is new")->capture_default_str();
+  command->add_option("--weight-decay", options->weight_decay, "Weight decay")->capture_default_str();
+  command->add_option("--dropout", options->dropout, "Share of values dropped in training")->capture_default_str();
+  command
+      ->add_option("--refusal-weight", options->refusal_weight,
+                   "Weight of the loss on whether a sentence answers, beside that on which one does")
+      ->capture_default_str();
+  command->add_option("--max-steps", options->max_steps, "Stop after so many steps; 0: when the epochs are over")
+      ->capture_default_str();
+  command->footer(
+      R"(About 15 of 100 documents are held out, by a hash of their titles; they measure and are never trained on. Ctrl-C ends
+training and keeps what there is. --seed decides what is drawn. The command is noted in the weights.
+
+Example:
+  blazon train reader --output reader.safetensors --data my_documents.jsonl --seed 1)");
+  command->callback(
+      [options, &context] { context.run = [options, &context] { return RunTrainReader(*options, context); }; });
+}
+
 }  // namespace
 
 void AddTrain(CLI::App& app, Context& context) {
@@ -56,6 +110,7 @@ void AddTrain(CLI::App& app, Context& context) {
   TrainCaptionerOptions& options = flags->options;
   CLI::App* train = app.add_subcommand("train", "Train models on your data");
   train->require_subcommand(1);
+  AddTrainReader(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();
