@@ -204,8 +204,9 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& que
       const Span place{chunk.span.begin + span.begin, chunk.span.begin + span.end};
       if (!seen.emplace(chunk.document_id, place.begin, place.end).second) continue;
       sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size()), ""});
-      // The headings say what "it" in a sentence is; they are left out where they would not fit.
-      const std::string& context = chunk.heading_path.empty() ? chunk.title : chunk.heading_path;
+      // Title and headings say what "it" in a sentence is; they are left out where they would not fit.
+      const std::string context =
+          absl::StrCat(chunk.title, chunk.title.empty() || chunk.heading_path.empty() ? "" : " > ", chunk.heading_path);
       std::string text = context.empty() ? sentences.back().text : absl::StrCat(context, ": ", sentences.back().text);
       if (embedder.count_tokens(text) > embedder.max_tokens) text = sentences.back().text;
       texts.push_back(SplitWords(text));

@@ -21,14 +21,14 @@ std::vector<Span> SplitSentences(std::string_view text);
 
 // A sentence and how well it answers a question. Each figure is a mean or a minimum over words of the question of the
 // similarity [-1, 1] to the nearest word of the sentence, both as they are meant in their texts: the late interaction
-// of Khattab and Zaharia 2020 (arXiv 2004.12832, equation 3), on whole words. With its headings the sentence is read as
-// "Opening hours: On Thursdays until 20:00."
+// of Khattab and Zaharia 2020 (arXiv 2004.12832, equation 3), on whole words. With title and headings the sentence is
+// read as "Harbour museum > Opening hours: On Thursdays until 20:00."
 struct ScoredSentence {
   size_t chunk_index = 0;  // into the chunks given
   std::string document_id;
   Span span;  // in the document's text
   std::string text;
-  std::string passage;  // as it was compared: `text` after its headings or title, where they fit
+  std::string passage;  // as it was compared: `text` after title and headings, where they fit
   double cosine = 0;    // of question and sentence as wholes
   // Mean over the question's content words; one that stands in the document's title has 0.7 or more.
   double content = 0;

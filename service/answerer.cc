@@ -4,6 +4,7 @@
 #include <chrono>
 #include <future>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -16,6 +17,7 @@
 #include "service/answer_prompt.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
+#include "service/reader.h"
 
 namespace blazon::service {
 namespace {
@@ -25,12 +27,15 @@ constexpr int64_t kMaxCount = 50;
 constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
 constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
 
-// Calibrated on tests/reference/dev_questions.tsv, which shares no text with the questions that measure answers.
+// The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv, which
+// share no text with the questions that measure answers (assets/reader/README.md).
+constexpr size_t kCandidates = 12;  // sentences that the reader sees, the best by late interaction
 constexpr size_t kSentencesShown = 2;
-constexpr size_t kSentencesRead = 1;      // by the model: with two, SmolLM2-135M mixes them up
-constexpr double kSecondSentence = 0.85;  // a second sentence is shown when it scores at least this share of the first
-constexpr double kRefuseBelow = 0.38;
-constexpr double kLowConfidenceBelow = 0.40;
+constexpr size_t kSentencesRead = 1;     // by the model: with two, SmolLM2-135M mixes them up
+constexpr double kSecondSentence = 0.5;  // a second sentence is shown when it answers with at least this share of the
+                                         // first one's probability
+constexpr double kRefuseBelow = 0.25;    // of the probability that the best sentence answers
+constexpr double kLowConfidenceBelow = 0.3;
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
@@ -67,7 +72,7 @@ struct Evidence {
 };
 
 absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection,
-                                const retrieval::Embedder& embedder) {
+                                const retrieval::Embedder& embedder, const Reader& reader) {
   const int64_t tokens = embedder.count_tokens(request.question);
   if (tokens > embedder.max_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ",
@@ -87,13 +92,22 @@ absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Coll
   if (evidence.chunks.empty()) return evidence;
 
   absl::StatusOr<std::vector<retrieval::ScoredSentence>> sentences =
-      retrieval::RankSentences(request.question, evidence.chunks, embedder, {.count = kSentencesShown});
+      retrieval::RankSentences(request.question, evidence.chunks, embedder, {.count = kCandidates});
   if (!sentences.ok()) return sentences.status();
-  evidence.sentences = *std::move(sentences);
-  if (evidence.sentences.empty()) return evidence;
-  evidence.confidence = evidence.sentences.front().confidence;
-  const double second = kSecondSentence * evidence.sentences.front().score;
-  std::erase_if(evidence.sentences, [&](const retrieval::ScoredSentence& sentence) { return sentence.score < second; });
+  absl::StatusOr<std::vector<Reading>> readings = reader.Read(request.question, *sentences, evidence.chunks);
+  if (!readings.ok()) return readings.status();
+  if (sentences->empty()) return evidence;
+  std::vector<size_t> order(sentences->size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t i, size_t j) { return (*readings)[i].rank > (*readings)[j].rank; });
+  evidence.confidence = (*readings)[order[0]].answers;
+  for (const size_t i : order) {
+    if (evidence.sentences.size() == kSentencesShown) break;
+    if (!evidence.sentences.empty() && (*readings)[i].answers < kSecondSentence * evidence.confidence) break;
+    evidence.sentences.push_back(std::move((*sentences)[i]));
+    evidence.sentences.back().score = (*readings)[i].answers;
+  }
   return evidence;
 }
 
@@ -192,8 +206,10 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   }
   absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
   if (!embedder.ok()) return embedder.status();
+  absl::StatusOr<const Reader*> reader = models_.ReaderModel();
+  if (!reader.ok()) return reader.status();
   const auto start = std::chrono::steady_clock::now();
-  absl::StatusOr<Evidence> evidence = Gather(request, collection, *embedder);
+  absl::StatusOr<Evidence> evidence = Gather(request, collection, *embedder, **reader);
   if (!evidence.ok()) return evidence.status();
 
   AnswerResult result;

@@ -16,7 +16,7 @@
 namespace blazon::language {
 namespace {
 
-constexpr int64_t kHead = 64;  // width of the head
+constexpr int64_t kReaderHead = 64;  // width of the head
 
 using Shapes = std::map<std::string, std::vector<int64_t>>;
 
@@ -86,11 +86,11 @@ absl::StatusOr<std::unique_ptr<SentenceReader>> SentenceReader::Create(const Ber
   const int64_t features = reader->features_ = mean->second.size(0);
 
   Shapes shapes = {{"sentence_type", {reader->layers_, encoder.width}},
-                   {"head.first.weight", {kHead, encoder.width}},
-                   {"head.first.bias", {kHead}},
-                   {"head.mean.weight", {kHead, encoder.width}},
-                   {"head.mean.bias", {kHead}},
-                   {"head.out.weight", {2, kHead}},
+                   {"head.first.weight", {kReaderHead, encoder.width}},
+                   {"head.first.bias", {kReaderHead}},
+                   {"head.mean.weight", {kReaderHead, encoder.width}},
+                   {"head.mean.bias", {kReaderHead}},
+                   {"head.out.weight", {2, kReaderHead}},
                    {"head.out.bias", {2}},
                    {"features.weight", {2, features}},
                    {"features.bias", {2}},
@@ -147,11 +147,11 @@ SentenceReader::Tensors SentenceReader::Start(const BertEmbedder& encoder, int64
         .normal_(0, scale / std::sqrt(static_cast<double>(columns)), generator);
   };
   tensors["sentence_type"] = at::zeros({layers, width});
-  tensors["head.first.weight"] = drawn(kHead, width, 0.6);
-  tensors["head.first.bias"] = at::zeros({kHead});
-  tensors["head.mean.weight"] = drawn(kHead, width, 0.6);
-  tensors["head.mean.bias"] = at::zeros({kHead});
-  tensors["head.out.weight"] = drawn(2, kHead, 0.06);
+  tensors["head.first.weight"] = drawn(kReaderHead, width, 0.6);
+  tensors["head.first.bias"] = at::zeros({kReaderHead});
+  tensors["head.mean.weight"] = drawn(kReaderHead, width, 0.6);
+  tensors["head.mean.bias"] = at::zeros({kReaderHead});
+  tensors["head.out.weight"] = drawn(2, kReaderHead, 0.06);
   tensors["head.out.bias"] = at::zeros({2});
   tensors["features.weight"] = feature_weights.clone();
   tensors["features.bias"] = at::zeros({2});

@@ -9,7 +9,7 @@
 namespace blazon::service {
 namespace {
 
-constexpr char kFormat[] = "blazon sentence reader 1";
+constexpr char kReaderFormat[] = "blazon sentence reader 1";
 
 }  // namespace
 
@@ -18,9 +18,9 @@ absl::StatusOr<std::unique_ptr<language::SentenceReader>> ReadSentenceReader(con
   std::map<std::string, std::string> metadata;
   absl::StatusOr<TensorMap> tensors = ReadSafetensors(file, &metadata);
   if (!tensors.ok()) return tensors.status();
-  if (metadata["format"] != kFormat) {
+  if (metadata["format"] != kReaderFormat) {
     return absl::InvalidArgumentError(absl::StrCat(file.string(), " is no reader: its format is \"", metadata["format"],
-                                                   "\", not \"", kFormat, "\""));
+                                                   "\", not \"", kReaderFormat, "\""));
   }
   if (metadata["embedder"] != embedder.fingerprint()) {
     return absl::FailedPreconditionError(absl::StrCat(file.string(), " was trained over the embedder ",
@@ -39,7 +39,7 @@ absl::Status WriteSentenceReader(const std::filesystem::path& file, const langua
                                  const language::BertEmbedder& embedder,
                                  const std::map<std::string, std::string>& notes) {
   std::map<std::string, std::string> metadata = notes;
-  metadata["format"] = kFormat;
+  metadata["format"] = kReaderFormat;
   metadata["embedder"] = embedder.fingerprint();
   TensorMap tensors;
   for (const auto& [name, tensor] : reader.tensors()) tensors[name] = tensor.detach().to(at::kHalf);
