@@ -11,7 +11,7 @@
 namespace blazon::vision {
 namespace {
 
-constexpr int kTolerance = 1;  // levels
+constexpr int kToleratedLevels = 1;  // levels
 
 TEST(Resize, EqualsPillow) {
   const Image source = ReadPpm(Goldens() / "resize/source.ppm");
@@ -26,7 +26,7 @@ TEST(Resize, EqualsPillow) {
       const std::string file = std::string(name) + "_" + std::to_string(width) + "x" + std::to_string(height) + ".ppm";
       const int difference =
           LargestDifference(Resize(source, width, height, filter), ReadPpm(Goldens() / "resize" / file));
-      EXPECT_LE(difference, kTolerance) << file << "; regenerate with tests/reference/make_image_goldens.py";
+      EXPECT_LE(difference, kToleratedLevels) << file << "; regenerate with tests/reference/make_image_goldens.py";
       largest = std::max(largest, difference);
     }
   }
