@@ -28,17 +28,16 @@ class BlipImages : public ImageTokenEncoder {
 
 absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, const language::StateDict& weights,
                                                language::Dtype dtype) {
-  auto parts = TakeApart(weights, {{"text_decoder.", Part::kLanguage, ""}, {"vision_model.", Part::kVision, ""}});
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
+  auto checkpoint =
+      Divide(config, weights, {{"text_decoder.", Part::kLanguage, ""}, {"vision_model.", Part::kVision, ""}});
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
 
   auto tower =
-      CreateVisionTower(*vision_config, "blip_vision_model", std::move(parts->vision), language::ComputeType(dtype));
+      CreateVisionTower(vision_config, "blip_vision_model", std::move(parts.vision), language::ComputeType(dtype));
   if (!tower.ok()) return tower.status();
   const vision::TowerConfig& vision = (*tower)->config();
-  ConfigReader reader(*text_config), whole(config);
+  ConfigReader reader(text_config), whole(config);
   reader.Expect("hidden_act", {"gelu"});
   const language::BlipTextConfig text = {
       .width = reader.Count({"hidden_size"}, 768),
@@ -54,7 +53,7 @@ absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, con
   };
   if (!reader.status().ok()) return reader.status();
   if (!whole.status().ok()) return whole.status();
-  auto language = language::BlipTextModel::Create(text, parts->language, dtype);
+  auto language = language::BlipTextModel::Create(text, parts.language, dtype);
   if (!language.ok()) return language.status();
 
   VisionLanguageModel model;

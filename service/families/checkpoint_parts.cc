@@ -9,6 +9,18 @@ namespace blazon::service {
 
 using nlohmann::json;
 
+namespace {
+
+// The member `name`, an object; an empty one where there is none. kInvalidArgument: it is something else.
+absl::StatusOr<json> SubConfig(const json& config, const char* name) {
+  const auto found = config.find(name);
+  if (found == config.end() || found->is_null()) return json::object();
+  if (!found->is_object()) return absl::InvalidArgumentError(absl::StrCat("config: ", name, " is not an object"));
+  return *found;
+}
+
+}  // namespace
+
 absl::StatusOr<CheckpointParts> TakeApart(const language::StateDict& weights, const std::vector<PartRule>& rules) {
   CheckpointParts parts;
   for (const auto& [name, weight] : weights) {
@@ -53,11 +65,14 @@ std::vector<PartRule> LlavaRules() {
           {"model.multi_modal_projector.", Part::kConnector, ""}};
 }
 
-absl::StatusOr<json> SubConfig(const json& config, const char* name) {
-  const auto found = config.find(name);
-  if (found == config.end() || found->is_null()) return json::object();
-  if (!found->is_object()) return absl::InvalidArgumentError(absl::StrCat("config: ", name, " is not an object"));
-  return *found;
+absl::StatusOr<DividedCheckpoint> Divide(const json& config, const language::StateDict& weights,
+                                         const std::vector<PartRule>& rules) {
+  auto parts = TakeApart(weights, rules);
+  if (!parts.ok()) return parts.status();
+  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
+  if (!text_config.ok()) return text_config.status();
+  if (!vision_config.ok()) return vision_config.status();
+  return DividedCheckpoint{*std::move(parts), *std::move(text_config), *std::move(vision_config)};
 }
 
 json WithDefaults(json config, const json& defaults) {

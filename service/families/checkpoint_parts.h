@@ -37,8 +37,15 @@ absl::StatusOr<CheckpointParts> TakeApart(const language::StateDict& weights, co
 // multi_modal_projector; transformers 5 says model.language_model, lm_head, model.vision_tower in memory.
 std::vector<PartRule> LlavaRules();
 
-// The member `name`, an object; an empty one where there is none. kInvalidArgument: it is something else.
-absl::StatusOr<nlohmann::json> SubConfig(const nlohmann::json& config, const char* name);
+// A checkpoint as every family with a config for each part begins with it.
+struct DividedCheckpoint {
+  CheckpointParts parts;
+  nlohmann::json text_config, vision_config;  // empty objects where there are none
+};
+
+// kInvalidArgument: as TakeApart, or one of the two configs is no object; the message names it.
+absl::StatusOr<DividedCheckpoint> Divide(const nlohmann::json& config, const language::StateDict& weights,
+                                         const std::vector<PartRule>& rules);
 
 // `config` with those members of `defaults` that it does not mention: files leave out what their class defaults to.
 nlohmann::json WithDefaults(nlohmann::json config, const nlohmann::json& defaults);

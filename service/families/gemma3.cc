@@ -49,24 +49,22 @@ class Gemma3Images : public ImageTokenEncoder {
 
 absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, const language::StateDict& weights,
                                                  language::Dtype dtype) {
-  auto parts = TakeApart(weights, LlavaRules());
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
-  *text_config = WithoutLogitCap(WithTextDefaults(*std::move(text_config), "gemma3_text"));
+  auto checkpoint = Divide(config, weights, LlavaRules());
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
+  text_config = WithoutLogitCap(WithTextDefaults(std::move(text_config), "gemma3_text"));
   ConfigReader reader(config);
   const int64_t tokens = reader.Count({"mm_tokens_per_image"}, 256);
   const int64_t image_token = reader.Count({"image_token_index", "image_token_id"}, 262144);
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(*text_config, parts->language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, dtype);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
   const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(*vision_config, "siglip_vision_model", std::move(parts->vision), type);
+  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), type);
   if (!tower.ok()) return tower.status();
   const int64_t grid = (*tower)->config().grid(), side = std::lround(std::sqrt(static_cast<double>(tokens)));
   if (side * side != tokens || grid % side != 0) {
@@ -75,7 +73,7 @@ absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, c
                                                    " patches of a picture's side"));
   }
   const int64_t width = (*tower)->config().width;
-  vision::WeightTaker take(std::move(parts->connector), type, "Gemma 3 projector");
+  vision::WeightTaker take(std::move(parts.connector), type, "Gemma 3 projector");
   at::Tensor norm = take.Tensor("mm_soft_emb_norm.weight", {width});
   at::Tensor projection = take.Tensor("mm_input_projection_weight", {width, model.language->config().width});
   if (absl::Status status = take.Finish(); !status.ok()) return status;

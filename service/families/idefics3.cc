@@ -69,37 +69,36 @@ absl::StatusOr<std::vector<std::string>> RowsOfTiles(const TileGrid& grid) {
 
 absl::StatusOr<VisionLanguageModel> CreateIdefics3(const nlohmann::json& config, const language::StateDict& weights,
                                                    language::Dtype dtype) {
-  auto parts = TakeApart(weights, {{"model.text_model.", Part::kLanguage, "model."},
-                                   {"lm_head.", Part::kLanguage, "lm_head."},
-                                   {"model.vision_model.", Part::kVision, ""},
-                                   {"model.connector.", Part::kConnector, ""}});
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
+  auto checkpoint = Divide(config, weights,
+                           {{"model.text_model.", Part::kLanguage, "model."},
+                            {"lm_head.", Part::kLanguage, "lm_head."},
+                            {"model.vision_model.", Part::kVision, ""},
+                            {"model.connector.", Part::kConnector, ""}});
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
   ConfigReader reader(config);
   if (reader.Has({"tie_word_embeddings"})) {
-    (*text_config)["tie_word_embeddings"] = reader.Flag({"tie_word_embeddings"}, false);
+    text_config["tie_word_embeddings"] = reader.Flag({"tie_word_embeddings"}, false);
   }
-  *text_config = WithTextDefaults(*std::move(text_config), "llama");
+  text_config = WithTextDefaults(std::move(text_config), "llama");
   const int64_t factor = reader.Count({"scale_factor"}, 2);
   const int64_t image_token = reader.Count({"image_token_id"}, 128257);
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(*text_config, parts->language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, dtype);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
   const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(*vision_config, "idefics3_vision", std::move(parts->vision), type);
+  auto tower = CreateVisionTower(vision_config, "idefics3_vision", std::move(parts.vision), type);
   if (!tower.ok()) return tower.status();
   const int64_t grid = (*tower)->config().grid();
   if (grid % factor != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("config: scale_factor ", factor, " does not divide the ", grid, " patches of a tile's side"));
   }
-  vision::WeightTaker take(std::move(parts->connector), type, "Idefics3 connector");
+  vision::WeightTaker take(std::move(parts.connector), type, "Idefics3 connector");
   vision::DenseLayer proj = take.Dense("modality_projection.proj", model.language->config().width,
                                        (*tower)->config().width * factor * factor, /*bias=*/false);
   if (absl::Status status = take.Finish(); !status.ok()) return status;

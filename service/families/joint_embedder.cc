@@ -51,16 +51,15 @@ absl::StatusOr<std::unique_ptr<JointEmbedder>> JointEmbedder::Create(const json&
                                                  "\"; the embedders of texts and pictures that Blazon runs are clip "
                                                  "and siglip"));
   }
-  auto parts = TakeApart(weights, {{"text_model.", Part::kLanguage, ""},
-                                   {"text_projection.", Part::kLanguage, "text_projection."},
-                                   {"vision_model.", Part::kVision, ""},
-                                   {"visual_projection.", Part::kConnector, "visual_projection."},
-                                   {"logit_", Part::kConnector, "logit_"}});
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
-  ConfigReader text_reader(*text_config);
+  auto checkpoint = Divide(config, weights,
+                           {{"text_model.", Part::kLanguage, ""},
+                            {"text_projection.", Part::kLanguage, "text_projection."},
+                            {"vision_model.", Part::kVision, ""},
+                            {"visual_projection.", Part::kConnector, "visual_projection."},
+                            {"logit_", Part::kConnector, "logit_"}});
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
+  ConfigReader text_reader(text_config);
   ContrastiveTextConfig text = ReadTextConfig(text_reader, clip);
   text.embedding_width =
       clip ? reader.Count({"projection_dim"}, 512) : text_reader.Count({"projection_size"}, text.width);
@@ -87,17 +86,17 @@ absl::StatusOr<std::unique_ptr<JointEmbedder>> JointEmbedder::Create(const json&
   if (!text_reader.status().ok()) return text_reader.status();
 
   std::unique_ptr<JointEmbedder> embedder(new JointEmbedder);
-  auto texts = language::ContrastiveTextEmbedder::Create(text, parts->language, std::move(tokenizer));
+  auto texts = language::ContrastiveTextEmbedder::Create(text, parts.language, std::move(tokenizer));
   if (!texts.ok()) return texts.status();
   embedder->texts_ = *std::move(texts);
-  auto tower = CreateVisionTower(*vision_config, clip ? "clip_vision_model" : "siglip_vision_model",
-                                 std::move(parts->vision), at::kFloat);
+  auto tower = CreateVisionTower(vision_config, clip ? "clip_vision_model" : "siglip_vision_model",
+                                 std::move(parts.vision), at::kFloat);
   if (!tower.ok()) return tower.status();
   embedder->tower_ = *std::move(tower);
   const int64_t width = embedder->tower_->config().width;
   // The scale and the shift of their scores are for training and for probabilities, not for vectors.
   const auto ignorable = [](std::string_view name) { return name == "logit_scale" || name == "logit_bias"; };
-  vision::WeightTaker take(std::move(parts->connector), at::kFloat, clip ? "CLIP" : "SigLIP", {}, ignorable);
+  vision::WeightTaker take(std::move(parts.connector), at::kFloat, clip ? "CLIP" : "SigLIP", {}, ignorable);
   if (clip) embedder->visual_projection_ = take.Dense("visual_projection", text.embedding_width, width, /*bias=*/false);
   if (absl::Status status = take.Finish(); !status.ok()) return status;
   if (!clip && width != text.embedding_width) {

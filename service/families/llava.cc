@@ -63,14 +63,12 @@ absl::StatusOr<int64_t> FeatureLayers(const json& config, int64_t layers) {
 
 absl::StatusOr<VisionLanguageModel> CreateLlava(const json& config, const language::StateDict& weights,
                                                 language::Dtype dtype) {
-  auto parts = TakeApart(weights, LlavaRules());
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
+  auto checkpoint = Divide(config, weights, LlavaRules());
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
   ConfigReader reader(config);
-  if (reader.Flag({"tie_word_embeddings"}, false)) (*text_config)["tie_word_embeddings"] = true;
-  *text_config = WithTextDefaults(*std::move(text_config), "llama");
+  if (reader.Flag({"tie_word_embeddings"}, false)) text_config["tie_word_embeddings"] = true;
+  text_config = WithTextDefaults(std::move(text_config), "llama");
   const int64_t image_token = reader.Count({"image_token_index", "image_token_id"}, 32000);
   reader.Expect("projector_hidden_act", {"gelu"});
   reader.Expect("vision_feature_select_strategy", {"default", "full"});
@@ -79,22 +77,22 @@ absl::StatusOr<VisionLanguageModel> CreateLlava(const json& config, const langua
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(*text_config, parts->language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, dtype);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
   // The tower of LLaVA 1.5, where the config says nothing.
-  if (vision_config->empty()) {
-    *vision_config = {{"hidden_size", 1024},       {"intermediate_size", 4096}, {"num_hidden_layers", 24},
-                      {"num_attention_heads", 16}, {"image_size", 336},         {"patch_size", 14}};
+  if (vision_config.empty()) {
+    vision_config = {{"hidden_size", 1024},       {"intermediate_size", 4096}, {"num_hidden_layers", 24},
+                     {"num_attention_heads", 16}, {"image_size", 336},         {"patch_size", 14}};
   }
   const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(*vision_config, "clip_vision_model", std::move(parts->vision), type);
+  auto tower = CreateVisionTower(vision_config, "clip_vision_model", std::move(parts.vision), type);
   if (!tower.ok()) return tower.status();
   const auto layers = FeatureLayers(config, (*tower)->config().layers);
   if (!layers.ok()) return layers.status();
   const int64_t width = model.language->config().width;
-  vision::WeightTaker take(std::move(parts->connector), type, "LLaVA projector");
+  vision::WeightTaker take(std::move(parts.connector), type, "LLaVA projector");
   vision::DenseLayer linear_1 = take.Dense("linear_1", width, (*tower)->config().width, bias);
   vision::DenseLayer linear_2 = take.Dense("linear_2", width, width, bias);
   if (absl::Status status = take.Finish(); !status.ok()) return status;

@@ -33,37 +33,36 @@ class PaliGemmaImages : public ImageTokenEncoder {
 
 absl::StatusOr<VisionLanguageModel> CreatePaliGemma(const nlohmann::json& config, const language::StateDict& weights,
                                                     language::Dtype dtype) {
-  auto parts = TakeApart(weights, LlavaRules());
-  if (!parts.ok()) return parts.status();
-  auto text_config = SubConfig(config, "text_config"), vision_config = SubConfig(config, "vision_config");
-  if (!text_config.ok()) return text_config.status();
-  if (!vision_config.ok()) return vision_config.status();
-  *text_config = WithoutLogitCap(WithTextDefaults(*std::move(text_config), "gemma"));
+  auto checkpoint = Divide(config, weights, LlavaRules());
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto& [parts, text_config, vision_config] = *checkpoint;
+  text_config = WithoutLogitCap(WithTextDefaults(std::move(text_config), "gemma"));
   // The prefix that sees itself: said to the language model with each prompt.
-  text_config->erase("use_bidirectional_attention");
+  text_config.erase("use_bidirectional_attention");
   ConfigReader reader(config);
   const int64_t projection_width = reader.Count({"projection_dim"}, 2048);
   const int64_t image_token = reader.Count({"image_token_index", "image_token_id"}, 256000);
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(*text_config, parts->language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, dtype);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
   if (absl::Status status = CheckWidth(projection_width, *model.language); !status.ok()) return status;
 
   const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(*vision_config, "siglip_vision_model", std::move(parts->vision), type);
+  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), type);
   if (!tower.ok()) return tower.status();
-  vision::WeightTaker take(std::move(parts->connector), type, "PaliGemma projector");
+  vision::WeightTaker take(std::move(parts.connector), type, "PaliGemma projector");
   vision::DenseLayer linear = take.Dense("linear", projection_width, (*tower)->config().width);
   if (absl::Status status = take.Finish(); !status.ok()) return status;
 
   const int64_t grid = (*tower)->config().grid();
-  model.layout = {.image_token = static_cast<language::TokenId>(image_token),
-                  .tile_tokens = grid * grid,
-                  .attention = PromptAttention::kWholePrompt,
-                  .text_around_tiles = OneTile("", "")};
+  model.layout = {
+      .image_token = static_cast<language::TokenId>(image_token),
+      .tile_tokens = grid * grid,
+      .attention = PromptAttention::kWholePrompt,
+      .text_around_tiles = OneTile("", "")};
   model.images = std::make_unique<PaliGemmaImages>(*std::move(tower), std::move(linear));
   return model;
 }
