@@ -27,7 +27,7 @@ BeamSequence::BeamSequence(GenerationRequest request, uint64_t seed, const Langu
       groups_(request_.options.num_beam_groups) {
   for (Group& group : groups_) {  // each begins with one beam without tokens
     group.running.push_back({.processor = LogitsProcessor(request_.options, prompt_),
-                             .text = TextStream(request_.options.stop),
+                             .text = TextStream(request_.options.stop, request_.begins_text),
                              .state = nullptr,
                              .tokens = {},
                              .logprobs = {}});
@@ -114,8 +114,7 @@ void BeamSequence::Step(Group& group, const Scores& scores) {
     Beam& beam = next.back();
     const float* logprobs = scores.logprobs[continuation.beam];
     beam.processor.Push(continuation.token);
-    if (!request_.options.stop.empty() && !tokenizer_.IsSpecial(continuation.token))
-      beam.text.Push(tokenizer_.TokenBytes(continuation.token));
+    if (!request_.options.stop.empty()) beam.text.Push(tokenizer_, continuation.token);
     beam.tokens.push_back(continuation.token);
     beam.logprob_sum += logprobs[continuation.token];
     if (request_.options.top_logprobs >= 0) {
@@ -161,9 +160,9 @@ std::vector<BeamSequence::Continuation> BeamSequence::BestContinuations(const Gr
 std::optional<FinishReason> BeamSequence::EndsWith(const Beam& beam, TokenId token) const {
   if (IsEndOfText(token)) return FinishReason::kEndOfText;
   if (IsStop(token)) return FinishReason::kStop;
-  if (!request_.options.stop.empty() && !tokenizer_.IsSpecial(token)) {
+  if (!request_.options.stop.empty()) {
     TextStream text = beam.text;
-    text.Push(tokenizer_.TokenBytes(token));
+    text.Push(tokenizer_, token);
     if (text.stopped()) return FinishReason::kStop;
   }
   const int64_t length = static_cast<int64_t>(beam.tokens.size()) + 1;
@@ -233,10 +232,8 @@ void BeamSequence::Finish(FinishReason reason) {
   std::stable_sort(best.begin(), best.end(), Better);
   if (static_cast<int64_t>(best.size()) > request_.options.num_sequences) best.resize(request_.options.num_sequences);
   for (size_t i = 0; i < best.size(); ++i) {
-    TextStream text(request_.options.stop);
-    for (const TokenId id : best[i].tokens) {
-      if (!tokenizer_.IsSpecial(id)) best[i].text += text.Push(tokenizer_.TokenBytes(id));
-    }
+    TextStream text(request_.options.stop, request_.begins_text);
+    for (const TokenId id : best[i].tokens) best[i].text += text.Push(tokenizer_, id);
     best[i].text += text.Finish();
     Send(static_cast<int64_t>(i), best[i].text);
   }

@@ -35,10 +35,22 @@ Value PartValue(const ChatPart& part) {
   return ToValue(std::move(dict));
 }
 
-Value MessageValue(const ChatMessage& message, bool reads_parts) {
+// The parts as one text.
+Text Joined(const std::vector<ChatPart>& parts, std::string_view image_text) {
+  Text text;
+  for (const ChatPart& part : parts) {
+    const bool is_image = part.kind == ChatPart::Kind::kImage;
+    text.Append(is_image ? image_text : ReplaceInvalidUtf8(part.text), /*is_data=*/!is_image);
+  }
+  return text;
+}
+
+Value MessageValue(const ChatMessage& message, bool reads_parts, std::string_view image_text) {
   Dict dict;
   dict.Set(Value::String("role"), Value::String(message.role));
-  if (message.parts.empty() && !reads_parts) {
+  if (!message.parts.empty() && !image_text.empty()) {
+    dict.Set(Value::String("content"), Joined(message.parts, image_text));
+  } else if (message.parts.empty() && !reads_parts) {
     dict.Set(Value::String("content"), Data(message.content));
   } else {
     std::vector<Value> parts;
@@ -94,7 +106,9 @@ absl::StatusOr<std::vector<ChatSegment>> ChatTemplate::RenderSegments(absl::Span
                                                                       const ChatRenderOptions& options) const {
   if (absl::Status status = CheckMessages(messages); !status.ok()) return status;
   std::vector<Value> list;
-  for (const ChatMessage& message : messages) list.push_back(MessageValue(message, reads_parts_));
+  for (const ChatMessage& message : messages) {
+    list.push_back(MessageValue(message, reads_parts_, options.image_text));
+  }
   // What transformers gives every template: special tokens and variables first, which these four do not give way to.
   Dict variables;
   for (const auto& [name, spelling] : tokens_) variables.Set(Value::String(name), Value::String(spelling));
@@ -129,6 +143,11 @@ absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatM
                                                           const Tokenizer& tokenizer) const {
   absl::StatusOr<std::vector<ChatSegment>> segments = RenderSegments(messages, options);
   if (!segments.ok()) return segments.status();
+  return EncodeSegments(*segments, tokenizer);
+}
+
+absl::StatusOr<std::vector<TokenId>> ChatTemplate::EncodeSegments(absl::Span<const ChatSegment> segments,
+                                                                  const Tokenizer& tokenizer) const {
   for (const auto& [name, spelling] : tokens_) {
     const std::optional<TokenId> id = tokenizer.FindToken(spelling);
     if (!id || !tokenizer.IsSpecial(*id)) {
@@ -137,7 +156,7 @@ absl::StatusOr<std::vector<TokenId>> ChatTemplate::Render(absl::Span<const ChatM
                                                         "\" is no control token of the tokenizer"));
     }
   }
-  return tokenizer.EncodeSegments(*segments);
+  return tokenizer.EncodeSegments(segments);
 }
 
 std::optional<TokenId> ChatTemplate::EndOfTurn(const Tokenizer& tokenizer) const {

@@ -49,6 +49,9 @@ struct ChatRenderOptions {
   std::vector<std::pair<std::string, std::variant<bool, int64_t, std::string>>> variables = {};
   // Local time for strftime_now; nullopt: now.
   std::optional<std::tm> now = {};
+  // For templates that take the content of a message as one text and no parts: the parts of a message become one text,
+  // in which this, as template text, stands for each image. Empty: templates get the parts.
+  std::string image_text = {};
 };
 
 // Thread safety: const; every method may be called from any thread. Copies share the parsed program.
@@ -68,9 +71,12 @@ class ChatTemplate {
                                               const Tokenizer& tokenizer) const;
   absl::StatusOr<std::vector<TokenId>> Render(absl::Span<const ChatMessage> messages, const ChatRenderOptions& options,
                                               const Tokenizer& tokenizer) const;
+  // Render in its two steps, for who puts something between them (the places of images, which template text names).
   // The text of the prompt, neighbours differing in is_data. Errors: as above.
   absl::StatusOr<std::vector<ChatSegment>> RenderSegments(absl::Span<const ChatMessage> messages,
                                                           const ChatRenderOptions& options = {}) const;
+  absl::StatusOr<std::vector<TokenId>> EncodeSegments(absl::Span<const ChatSegment> segments,
+                                                      const Tokenizer& tokenizer) const;
 
   // Whether the template reads a message's content as a list of parts and writes nothing of a plain string, as those of
   // some vision models do. Render then hands it `content` as one part of text.

@@ -48,6 +48,7 @@ struct GenerationResult {
   int64_t prompt_tokens = 0;                  // text tokens and image tokens of the prompt
   int64_t image_tokens = 0;
   double queue_ms = 0, prefill_ms = 0, generate_ms = 0;
+  double decode_ms = 0, encode_ms = 0;  // of the prompt's pictures; filled in by whoever prepared them
 };
 
 // Receives one generation. OnDone is called exactly once, last.

@@ -76,6 +76,9 @@ struct LanguageModelConfig {
   int64_t layers = 0;
   int64_t context_length = 0;
   int64_t state_values = 0;  // numbers, in the compute type, that a sequence keeps for each of its tokens
+  // Of a model that looks at one picture instead of reading it as part of the text: the width of the picture's tokens,
+  // which are the first input of a sequence, whole and alone. 0: image tokens are `width` wide and stand in the text.
+  int64_t memory_width = 0;
 };
 
 class LanguageModel {

@@ -11,7 +11,7 @@ SampledSequence::SampledSequence(GenerationRequest request, uint64_t seed, const
                                  const Tokenizer& tokenizer, const std::vector<TokenId>& end_tokens)
     : Sequence(std::move(request), seed, model, tokenizer, end_tokens) {
   for (int64_t i = 0; i < request_.options.num_sequences; ++i)
-    branches_.emplace_back(request_.options, seed + static_cast<uint64_t>(i), prompt_);
+    branches_.emplace_back(request_, seed + static_cast<uint64_t>(i), prompt_);
 }
 
 std::vector<int64_t> SampledSequence::Unfinished() const {
@@ -59,8 +59,7 @@ absl::StatusOr<std::optional<FinishReason>> SampledSequence::Extend(int64_t inde
   branch.result.tokens.push_back(id);
   branch.logprob_sum += choice->logprob;
   if (request_.options.top_logprobs >= 0) branch.result.logprobs.push_back(*std::move(choice));
-  if (!tokenizer_.IsSpecial(id) && !Show(index, branch.text.Push(tokenizer_.TokenBytes(id))))
-    return FinishReason::kCancelled;
+  if (!Show(index, branch.text.Push(tokenizer_, id))) return FinishReason::kCancelled;
   if (branch.text.stopped()) return FinishReason::kStop;
   if (static_cast<int64_t>(branch.result.tokens.size()) >= max_output()) return FinishReason::kLength;
   if (!request_.options.allow_repetition && EndsInRepetition(branch.result.tokens)) return FinishReason::kRepetition;

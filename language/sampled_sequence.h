@@ -24,8 +24,8 @@ class SampledSequence : public Sequence {
 
  private:
   struct Branch {
-    Branch(const GenerationOptions& options, uint64_t seed, const std::vector<TokenId>& prompt)
-        : sampler(options, seed, prompt), text(options.stop) {}
+    Branch(const GenerationRequest& request, uint64_t seed, const std::vector<TokenId>& prompt)
+        : sampler(request.options, seed, prompt), text(request.options.stop, request.begins_text) {}
 
     Sampler sampler;
     TextStream text;                    // holds back what is not certain

@@ -29,8 +29,40 @@ uint64_t DrawSeed() {
   return ((static_cast<uint64_t>(device()) << 32) | device()) >> 11;  // 53 bits: exact in every JSON reader
 }
 
-absl::Status CheckPrompt(const Prompt& prompt, const LanguageModelConfig& config) {
-  int64_t length = 0;
+// A model that looks at a picture: the prompt is the picture, then text.
+absl::Status CheckMemory(const Prompt& prompt, int64_t length) {
+  const int64_t pictures = std::count_if(
+      prompt.begin(), prompt.end(), [](const PromptPart& part) { return std::holds_alternative<at::Tensor>(part); });
+  if (pictures != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt has ", pictures, " pictures; this model writes about one picture at a time"));
+  }
+  if (!std::holds_alternative<at::Tensor>(prompt.front()))
+    return absl::InvalidArgumentError("prompt has text before its picture; this model takes the picture first");
+  const int64_t memory = std::get<at::Tensor>(prompt.front()).size(0);
+  if (memory == 0 || memory == length)
+    return absl::InvalidArgumentError("prompt has no picture tokens or no text tokens; this model takes both");
+  return absl::OkStatus();
+}
+
+// In order, apart from one another, within a prompt of `length` tokens.
+absl::Status CheckSpans(const std::vector<TokenSpan>& spans, int64_t length) {
+  int64_t free = 0;
+  for (const TokenSpan& span : spans) {
+    if (span.begin < free || span.end <= span.begin || span.end > length) {
+      return absl::InvalidArgumentError(absl::StrCat("bidirectional span [", span.begin, ", ", span.end,
+                                                     ") does not lie behind the one before it and within the ", length,
+                                                     " tokens of the prompt"));
+    }
+    free = span.end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckPrompt(const GenerationRequest& request, const LanguageModelConfig& config) {
+  const Prompt& prompt = request.prompt;
+  const int64_t image_width = config.memory_width > 0 ? config.memory_width : config.width;
+  int64_t length = 0, image_tokens = 0;
   for (const PromptPart& part : prompt) {
     if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) {
       for (const TokenId id : *tokens) {
@@ -42,18 +74,42 @@ absl::Status CheckPrompt(const Prompt& prompt, const LanguageModelConfig& config
       length += static_cast<int64_t>(tokens->size());
     } else {
       const at::Tensor& image = std::get<at::Tensor>(part);
-      if (!image.defined() || image.dim() != 2 || image.size(1) != config.width || !image.is_floating_point()) {
+      if (!image.defined() || image.dim() != 2 || image.size(1) != image_width || !image.is_floating_point()) {
         return absl::InvalidArgumentError(
-            absl::StrCat("prompt has image tokens of a wrong shape; they must be [tokens, ", config.width, "]"));
+            absl::StrCat("prompt has image tokens of a wrong shape; they must be [tokens, ", image_width, "]"));
       }
       length += image.size(0);
+      image_tokens += image.size(0);
     }
   }
   if (length == 0) return absl::InvalidArgumentError("prompt is empty; give at least one token");
   if (length >= config.context_length) {
-    return absl::InvalidArgumentError(absl::StrCat("prompt has ", length, " tokens; the model's context has ",
-                                                   config.context_length,
-                                                   " and one must be left for the answer. Give a shorter prompt."));
+    const std::string pictures =
+        image_tokens > 0 ? absl::StrCat(", ", image_tokens, " of them for its pictures") : std::string();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "prompt has ", length, " tokens", pictures, "; the model's context has ", config.context_length,
+        " and one must be left for the answer. Give a shorter prompt", image_tokens > 0 ? " or fewer pictures." : "."));
+  }
+  if (config.memory_width > 0) {
+    if (absl::Status status = CheckMemory(prompt, length); !status.ok()) return status;
+  }
+  return CheckSpans(request.bidirectional, length);
+}
+
+// A token that tokens before it see says nothing of how probable it was.
+absl::Status CheckPromptScores(const GenerationRequest& request) {
+  if (request.options.prompt_logprobs < 0) return absl::OkStatus();
+  int64_t begin = 0;
+  for (const PromptPart& part : request.prompt) {
+    const auto* tokens = std::get_if<std::vector<TokenId>>(&part);
+    const int64_t end =
+        begin + (tokens != nullptr ? static_cast<int64_t>(tokens->size()) : std::get<at::Tensor>(part).size(0));
+    for (const TokenSpan& span : request.bidirectional) {
+      if (tokens == nullptr || span.begin >= end || span.end <= begin) continue;
+      return absl::InvalidArgumentError(
+          "prompt_logprobs cannot be given: in this model the words of a prompt see one another in both directions");
+    }
+    begin = end;
   }
   return absl::OkStatus();
 }
@@ -117,7 +173,8 @@ class Scheduler::Impl {
     const LanguageModelConfig& config = model_.config();
     absl::Status status = Validate(request.options, config.vocabulary_size, config.context_length);
     if (status.ok()) status = CheckWidth(request.options);
-    if (status.ok()) status = CheckPrompt(request.prompt, config);
+    if (status.ok()) status = CheckPrompt(request, config);
+    if (status.ok()) status = CheckPromptScores(request);
     if (!status.ok()) return status;
     const std::shared_ptr<Sequence> sequence = MakeSequence(std::move(request));
     {
@@ -252,14 +309,16 @@ class Scheduler::Impl {
     int64_t prompt_budget = options_.prefill_chunk;
     for (const auto& sequence : batch) {
       const int64_t left = sequence->prompt_tokens_left();
-      if (left > 0 && prompt_budget == 0) continue;  // its turn comes in a later step
+      const bool unspent = prompt_budget == options_.prefill_chunk;
+      const int64_t chunk = left > 0 ? sequence->PromptChunk(prompt_budget, /*whole=*/unspent) : 0;
+      if (left > 0 && chunk == 0) continue;  // its turn comes in a later step
       Stepped& one = stepped.emplace_back(Stepped{.sequence = sequence, .prompt_scores = {}});
-      for (ModelInput& input : sequence->Next(prompt_budget)) {
+      for (ModelInput& input : sequence->Next(chunk)) {
         one.rows += input.tokens.defined() ? input.tokens.size(0) : input.embeddings.size(0);
         inputs.push_back(std::move(input));
       }
       one.choosing_rows = left == 0 ? one.rows : one.rows >= left ? 1 : 0;
-      if (left > 0) prompt_budget -= one.rows;
+      if (left > 0) prompt_budget = std::max<int64_t>(0, prompt_budget - one.rows);
     }
     const at::Tensor hidden = model_.Forward(inputs);  // [N, D]
     std::vector<at::Tensor> choosing;

@@ -26,15 +26,23 @@ using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens
 using Prompt = std::vector<PromptPart>;
 
 struct SchedulerOptions {
-  int64_t max_sequences = 16;   // in the running batch; a request takes GenerationOptions::width() places
-  int64_t max_queued = 256;     // beyond it Submit refuses
-  int64_t prefill_chunk = 256;  // prompt tokens read in one step, over all sequences; bounds how long a step takes
+  int64_t max_sequences = 16;  // in the running batch; a request takes GenerationOptions::width() places
+  int64_t max_queued = 256;    // beyond it Submit refuses
+  // Prompt tokens read in one step, over all sequences; bounds how long a step takes. More are read at once only where
+  // one bidirectional span, or a picture that is the model's memory, is longer.
+  int64_t prefill_chunk = 256;
   std::vector<TokenId> end_tokens = {};  // end of text
 };
 
 struct GenerationRequest {
   Prompt prompt;
+  // Tokens of the prompt that see one another whatever their order; in order, apart from one another. A span is read in
+  // one step, though it be longer than SchedulerOptions::prefill_chunk.
+  std::vector<TokenSpan> bidirectional = {};
   GenerationOptions options;
+  // The generated text is one of its own, an answer or a caption, and not the continuation of the prompt's: its first
+  // token loses the space that the tokenizer drops at the beginning of a text (Tokenizer::FirstTokenBytes).
+  bool begins_text = false;
   std::shared_ptr<const Adapter> adapter;  // null: none
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
   std::shared_ptr<TextSink> sink;
@@ -50,8 +58,9 @@ class Scheduler {
   using CancelFunction = std::function<void()>;
 
   // Never blocks. kInvalidArgument: options or prompt out of range (empty, or longer than the context; the message
-  // names both lengths), or more sequences or beams than max_sequences. kResourceExhausted: the queue is full. On an
-  // error the sink is not called.
+  // names both lengths and how many tokens are those of pictures), a model that looks at one picture is given another
+  // number of them, or more sequences or beams than max_sequences. kResourceExhausted: the queue is full. On an error
+  // the sink is not called.
   absl::StatusOr<CancelFunction> Submit(GenerationRequest request);
 
   // Submits and waits. The text is that of the first sequence. For the command line and tests.

@@ -55,6 +55,7 @@ Sequence::Sequence(GenerationRequest request, uint64_t seed, const LanguageModel
       prompt_(Words(request_.prompt)),
       end_tokens_(end_tokens),
       prompt_length_(static_cast<int64_t>(prompt_.size())),
+      memory_length_(model.config().memory_width > 0 ? Length(request_.prompt.front()) : 0),
       submitted_(Clock::now()) {
   result_.image_tokens = std::count(prompt_.begin(), prompt_.end(), -1);
   result_.prompt_tokens = prompt_length_;
@@ -68,6 +69,17 @@ std::optional<FinishReason> Sequence::Interrupted(Clock::time_point now) const {
   return std::nullopt;
 }
 
+int64_t Sequence::PromptChunk(int64_t budget, bool whole) const {
+  if (read_ < memory_length_) return whole || memory_length_ <= budget ? memory_length_ : 0;
+  const int64_t end = std::min(prompt_length_, read_ + budget);
+  for (const TokenSpan& span : request_.bidirectional) {
+    if (span.end <= end || span.begin >= end) continue;
+    if (span.begin > read_) return span.begin - read_;
+    return whole ? span.end - read_ : 0;
+  }
+  return end - read_;
+}
+
 std::vector<ModelInput> Sequence::Next(int64_t prompt_tokens) {
   if (prompt_tokens_left() == 0) return NextOfBranches();
   if (prompt_state_ == nullptr) {
@@ -79,7 +91,12 @@ std::vector<ModelInput> Sequence::Next(int64_t prompt_tokens) {
   input.state = prompt_state_.get();
   input.adapter = request_.adapter.get();
   // The pieces of the parts that lie in [begin, end) of the prompt. Tokens are embedded only beside image tokens.
-  const int64_t begin = read_, end = std::min(prompt_length_, begin + prompt_tokens);
+  const int64_t begin = read_, end = begin + prompt_tokens;
+  chunk_spans_.clear();
+  for (const TokenSpan& span : request_.bidirectional) {
+    if (span.begin >= begin && span.end <= end) chunk_spans_.push_back({span.begin - begin, span.end - begin});
+  }
+  input.bidirectional = chunk_spans_;
   std::vector<at::Tensor> pieces;
   bool all_tokens = true;
   for (int pass = 0; pass < 2 && (pass == 0 || !all_tokens); ++pass) {
@@ -118,7 +135,7 @@ std::vector<TokenLogprob> Sequence::ScorePrompt(const at::Tensor& logits) const 
   const int64_t vocabulary = logprobs.size(1);
   for (int64_t row = 0; row < logprobs.size(0) && read_ + row + 1 < prompt_length_; ++row) {
     const TokenId next = prompt_[read_ + row + 1];
-    if (next < 0) continue;  // an image token
+    if (next < 0 || read_ + row < memory_length_) continue;  // an image token; the memory predicts nothing
     scores.push_back(LogprobOf(next, logprobs.const_data_ptr<float>() + row * vocabulary, vocabulary,
                                /*normaliser=*/0, request_.options.prompt_logprobs));
   }

@@ -36,11 +36,16 @@ class Sequence {
   // The places it takes in the running batch, from its start to its end.
   int64_t width() const { return request_.options.width(); }
 
-  // What the model is to read next: one input of at most `prompt_tokens` (>= 1) tokens of the prompt while there are
-  // any, then one token for each branch that goes on. The same until Read, whatever became of a step in between: the
-  // model's states are taken back to where they were.
-  std::vector<ModelInput> Next(int64_t prompt_tokens);
   int64_t prompt_tokens_left() const { return prompt_length_ - std::min(prompt_length_, read_); }
+  // How many tokens of the prompt the next step may read: at most `budget`, cut back so that no bidirectional span and
+  // no picture that is the model's memory is divided. 0 where such a one comes next and is longer than the budget;
+  // with `whole` it is then read all the same.
+  int64_t PromptChunk(int64_t budget, bool whole) const;
+
+  // What the model is to read next: one input of `prompt_tokens` tokens of the prompt (as PromptChunk allows) while
+  // there are any, then one token for each branch that goes on. Whatever became of a step before Read, the model's
+  // states are taken back to where they were. Valid until the next call.
+  std::vector<ModelInput> Next(int64_t prompt_tokens);
 
   // Whether the logits of every row of the prompt are wanted, for ScorePrompt.
   bool scores_prompt() const { return request_.options.prompt_logprobs >= 0; }
@@ -94,7 +99,9 @@ class Sequence {
  private:
   const std::vector<TokenId>& end_tokens_;
   const int64_t prompt_length_;
-  int64_t read_ = 0;  // tokens of the prompt that its state holds
+  const int64_t memory_length_;         // tokens of the picture that is the model's memory, the first of the prompt
+  std::vector<TokenSpan> chunk_spans_;  // of the input that Next gave
+  int64_t read_ = 0;                    // tokens of the prompt that its state holds
   std::unique_ptr<ModelState> prompt_state_;
   bool sink_open_ = true;
   GenerationResult result_;

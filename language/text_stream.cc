@@ -30,7 +30,13 @@ size_t UnfinishedCharacter(std::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(std::vector<std::string> stop) : stop_(std::move(stop)) {}
+TextStream::TextStream(std::vector<std::string> stop, bool begins_text)
+    : stop_(std::move(stop)), at_beginning_(begins_text) {}
+
+std::string TextStream::Push(const Tokenizer& tokenizer, TokenId id) {
+  if (tokenizer.IsSpecial(id)) return {};
+  return Push(std::exchange(at_beginning_, false) ? tokenizer.FirstTokenBytes(id) : tokenizer.TokenBytes(id));
+}
 
 std::string TextStream::Push(std::string_view bytes) {
   if (stopped_) return {};

@@ -8,15 +8,21 @@
 #include <string_view>
 #include <vector>
 
+#include "language/tokenizer/tokenizer.h"
+
 namespace blazon::language {
 
 class TextStream {
  public:
-  explicit TextStream(std::vector<std::string> stop);
+  // begins_text: the first token begins a text of its own, so that it gives its FirstTokenBytes.
+  explicit TextStream(std::vector<std::string> stop, bool begins_text = false);
 
   // Adds bytes and returns the text that is now certain. What may still become a stop string or a character is held
   // back. After a stop string nothing more is returned.
   std::string Push(std::string_view bytes);
+
+  // The same with the bytes of a token; a control token has none.
+  std::string Push(const Tokenizer& tokenizer, TokenId id);
 
   // The end of the bytes: returns what was held back.
   std::string Finish();
@@ -26,6 +32,7 @@ class TextStream {
  private:
   const std::vector<std::string> stop_;
   std::string held_;
+  bool at_beginning_;
   bool stopped_ = false;
 };
 

@@ -73,8 +73,12 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BlipTextModel> model(new BlipTextModel);
   model->config_ = config;
-  model->public_config_ = {config.width, config.vocabulary_size, config.layers,
-                           config.memory_tokens + config.max_positions, 2 * config.layers * config.width};
+  model->public_config_ = {.width = config.width,
+                           .vocabulary_size = config.vocabulary_size,
+                           .layers = config.layers,
+                           .context_length = config.memory_tokens + config.max_positions,
+                           .state_values = 2 * config.layers * config.width,
+                           .memory_width = config.memory_width};
   model->compute_type_ = ComputeType(dtype);
   // Tied files may hold the shared matrix and bias under their other names too.
   const auto ignorable = [&](std::string_view name) {
@@ -158,6 +162,7 @@ at::Tensor BlipTextModel::Forward(absl::Span<const ModelInput> inputs) const {
     if (input.embeddings.defined()) {
       TORCH_CHECK(state->length() == 0, "the picture comes first and once");
       const at::Tensor memory = input.embeddings.to(compute_type_).contiguous();  // [M, E]
+      state->memory.clear();                                                      // of a call that failed half-way
       for (const Layer& layer : layers_) {
         state->memory.push_back({heads(layer.crossattention.key.Forward(memory)).transpose(0, 1),
                                  heads(layer.crossattention.value.Forward(memory)).transpose(0, 1)});

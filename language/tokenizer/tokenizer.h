@@ -50,7 +50,7 @@ class Tokenizer {
   virtual std::string TokenBytes(TokenId id) const = 0;
 
   // The same for the token that begins a text: some tokenizers drop a space there ("▁Hello": "Hello", elsewhere "
-  // Hello"). For Decode's text begin with this; generated text that goes on from a prompt is all TokenBytes.
+  // Hello"). Decode's text begins with this, and so does an answer; text that goes on from a prompt is all TokenBytes.
   virtual std::string FirstTokenBytes(TokenId id) const { return TokenBytes(id); }
 
   // Text of `ids`; incomplete UTF-8 becomes U+FFFD. Control tokens are left out when `skip_special` is set.

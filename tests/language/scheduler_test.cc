@@ -103,6 +103,11 @@ TEST_F(SchedulerTest, PromptsOutOfRangeAreRefused) {
   GenerationRequest image = Request({1}, 5);
   image.prompt.push_back(at::zeros({4, 3}));
   EXPECT_EQ(message(image), "prompt has image tokens of a wrong shape; they must be [tokens, 2]");
+  image.prompt = {std::vector<TokenId>{1, 2}, at::zeros({kContext, 2})};
+  EXPECT_EQ(
+      message(image),
+      "prompt has 98 tokens, 96 of them for its pictures; the model's context has 96 and one must be left for the "
+      "answer. Give a shorter prompt or fewer pictures.");
 }
 
 TEST_F(SchedulerTest, ImageTokensEnterInOrderWhateverTheChunk) {
@@ -123,6 +128,94 @@ TEST_F(SchedulerTest, ImageTokensEnterInOrderWhateverTheChunk) {
     EXPECT_EQ(generated->second.prompt_tokens, 7);
     EXPECT_EQ(generated->second.image_tokens, 3);
   }
+}
+
+TEST_F(SchedulerTest, SpansAreReadWholeWhateverTheChunk) {
+  const std::vector<TokenSpan> spans = {{2, 7}, {7, 8}, {11, 14}};
+  std::vector<TokenId> prompt;
+  for (int i = 0; i < 16; ++i) prompt.push_back(1 + (i * 7) % 15);
+  const std::string alone = Start()->Generate(Request(prompt, 8))->first;
+  for (const int64_t chunk : {1, 2, 3, 4, 5, 6, 7, 9, 13, 64}) {
+    SCOPED_TRACE(absl::StrCat("chunk ", chunk));
+    Gate gate;
+    std::vector<int> inputs_with(spans.size(), 0);  // that hold this span
+    int64_t most_rows = 0;
+    model.on_forward = [&](absl::Span<const ModelInput> batch) {
+      gate.Wait();
+      int64_t rows = 0;
+      for (const ModelInput& input : batch) {
+        const int64_t begin = input.state->length(), end = begin + input.tokens.size(0);
+        if (begin >= 16) continue;  // generated
+        rows += end - begin;
+        size_t marked = 0;
+        for (size_t i = 0; i < spans.size(); ++i) {
+          if (spans[i].end <= begin || spans[i].begin >= end) continue;
+          EXPECT_TRUE(begin <= spans[i].begin && spans[i].end <= end) << begin << " to " << end;
+          ++inputs_with[i];
+          ASSERT_LT(marked, input.bidirectional.size());
+          EXPECT_EQ(begin + input.bidirectional[marked].begin, spans[i].begin);
+          EXPECT_EQ(begin + input.bidirectional[marked].end, spans[i].end);
+          ++marked;
+        }
+        EXPECT_EQ(marked, input.bidirectional.size());
+      }
+      most_rows = std::max(most_rows, rows);
+    };
+    auto first = std::make_shared<Recorder>(), second = std::make_shared<Recorder>();
+    {
+      const auto scheduler = Start({.prefill_chunk = chunk});
+      for (const auto& sink : {first, second}) {
+        GenerationRequest request = Request(prompt, 8, sink);
+        request.bidirectional = spans;
+        ASSERT_TRUE(scheduler->Submit(request).ok());
+      }
+      gate.Open();
+      ASSERT_TRUE(first->Wait().ok() && second->Wait().ok());
+    }
+    model.on_forward = nullptr;
+    EXPECT_EQ(first->text(), alone);
+    EXPECT_EQ(second->text(), alone);
+    EXPECT_EQ(inputs_with, std::vector<int>(spans.size(), 2));
+    EXPECT_LE(most_rows, std::max<int64_t>(chunk, 5)) << "only a span may pass the chunk";
+  }
+}
+
+TEST_F(SchedulerTest, SpansOutOfPlaceAreRefused) {
+  const auto scheduler = Start();
+  const auto message = [&](std::vector<TokenSpan> spans, int64_t prompt_logprobs = -1) {
+    GenerationRequest request = Request({1, 2, 3, 4}, 5);
+    request.bidirectional = std::move(spans);
+    request.options.prompt_logprobs = prompt_logprobs;
+    return std::string(scheduler->Generate(request).status().message());
+  };
+  EXPECT_EQ(message({{0, 2}, {2, 4}}), "");
+  EXPECT_TRUE(absl::StrContains(message({{2, 5}}), "bidirectional span [2, 5) does not lie"));
+  EXPECT_TRUE(absl::StrContains(message({{2, 2}}), "bidirectional span [2, 2)"));
+  EXPECT_TRUE(absl::StrContains(message({{0, 3}, {2, 4}}), "bidirectional span [2, 4) does not lie behind"));
+  EXPECT_TRUE(absl::StrContains(message({{0, 2}}, 0), "prompt_logprobs cannot be given"));
+}
+
+TEST_F(SchedulerTest, AnAnswerBeginsATextAndAContinuationDoesNot) {
+  class Spaced : public PieceTokenizer {
+   public:
+    using PieceTokenizer::PieceTokenizer;
+    std::string TokenBytes(TokenId id) const override { return " " + PieceTokenizer::TokenBytes(id); }
+    std::string FirstTokenBytes(TokenId id) const override { return PieceTokenizer::TokenBytes(id); }
+  };
+  const Spaced spaced(Pieces());
+  model.script = {kEnd, 1, 2, 1, 3, 2, 1};  // a control token is no text, and so does not begin one
+  Scheduler scheduler(model, spaced, {.end_tokens = {}});
+  GenerationRequest request = Request({3}, 4);
+  EXPECT_EQ(scheduler.Generate(request)->first, " a b a");
+  request.begins_text = true;
+  EXPECT_EQ(scheduler.Generate(request)->first, "a b a");
+  request.options.stop = {"b"};
+  EXPECT_EQ(scheduler.Generate(request)->first, "a ");
+  request.options.stop = {" a"};
+  EXPECT_EQ(scheduler.Generate(request)->first, "a b") << "the first token has no space";
+  request.options.stop = {};
+  request.options.num_beams = 2;
+  EXPECT_EQ(scheduler.Generate(request)->first, "a b a");
 }
 
 TEST_F(SchedulerTest, SequencesJoinAndLeaveTheRunningBatch) {

@@ -23,7 +23,8 @@
 #include "service/checkpoint/checkpoint_folder.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/families/vision_language_models.h"
-#include "tests/language/formula_weights.h"
+#include "tests/language/hash_model.h"
+#include "tests/service/small_checkpoint.h"
 
 namespace blazon::service {
 namespace {
@@ -41,11 +42,7 @@ double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
   return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
 }
 
-const json& Cases() {
-  static const json& cases =
-      *new json(json::parse(std::ifstream(BLAZON_SOURCE_DIR "/tests/goldens/vision_language.json")));
-  return cases;
-}
+const json& Cases() { return VisionLanguageCases(); }
 
 at::Tensor Golden(const std::string& name, const char* what) {
   static const TensorMap& goldens = *new TensorMap([] {
@@ -54,41 +51,6 @@ at::Tensor Golden(const std::string& name, const char* what) {
     return *std::move(tensors);
   }());
   return goldens.at(absl::StrCat(name, ".", what));
-}
-
-int64_t Numel(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t size : shape) count *= size;
-  return count;
-}
-
-// The same as uniform() in the script: in [-1, 1).
-at::Tensor Uniform(const std::string& name, const std::vector<int64_t>& shape) {
-  return (language::FormulaWeight(name, {Numel(shape)}).view(shape) - 1.0) * 4.0;
-}
-
-// The same as weight() in the script.
-at::Tensor CaseWeight(const json& made, const std::string& name) {
-  const json& tensor = made["tensors"][name];
-  const auto shape = tensor["shape"].get<std::vector<int64_t>>();
-  if (shape.size() < 2)
-    return language::FormulaWeight(name, {Numel(shape)}).view(shape) - (1.0 - tensor["centre"].get<double>());
-  return language::FormulaWeight(name, shape) * tensor["scale"].get<double>();
-}
-
-TensorMap Weights(const json& made) {
-  TensorMap weights;
-  for (const auto& [name, tensor] : made["tensors"].items()) weights[name] = CaseWeight(made, name);
-  return weights;
-}
-
-TensorMap LegacyWeights(const json& made) {
-  TensorMap weights;
-  for (const auto& [name, source] : made["legacy_tensors"].items()) {
-    weights[name] = source.contains("from") ? CaseWeight(made, source["from"])
-                                            : at::zeros(source["zeros"].get<std::vector<int64_t>>());
-  }
-  return weights;
 }
 
 std::vector<int64_t> Values(const at::Tensor& tensor) {
@@ -218,11 +180,68 @@ std::vector<int64_t> Greedy(const VisionLanguageModel& model, const std::string&
   return tokens;
 }
 
+// The prompt as the scheduler takes it.
+absl::StatusOr<language::GenerationRequest> ToRequest(const VisionLanguageModel& model, const std::string& name,
+                                                      const json& made, const at::Tensor& tiles, int64_t count) {
+  language::GenerationRequest request;
+  request.options.max_new_tokens = count;
+  request.options.ignore_eos = request.options.allow_repetition = true;
+  if (model.language->config().memory_width > 0) {
+    request.prompt = {tiles[0], PromptIds(name)};
+    return request;
+  }
+  ImageLayout layout = model.layout;
+  if (layout.image_token < 0) layout.image_token = made["image_token"];
+  auto prompt = FillImageSlots(layout, PromptIds(name), tiles.unbind(0));
+  if (!prompt.ok()) return prompt.status();
+  request.prompt = *std::move(prompt);
+  request.bidirectional = BidirectionalSpans(layout.attention, request.prompt);
+  return request;
+}
+
+// Greedy tokens of the case through a scheduler that reads `chunk` tokens a step, beside requests of text and of the
+// same pictures; all of them must come out as they do alone.
+std::vector<int64_t> GreedyInABatch(const VisionLanguageModel& model, const std::string& name, const json& made,
+                                    int64_t count, int64_t chunk) {
+  const language::PieceTokenizer tokenizer(
+      std::vector<std::string>(static_cast<size_t>(model.language->config().vocabulary_size) + 1, "x"));
+  const auto tiles = EncodeCase(model, made);
+  EXPECT_TRUE(tiles.ok()) << tiles.status();
+  const auto request = ToRequest(model, name, made, *tiles, count);
+  EXPECT_TRUE(request.ok()) << request.status();
+  language::GenerationRequest text;  // words alone, where the model takes them
+  text.prompt = {std::vector<TokenId>{3, 1, 4, 1, 5, 9, 2, 6}};
+  text.options = request->options;
+  if (model.language->config().memory_width > 0) {
+    text.prompt.insert(text.prompt.begin(), at::Tensor((*tiles)[0] * -1.0));
+  } else {
+    text.bidirectional = BidirectionalSpans(model.layout.attention, text.prompt);
+  }
+  const auto words = [](const absl::StatusOr<language::GenerationResult>& result) {
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? std::vector<int64_t>(result->tokens.begin(), result->tokens.end()) : std::vector<int64_t>();
+  };
+  language::Scheduler scheduler(*model.language, tokenizer, {.prefill_chunk = chunk});
+  const std::vector<int64_t> text_alone = words(scheduler.Generate(text)->second);
+  std::vector<std::shared_ptr<language::Recorder>> sinks;
+  for (const bool pictures : {false, true, false, true}) {
+    language::GenerationRequest each = pictures ? *request : text;
+    sinks.push_back(std::make_shared<language::Recorder>());
+    each.sink = sinks.back();
+    EXPECT_TRUE(scheduler.Submit(std::move(each)).ok());
+  }
+  EXPECT_EQ(words(sinks[0]->Wait()), text_alone) << name;
+  EXPECT_EQ(words(sinks[2]->Wait()), text_alone) << name;
+  const std::vector<int64_t> first = words(sinks[1]->Wait()), second = words(sinks[3]->Wait());
+  EXPECT_EQ(first, second) << name;
+  return first;
+}
+
 TEST_F(VisionLanguageParityTest, Table) {
   at::NoGradGuard no_grad;
-  std::printf("%-18s %12s %10s %10s %8s\n", "family", "image tokens", "logits", "older", "greedy");
+  std::printf("%-18s %12s %10s %10s %8s %10s\n", "family", "image tokens", "logits", "older", "greedy", "scheduler");
   for (const auto& [name, made] : Cases().items()) {
-    const auto model = Load(made["config"], Weights(made));
+    const auto model = Load(made["config"], CaseWeights(made));
     ASSERT_TRUE(model.ok()) << name << ": " << model.status();
     if (model->layout.image_token >= 0) {
       EXPECT_EQ(model->layout.image_token, made["image_token"].get<TokenId>()) << name;
@@ -236,7 +255,7 @@ TEST_F(VisionLanguageParityTest, Table) {
     EXPECT_LE(image_tokens, kTolerance) << name << kRemedy;
     EXPECT_LE(logits, kTolerance) << name << kRemedy;
 
-    const auto older = Load(made["legacy_config"], LegacyWeights(made));
+    const auto older = Load(made["legacy_config"], LegacyCaseWeights(made));
     ASSERT_TRUE(older.ok()) << name << " in the older spelling: " << older.status();
     const double spelled = MaxDifference(TextLogits(*older, ReadPrompt(*older, name, made)), Golden(name, "logits"));
     EXPECT_LE(spelled, kTolerance) << name << " in the older spelling";
@@ -244,14 +263,20 @@ TEST_F(VisionLanguageParityTest, Table) {
     const std::vector<int64_t> expected = Values(Golden(name, "greedy"));
     const std::vector<int64_t> found = Greedy(*model, name, made, static_cast<int64_t>(expected.size()));
     EXPECT_EQ(found, expected) << name << kRemedy;
-    std::printf("%-18s %12.1e %10.1e %10.1e %8s\n", name.c_str(), image_tokens, logits, spelled,
-                found == expected ? "equal" : "DIFFERS");
+    bool scheduled = true;  // in chunks of 5 tokens, which every picture is longer than or cut by, and of 256
+    for (const int64_t chunk : {5, 256}) {
+      const auto batched = GreedyInABatch(*model, name, made, static_cast<int64_t>(expected.size()), chunk);
+      EXPECT_EQ(batched, expected) << name << " through the scheduler, " << chunk << " tokens a step" << kRemedy;
+      scheduled = scheduled && batched == expected;
+    }
+    std::printf("%-18s %12.1e %10.1e %10.1e %8s %10s\n", name.c_str(), image_tokens, logits, spelled,
+                found == expected ? "equal" : "DIFFERS", scheduled ? "equal" : "DIFFERS");
   }
 }
 
 TEST_F(VisionLanguageParityTest, TextAroundTilesIsThatOfTheProcessors) {
   const json& made = Cases()["smolvlm.split"];
-  const auto smolvlm = Load(made["config"], Weights(made));
+  const auto smolvlm = Load(made["config"], CaseWeights(made));
   ASSERT_TRUE(smolvlm.ok()) << smolvlm.status();
   EXPECT_EQ(made["image_texts"].size(), 3u) << kRemedy;
   for (const json& expected : made["image_texts"]) {
@@ -262,7 +287,7 @@ TEST_F(VisionLanguageParityTest, TextAroundTilesIsThatOfTheProcessors) {
   }
   EXPECT_FALSE(smolvlm->layout.text_around_tiles({.rows = 0, .columns = 2}).ok());
   const auto texts = [&](const char* name, const TileGrid& grid) {
-    const auto model = Load(Cases()[name]["config"], Weights(Cases()[name]));
+    const auto model = Load(Cases()[name]["config"], CaseWeights(Cases()[name]));
     EXPECT_TRUE(model.ok()) << name << ": " << model.status();
     const auto around = model->layout.text_around_tiles(grid);
     return around.ok() ? absl::StrJoin(*around, "|") : std::string(around.status().message());
@@ -280,7 +305,7 @@ TEST_F(VisionLanguageParityTest, Bf16StaysWithinItsBound) {
   at::NoGradGuard no_grad;
   constexpr double kBound = 0.25;
   for (const auto& [name, made] : Cases().items()) {
-    const auto model = Load(made["config"], Weights(made), Dtype::kBf16);
+    const auto model = Load(made["config"], CaseWeights(made), Dtype::kBf16);
     ASSERT_TRUE(model.ok()) << name << ": " << model.status();
     const at::Tensor golden = Golden(name, "logits");
     const at::Tensor logits = TextLogits(*model, ReadPrompt(*model, name, made));
@@ -293,7 +318,7 @@ TEST_F(VisionLanguageParityTest, Bf16StaysWithinItsBound) {
 TEST_F(VisionLanguageParityTest, BlipsStateHoldsThePicture) {
   at::NoGradGuard no_grad;
   const json& made = Cases()["blip.tied"];
-  const auto model = Load(made["config"], Weights(made));
+  const auto model = Load(made["config"], CaseWeights(made));
   ASSERT_TRUE(model.ok()) << model.status();
   const language::LanguageModel& language = *model->language;
   const at::Tensor memory = Golden("blip.tied", "image_tokens")[0], ids = Golden("blip.tied", "ids");
@@ -329,7 +354,7 @@ TEST_F(VisionLanguageParityTest, BlipsStateHoldsThePicture) {
 TEST_F(VisionLanguageParityTest, ImageSlotsMustEqualImages) {
   at::NoGradGuard no_grad;
   const std::string name = "llava.grouped";
-  const auto model = Load(Cases()[name]["config"], Weights(Cases()[name]));
+  const auto model = Load(Cases()[name]["config"], CaseWeights(Cases()[name]));
   ASSERT_TRUE(model.ok()) << model.status();
   const at::Tensor tile = Golden(name, "image_tokens")[0];
   std::vector<TokenId> ids = PromptIds(name);
@@ -373,7 +398,7 @@ TEST_F(VisionLanguageParityTest, RunsOfSlotsMayHoldSeveralTilesOrAPart) {
 TEST_F(VisionLanguageParityTest, BrokenCheckpointsAreRefusedByName) {
   const json& made = Cases()["llava.grouped"];
   const json config = made["config"];
-  const TensorMap weights = Weights(made);
+  const TensorMap weights = CaseWeights(made);
   const auto refusal = [&](const json& c, const TensorMap& w) {
     const auto model = Load(c, w);
     EXPECT_FALSE(model.ok());
