@@ -91,7 +91,9 @@ absl::StatusOr<CancelFunction> Captioner::Start(const CaptionRequest& request, s
   if (!sink->OnLabels(so_far.labels)) return absl::CancelledError("the caller went away");
   language::GenerationRequest generation;
   generation.prompt = *std::move(prompt);
+  generation.bidirectional = (*family)->Spans(generation.prompt);
   generation.options = request.options;
+  generation.begins_text = true;
   generation.adapter = (*family)->adapter();
   generation.deadline = request.deadline;
   generation.sink = std::make_shared<PassOn>(std::move(so_far), std::move(sink));

@@ -19,7 +19,7 @@ namespace blazon::service {
 
 struct CaptionRequest {
   std::string image;        // the bytes of a JPEG, PNG, WebP or BMP file
-  std::string instruction;  // empty: describe the picture
+  std::string instruction;  // empty: a caption, asked for as the model was trained
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
 

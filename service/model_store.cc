@@ -18,6 +18,8 @@
 #include "service/checkpoint/weights_digest.h"
 #include "service/collection_embedder.h"
 #include "service/families/captioner_family.h"
+#include "service/families/checkpoint_loader.h"
+#include "service/families/vision_language_models.h"
 #include "service/language_runtime.h"
 #include "service/reader.h"
 
@@ -113,6 +115,11 @@ class ModelStore::Impl {
     if (!options_.models_folder.empty() && !fs::is_directory(options_.models_folder, error)) {
       return Missing("The models folder", options_.models_folder);
     }
+    if (!options_.tokenizer.empty() && !fs::is_directory(options_.tokenizer, error)) {
+      return absl::NotFoundError(absl::StrCat("the tokenizer's folder ", options_.tokenizer.string(),
+                                              " is not there; --tokenizer names a folder with tokenizer.json"));
+    }
+    language_sees_ = SeesPictures(options_.language_model);
     if (options_.models_folder.empty()) options_.models_folder = FindBeside("models", models_looked_in_);
     if (options_.assets_folder.empty()) options_.assets_folder = FindBeside("assets", assets_looked_in_);
     return absl::OkStatus();
@@ -122,9 +129,11 @@ class ModelStore::Impl {
     return language_.Get([&]() -> absl::StatusOr<std::shared_ptr<LanguageRuntime>> {
       absl::StatusOr<fs::path> file = LanguageFile();
       if (!file.ok()) return file.status();
-      absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(*file, {.dtype = dtype_});
+      absl::StatusOr<LoadedCheckpoint> loaded =
+          LoadCheckpoint(*file, {.dtype = dtype_, .tokenizer = options_.tokenizer});
       if (!loaded.ok()) return loaded.status();
-      auto runtime = std::make_shared<LanguageRuntime>(LanguageRuntime{*std::move(loaded), nullptr});
+      auto runtime = std::make_shared<LanguageRuntime>(
+          LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr});
       language::SchedulerOptions scheduler;
       scheduler.max_sequences = options_.max_sequences;
       scheduler.max_queued = options_.max_queued;
@@ -156,6 +165,7 @@ class ModelStore::Impl {
   absl::StatusOr<const VisionLanguageFamily*> Captioner() {
     absl::StatusOr<LanguageRuntime*> runtime = Language();
     if (!runtime.ok()) return runtime.status();
+    if ((*runtime)->pictures != nullptr) return (*runtime)->pictures.get();
     return captioner_.Get([&]() -> absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> {
       absl::StatusOr<fs::path> file = CaptionerFile();
       if (!file.ok()) return file.status();
@@ -169,17 +179,25 @@ class ModelStore::Impl {
       const absl::StatusOr<std::string> language_digest = loaded.digest.Get();
       if (!language_digest.ok()) return language_digest.status();
       captioner_digest_ = absl::StrCat("sha256:", *captioner_digest);
-      return LoadCaptionerFamily(*file, *encoder, *loaded.tokenizer, *loaded.model, *language_digest);
+      auto family = LoadCaptionerFamily(*file, *encoder, *loaded.tokenizer, *loaded.model, *language_digest);
+      if (absl::IsFailedPrecondition(family.status()) && !options_.language_model.empty())
+        return NoPictures(family.status());
+      return family;
     });
   }
 
   ModelInfo Info(ModelRole role) const {
+    if (role == ModelRole::kCaptioner && language_sees_) {
+      ModelInfo info = Info(ModelRole::kLanguage);
+      info.role = role;
+      return info;
+    }
     ModelInfo info;
     info.role = role;
+    info.sees_pictures = role == ModelRole::kCaptioner || (role == ModelRole::kLanguage && language_sees_);
     std::error_code error;
     if (role == ModelRole::kLanguage) {
-      info.name =
-          options_.language_model.empty() ? std::string(kLanguageFolder) : options_.language_model.stem().string();
+      info.name = options_.language_model.empty() ? std::string(kLanguageFolder) : LanguageName();
       absl::StatusOr<fs::path> file = LanguageFile();
       info.present = file.ok() && fs::exists(*file, error);
       if (file.ok()) info.source = file->filename().string();
@@ -252,6 +270,22 @@ class ModelStore::Impl {
     return folder;
   }
 
+  // Of options_.language_model: a folder's whole name, or a file's without its ending.
+  std::string LanguageName() const {
+    std::error_code error;
+    const fs::path& path = options_.language_model;
+    return fs::is_directory(path, error) ? fs::absolute(path / ".").parent_path().filename().string()
+                                         : path.stem().string();
+  }
+
+  // Of a model of text that pictures were given to.
+  absl::Status NoPictures(const absl::Status& why) const {
+    return absl::FailedPreconditionError(
+        absl::StrCat(Info(ModelRole::kLanguage).name, " is a model of text and sees no pictures: ", why.message(),
+                     ". Leave out --model for the default captioner, or name a vision-language model (",
+                     absl::StrJoin(VisionLanguageModelTypes(), ", "), " or nanoVLM)."));
+  }
+
   // What was trained by this program and lies under assets/.
   absl::StatusOr<fs::path> AssetFile(absl::string_view what, std::string_view name) const {
     if (options_.assets_folder.empty()) {
@@ -270,6 +304,7 @@ class ModelStore::Impl {
   ModelStoreOptions options_;
   language::Dtype dtype_ = language::Dtype::kAuto;
   std::vector<std::string> models_looked_in_, assets_looked_in_;
+  bool language_sees_ = false;    // the language model is a vision-language one
   std::string captioner_digest_;  // written before captioner_ is published
   Lazy<LanguageRuntime> language_;
   Lazy<const language::TextEmbedder> embedder_;
@@ -305,7 +340,8 @@ absl::StatusOr<retrieval::Embedder> ModelStore::CollectionEmbedder() {
 ModelInfo ModelStore::Info(ModelRole role) const { return impl_->Info(role); }
 
 std::vector<ModelInfo> ModelStore::List() const {
-  std::vector<ModelInfo> models = {Info(ModelRole::kLanguage), Info(ModelRole::kEmbedder), Info(ModelRole::kCaptioner)};
+  std::vector<ModelInfo> models = {Info(ModelRole::kLanguage), Info(ModelRole::kEmbedder)};
+  if (!models[0].sees_pictures) models.push_back(Info(ModelRole::kCaptioner));
   std::sort(models.begin(), models.end(), [](const ModelInfo& a, const ModelInfo& b) { return a.name < b.name; });
   return models;
 }

@@ -1,7 +1,8 @@
 // The models of one process: found in a models folder, loaded when first needed, shared by all requests.
 //
 // Roles: the language model (with its tokenizer, chat template and scheduler), the text embedder (MiniLM), the
-// captioner (image encoder, connector and adapter around the language model).
+// captioner (image encoder, connector and adapter around the language model; or the language model itself, where it is
+// a vision-language one).
 //
 // Thread safety: every method may be called from any thread. Two threads that ask for a model at once wait for one
 // load.
@@ -41,8 +42,11 @@ struct ModelStoreOptions {
   std::filesystem::path assets_folder;
   // The language model: a Hugging Face folder, a GGUF file or a folder with one. Empty: the one in
   // models_folder/smollm2-135m-instruct.
-  // The trained captioner belongs to the default model; with another one captions are refused when the widths differ.
+  // One that sees pictures is the captioner too. The trained captioner belongs to the default model; captions with
+  // another model of text are refused.
   std::filesystem::path language_model;
+  // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
+  std::filesystem::path tokenizer;
   std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"
   std::string device = "cpu";  // "cpu" or "cuda[:N]"; refused when this build has no CUDA
   int threads = 0;             // compute threads; 0: one for each core
@@ -65,6 +69,7 @@ struct ModelInfo {
   int64_t width = 0;            // hidden width, or dimension of the embeddings; 0 until loaded
   int64_t context_length = 0;   // tokens; 0 until loaded
   int64_t vocabulary_size = 0;  // 0 where there is none
+  bool sees_pictures = false;   // a captioner, or a language model that takes pictures in its prompts
 };
 
 class ModelStore {
@@ -91,9 +96,10 @@ class ModelStore {
   // The embedder as a collection wants it (retrieval/collection.h). Loads the embedder.
   absl::StatusOr<retrieval::Embedder> CollectionEmbedder();
 
-  // The model of a role, loaded or not; name and digest identify it in replies.
+  // The model of a role, loaded or not; name and digest identify it in replies. Where the language model sees pictures,
+  // the captioner is that model: the same name.
   ModelInfo Info(ModelRole role) const;
-  // All models of the store, loaded or not, by name.
+  // All models of the store, loaded or not, by name; one that is both language model and captioner once.
   std::vector<ModelInfo> List() const;
   // kNotFound: the message lists the names there are.
   absl::StatusOr<ModelInfo> Get(std::string_view name) const;

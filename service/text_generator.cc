@@ -7,17 +7,23 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <future>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "language/text_embedder.h"
+#include "service/families/checkpoint_family.h"
+#include "service/families/vision_language_models.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
+#include "vision/decode_image.h"
 
 namespace blazon::service {
 namespace {
 
 constexpr size_t kMaxPromptBytes = 4u << 20;
+constexpr size_t kMaxImages = 64;
 constexpr size_t kMaxTokenizeBytes = 8u << 20;
 constexpr size_t kMaxEmbedTexts = 1024;
 constexpr int64_t kScoreChunk = 256;  // tokens of one forward pass: bounds the memory that logits take
@@ -63,11 +69,27 @@ absl::StatusOr<std::vector<language::TokenId>> TokensOf(absl::string_view field,
   return tokens;
 }
 
+size_t TextBytes(const std::vector<language::ChatPart>& parts) {
+  size_t bytes = 0;
+  for (const language::ChatPart& part : parts) bytes += part.text.size();
+  return bytes;
+}
+
+// What needs no model to be refused.
+absl::Status CheckRequest(const GenerateRequest& request) {
+  size_t bytes = request.prompt.size() + TextBytes(request.parts);
+  for (const language::ChatMessage& message : request.messages)
+    bytes += message.content.size() + TextBytes(message.parts);
+  if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
+  if (request.images.size() > kMaxImages) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the prompt has ", request.images.size(), " pictures; the limit is ", kMaxImages));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request,
                                                              const LoadedLanguageModel& loaded) {
-  size_t bytes = request.prompt.size();
-  for (const language::ChatMessage& message : request.messages) bytes += message.content.size();
-  if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
   if (!request.messages.empty()) {
     if (!loaded.chat_template.ok()) return loaded.chat_template.status();
     auto tokens = loaded.chat_template->Render(request.messages, true, *loaded.tokenizer);
@@ -75,20 +97,130 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
     if (absl::Status status = CheckRows("chat", *tokens, loaded); !status.ok()) return status;
     return tokens;
   }
-  if (request.prompt.empty() && request.prompt_tokens.empty()) {
+  std::string prompt = request.prompt;
+  for (const language::ChatPart& part : request.parts) prompt += part.text;
+  if (prompt.empty() && request.prompt_tokens.empty()) {
     return absl::InvalidArgumentError("prompt is empty; give at least one character");
   }
-  return TokensOf("prompt", request.prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
+  return TokensOf("prompt", prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
 }
 
-absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request,
-                                                        const LoadedLanguageModel& loaded) {
-  absl::StatusOr<std::vector<language::TokenId>> tokens = EncodeRequest(request, loaded);
-  if (!tokens.ok()) return tokens.status();
+// Passes all on, with what the pictures took beside it.
+class WithPictureTimes : public language::TextSink {
+ public:
+  WithPictureTimes(double decode_ms, double encode_ms, std::shared_ptr<language::TextSink> next)
+      : decode_ms_(decode_ms), encode_ms_(encode_ms), next_(std::move(next)) {}
+  bool OnText(std::string_view text) override { return next_->OnText(text); }
+  bool OnSequenceText(int64_t index, std::string_view text) override { return next_->OnSequenceText(index, text); }
+  void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
+    absl::StatusOr<language::GenerationResult> timed = result;
+    if (timed.ok()) {
+      timed->decode_ms = decode_ms_;
+      timed->encode_ms = encode_ms_;
+    }
+    next_->OnDone(timed);
+  }
+
+ private:
+  const double decode_ms_, encode_ms_;
+  const std::shared_ptr<language::TextSink> next_;
+};
+
+// Gathers a generation for who waits for it.
+class GenerationWait : public language::TextSink {
+ public:
+  bool OnText(std::string_view text) override {
+    text_ += text;
+    return true;
+  }
+  void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
+    if (!result.ok()) return promise_.set_value(result.status());
+    promise_.set_value(GeneratedText{std::move(text_), *result});
+  }
+  absl::StatusOr<GeneratedText> Get() { return promise_.get_future().get(); }
+
+ private:
+  std::string text_;
+  std::promise<absl::StatusOr<GeneratedText>> promise_;
+};
+
+// A request with its pictures read.
+struct Pictures {
+  std::vector<EncodedImage> encoded;
+  double decode_ms = 0, encode_ms = 0;
+};
+
+absl::StatusOr<Pictures> ReadPictures(const GenerateRequest& request, const LanguageRuntime& runtime) {
+  Pictures pictures;
+  if (request.images.empty()) return pictures;
+  if (runtime.pictures == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        runtime.loaded.name, " is a model of text and takes no pictures; name a vision-language model (",
+        absl::StrJoin(VisionLanguageModelTypes(), ", "), " or nanoVLM) with --model, or leave the pictures out"));
+  }
+  auto start = std::chrono::steady_clock::now();
+  std::vector<vision::Image> images;
+  for (const std::string& bytes : request.images) {
+    absl::StatusOr<vision::Image> image = vision::DecodeImage(bytes);
+    if (!image.ok()) {
+      return absl::Status(image.status().code(),
+                          absl::StrCat("image ", images.size() + 1, ": ", image.status().message()));
+    }
+    images.push_back(*std::move(image));
+  }
+  pictures.decode_ms = MillisecondsSince(start);
+  start = std::chrono::steady_clock::now();
+  absl::StatusOr<std::vector<EncodedImage>> encoded = runtime.pictures->Encode(images);
+  if (!encoded.ok()) return encoded.status();
+  pictures.encoded = *std::move(encoded);
+  pictures.encode_ms = MillisecondsSince(start);
+  return pictures;
+}
+
+// The prompt of a vision-language model, with pictures or without.
+absl::StatusOr<language::Prompt> LayOut(const GenerateRequest& request, const Pictures& pictures,
+                                        const LanguageRuntime& runtime) {
+  const CheckpointFamily& family = *runtime.pictures;
+  if (!request.messages.empty()) return family.LayOutChat(pictures.encoded, request.messages);
+  if (!request.prompt_tokens.empty()) {
+    if (absl::Status status = CheckRows("prompt", request.prompt_tokens, runtime.loaded); !status.ok()) return status;
+    return family.LayOutTokens(pictures.encoded, request.prompt_tokens);
+  }
+  if (request.parts.empty() && request.prompt.empty()) {
+    return absl::InvalidArgumentError("prompt is empty; give at least one character or a picture");
+  }
+  if (!request.parts.empty()) return family.LayOut(pictures.encoded, request.parts);
+  const language::ChatPart text = {.kind = language::ChatPart::Kind::kText, .text = request.prompt};
+  return family.LayOut(pictures.encoded, {&text, 1});
+}
+
+absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request, const LanguageRuntime& runtime,
+                                                        std::shared_ptr<language::TextSink> sink) {
+  if (absl::Status status = CheckRequest(request); !status.ok()) return status;
+  const language::LanguageModelConfig& config = runtime.loaded.model->config();
+  if (absl::Status status = language::Validate(request.options, config.vocabulary_size, config.context_length);
+      !status.ok()) {
+    return status;
+  }
+  const absl::StatusOr<Pictures> pictures = ReadPictures(request, runtime);
+  if (!pictures.ok()) return pictures.status();
   language::GenerationRequest result;
-  result.prompt = {*std::move(tokens)};
+  if (runtime.pictures != nullptr) {
+    absl::StatusOr<language::Prompt> prompt = LayOut(request, *pictures, runtime);
+    if (!prompt.ok()) return prompt.status();
+    result.prompt = *std::move(prompt);
+    result.bidirectional = runtime.pictures->Spans(result.prompt);
+  } else {
+    absl::StatusOr<std::vector<language::TokenId>> tokens = EncodeRequest(request, runtime.loaded);
+    if (!tokens.ok()) return tokens.status();
+    result.prompt = {*std::move(tokens)};
+  }
   result.options = request.options;
+  result.begins_text = !request.messages.empty();
   result.deadline = request.deadline;
+  result.sink = std::move(sink);
+  if (!request.images.empty())
+    result.sink = std::make_shared<WithPictureTimes>(pictures->decode_ms, pictures->encode_ms, std::move(result.sink));
   return result;
 }
 
@@ -124,20 +256,16 @@ absl::StatusOr<CancelFunction> TextGenerator::Start(const GenerateRequest& reque
                                                     std::shared_ptr<language::TextSink> sink) {
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
-  absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, (*runtime)->loaded);
+  absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, **runtime, std::move(sink));
   if (!prepared.ok()) return prepared.status();
-  prepared->sink = std::move(sink);
   return (*runtime)->scheduler->Submit(*std::move(prepared));
 }
 
 absl::StatusOr<GeneratedText> TextGenerator::Generate(const GenerateRequest& request) {
-  absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
-  if (!runtime.ok()) return runtime.status();
-  absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, (*runtime)->loaded);
-  if (!prepared.ok()) return prepared.status();
-  auto generated = (*runtime)->scheduler->Generate(*std::move(prepared));
-  if (!generated.ok()) return generated.status();
-  return GeneratedText{std::move(generated->first), std::move(generated->second)};
+  auto wait = std::make_shared<GenerationWait>();
+  const absl::StatusOr<CancelFunction> started = Start(request, wait);
+  if (!started.ok()) return started.status();
+  return wait->Get();
 }
 
 absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request) {
@@ -147,6 +275,13 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
   const LoadedLanguageModel& loaded = (*runtime)->loaded;
+  // Such a model reads a prompt as no causal model does.
+  if (loaded.model->config().memory_width > 0 ||
+      ((*runtime)->pictures != nullptr && !(*runtime)->pictures->Spans({std::vector<language::TokenId>{0}}).empty())) {
+    return absl::UnimplementedError(absl::StrCat(
+        loaded.name,
+        " reads a prompt in both directions or beside a picture; scores are for models that read forward"));
+  }
 
   auto encoded = TokensOf("prompt", request.prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
   if (!encoded.ok()) return encoded.status();

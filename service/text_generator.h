@@ -1,4 +1,5 @@
-// Text in, text out: raw completion, chat, scoring, tokens and embeddings over the models of a store.
+// Text, and pictures for a model that sees, in; text out: raw completion, chat, scoring, tokens and embeddings over the
+// models of a store.
 //
 // Thread safety: every method may be called from any thread.
 #pragma once
@@ -29,8 +30,11 @@ using CancelFunction = std::function<void()>;
 
 struct GenerateRequest {
   std::string prompt;                            // raw completion; used when `messages` is empty
+  std::vector<language::ChatPart> parts;         // instead of `prompt`, when not empty: text and pictures in order
   std::vector<language::TokenId> prompt_tokens;  // instead of `prompt`, when not empty
   std::vector<language::ChatMessage> messages;   // rendered with the model's chat template
+  // The bytes of a JPEG, PNG, WebP or BMP file for each image part of `parts` or `messages`, in order.
+  std::vector<std::string> images;
   language::GenerationOptions options;
   Deadline deadline = kNoDeadline;
 };
@@ -72,9 +76,10 @@ class TextGenerator {
  public:
   explicit TextGenerator(ModelStore& models) : models_(models) {}  // models must outlive it
 
-  // Tokenises on the calling thread, then queues; never waits for the model once it is loaded. On an error the sink is
-  // not called. kInvalidArgument: an empty or too long prompt, or an option out of range; kResourceExhausted: the queue
-  // is full.
+  // Decodes and encodes pictures and tokenises on the calling thread, then queues; never waits for the model once it is
+  // loaded. On an error the sink is not called. kInvalidArgument: an empty or too long prompt, an option out of range,
+  // pictures for a model of text, or a picture that DecodeImage refuses (the message begins with "image N", from 1);
+  // kResourceExhausted: the queue is full.
   absl::StatusOr<CancelFunction> Start(const GenerateRequest& request, std::shared_ptr<language::TextSink> sink);
 
   // The same, and waits.
@@ -82,7 +87,7 @@ class TextGenerator {
 
   // Log-probability of each token of the completion after the prompt. With an empty prompt scoring starts at the second
   // token of the completion, since nothing comes before the first. kInvalidArgument: no completion, both longer than
-  // the context, or a token id out of the vocabulary.
+  // the context, or a token id out of the vocabulary. kUnimplemented: the model is PaliGemma or BLIP.
   absl::StatusOr<CompletionScore> Score(const ScoreRequest& request);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);

@@ -186,8 +186,23 @@ std::string DefaultTemplate(const json& config) {
   return "";
 }
 
-// chat_template.jinja, or what tokenizer_config.json or chat_template.json hold.
-absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::path& folder) {
+// chat_template.jinja, or what tokenizer_config.json or chat_template.json hold; empty: none of them does.
+absl::StatusOr<std::string> FindChatTemplate(const std::filesystem::path& folder, const json& tokenizer_config) {
+  std::error_code error;
+  if (std::filesystem::exists(folder / "chat_template.jinja", error)) {
+    const auto file = MappedFile::Open(folder / "chat_template.jinja");
+    if (!file.ok()) return file.status();
+    return std::string(reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size());
+  }
+  std::string jinja = DefaultTemplate(tokenizer_config);
+  if (!jinja.empty() || !std::filesystem::exists(folder / "chat_template.json", error)) return jinja;
+  const absl::StatusOr<json> read = ReadJsonFile(folder / "chat_template.json");
+  if (!read.ok()) return read.status();
+  return DefaultTemplate(*read);
+}
+
+// given: the template; empty: what FindChatTemplate finds.
+absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::path& folder, const std::string& given) {
   std::error_code error;
   json config = json::object();
   if (std::filesystem::exists(folder / "tokenizer_config.json", error)) {
@@ -195,21 +210,10 @@ absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::p
     if (!read.ok()) return read.status();
     config = *std::move(read);
   }
-  std::string jinja;
-  if (std::filesystem::exists(folder / "chat_template.jinja", error)) {
-    const auto file = MappedFile::Open(folder / "chat_template.jinja");
-    if (!file.ok()) return file.status();
-    jinja.assign(reinterpret_cast<const char*>((*file)->bytes().data()), (*file)->bytes().size());
-  } else {
-    jinja = DefaultTemplate(config);
-    if (jinja.empty() && std::filesystem::exists(folder / "chat_template.json", error)) {
-      const absl::StatusOr<json> read = ReadJsonFile(folder / "chat_template.json");
-      if (!read.ok()) return read.status();
-      jinja = DefaultTemplate(*read);
-    }
-  }
-  if (jinja.empty()) return NoChatTemplate(folder.string());
-  auto chat = language::ChatTemplate::Parse(jinja, NamedTokens(config));
+  const absl::StatusOr<std::string> jinja = given.empty() ? FindChatTemplate(folder, config) : given;
+  if (!jinja.ok()) return jinja.status();
+  if (jinja->empty()) return NoChatTemplate(folder.string());
+  auto chat = language::ChatTemplate::Parse(*jinja, NamedTokens(config));
   if (!chat.ok()) return AtPath(folder, chat.status());
   return chat;
 }
@@ -220,13 +224,17 @@ absl::StatusOr<LoadedLanguageModel> LoadFolder(const std::filesystem::path& path
   if (!folder.ok()) return folder.status();
   const WeightsDigest digest(folder->weight_files);
   const std::string format = FormatName(folder->weights, options.dtype);
-  auto model = CreateLanguageModel(folder->config, std::move(folder->weights), options.dtype);
+  auto model = options.create ? options.create(folder->config, std::move(folder->weights), options.dtype)
+                              : CreateLanguageModel(folder->config, std::move(folder->weights), options.dtype);
   if (!model.ok()) return AtPath(path, model.status());
   const std::filesystem::path tokenizer_folder = options.tokenizer.empty() ? path : options.tokenizer;
-  auto tokenizer = LoadTokenizer(tokenizer_folder);
+  auto tokenizer = LoadTokenizer(tokenizer_folder, options.control_tokens);
   if (!tokenizer.ok()) return tokenizer.status();
-  if (absl::Status status = CheckVocabulary(**tokenizer, **model); !status.ok()) return AtPath(path, status);
-  absl::StatusOr<language::ChatTemplate> chat = ReadChatTemplate(tokenizer_folder);
+  // Beside pictures a token that stands for one may lie behind the embedding: it is never read as a word.
+  if (!options.create) {
+    if (absl::Status status = CheckVocabulary(**tokenizer, **model); !status.ok()) return AtPath(path, status);
+  }
+  absl::StatusOr<language::ChatTemplate> chat = ReadChatTemplate(tokenizer_folder, options.chat_template);
   EndTokens ends(**tokenizer);
   for (const json* config : {&folder->generation_config, &folder->config}) {
     if (const auto found = config->find("eos_token_id"); found != config->end()) ends.Add(*found);

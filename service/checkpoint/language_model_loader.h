@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "language/chat_template.h"
 #include "language/language_model.h"
+#include "language/state_dict.h"
 #include "language/tokenizer/tokenizer.h"
 #include "service/checkpoint/weights_digest.h"
 
@@ -31,6 +34,14 @@ struct LoadedLanguageModel {
 struct LanguageModelLoadOptions {
   language::Dtype dtype = language::Dtype::kAuto;
   std::filesystem::path tokenizer = {};  // a folder with the tokenizer's files; empty: the model's own
+
+  // For Hugging Face folders whose language model is a part of a larger one; the families of vision-language models set
+  // these. Takes the language model out of config.json and the weights; null: the checkpoint is one of text.
+  std::function<absl::StatusOr<std::unique_ptr<language::LanguageModel>>(const nlohmann::json& config,
+                                                                         language::StateDict weights, language::Dtype)>
+      create = nullptr;
+  std::vector<std::string> control_tokens = {};  // as of LoadTokenizer
+  std::string chat_template = {};                // Jinja; empty: the one beside the tokenizer
 };
 
 // "fp32", "bf16" or "auto". kInvalidArgument otherwise; the message lists the three.

@@ -191,9 +191,28 @@ absl::StatusOr<TokenizerConfig> FromVocabTxt(const std::filesystem::path& path, 
   return tokenizer;
 }
 
+void AddControlTokens(absl::Span<const std::string> spellings, TokenizerConfig& config) {
+  auto next = static_cast<language::TokenId>(config.tokens.size());
+  for (const language::AddedToken& token : config.added_tokens) next = std::max(next, token.id + 1);
+  for (const std::string& spelling : spellings) {
+    const auto added = std::find_if(config.added_tokens.begin(), config.added_tokens.end(),
+                                    [&](const language::AddedToken& token) { return token.content == spelling; });
+    if (added != config.added_tokens.end()) {
+      added->special = true;
+      continue;
+    }
+    const auto known = std::find(config.tokens.begin(), config.tokens.end(), spelling);
+    const auto id =
+        known != config.tokens.end() ? static_cast<language::TokenId>(known - config.tokens.begin()) : next++;
+    config.added_tokens.push_back({.content = spelling, .id = id, .special = true});
+  }
+}
+
 absl::StatusOr<std::unique_ptr<language::Tokenizer>> Create(const std::filesystem::path& path,
-                                                            absl::StatusOr<TokenizerConfig> config) {
+                                                            absl::StatusOr<TokenizerConfig> config,
+                                                            absl::Span<const std::string> control_tokens) {
   if (!config.ok()) return AtFile(path, config.status());
+  AddControlTokens(control_tokens, *config);
   absl::StatusOr<std::unique_ptr<PipelineTokenizer>> tokenizer = PipelineTokenizer::Create(*std::move(config));
   if (!tokenizer.ok()) return AtFile(path, tokenizer.status());
   return std::unique_ptr<language::Tokenizer>(*std::move(tokenizer));
@@ -201,17 +220,18 @@ absl::StatusOr<std::unique_ptr<language::Tokenizer>> Create(const std::filesyste
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadTokenizer(const std::filesystem::path& folder) {
+absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadTokenizer(const std::filesystem::path& folder,
+                                                                   absl::Span<const std::string> control_tokens) {
   const absl::StatusOr<json> config = ReadTokenizerConfig(folder);
   if (!config.ok()) return config.status();
   const std::filesystem::path whole = folder / "tokenizer.json", words = folder / "vocab.txt";
-  if (HasFile(whole)) return Create(whole, FromTokenizerJson(whole, *config));
+  if (HasFile(whole)) return Create(whole, FromTokenizerJson(whole, *config), control_tokens);
   if (HasFile(folder / "vocab.json") && HasFile(folder / "merges.txt"))
-    return Create(folder / "vocab.json", FromVocabAndMerges(folder, *config));
-  if (HasFile(words)) return Create(words, FromVocabTxt(words, *config));
+    return Create(folder / "vocab.json", FromVocabAndMerges(folder, *config), control_tokens);
+  if (HasFile(words)) return Create(words, FromVocabTxt(words, *config), control_tokens);
   return absl::NotFoundError(absl::StrCat(folder.string(),
                                           " has no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, "
-                                          "nor vocab.txt"));
+                                          "nor vocab.txt. Name a folder that has one with --tokenizer DIR."));
 }
 
 }  // namespace blazon::service

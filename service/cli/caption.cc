@@ -157,7 +157,9 @@ void AddCaption(CLI::App& app, Context& context) {
                    "Read file names from this list, one a line; - reads standard input")
       ->type_name("FILE");
   command->add_flag("-0", flags->nul, "Names in the list end with a NUL character instead of a line break");
-  command->add_option("--instruction", flags->instruction, "What to say about the picture (default: a caption)")
+  command
+      ->add_option("--instruction,--prompt", flags->instruction,
+                   "What to say about the picture (default: what the model was trained to caption by)")
       ->type_name("TEXT");
   AddGenerationOptions(*command, flags->generation);
   command->footer(
@@ -168,6 +170,7 @@ Examples:
   blazon caption photo.jpg
   blazon caption --json *.png
   blazon caption -r ~/pictures --beside > captions.jsonl
+  blazon caption --model ~/models/paligemma-3b-mix-224 --prompt "caption de" photo.jpg
   find . -name '*.jpg' -print0 | blazon caption -0 --files-from -)");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunCaption(*flags, context); }; });
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -30,7 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr char kHelp[] = R"(/image FILE   put a picture beside the next message
+constexpr char kHelp[] = R"(/image FILE   put a picture beside the next message; more than one where the model sees
 /reset        forget the conversation, but not the system prompt
 /save FILE    write the conversation to a file, for --session
 /help         show this
@@ -58,6 +59,11 @@ std::string TextOf(const v1::Message& message) {
   std::string text;
   for (const v1::Part& part : message.parts()) text += part.text();
   return text;
+}
+
+int64_t PicturesOf(const v1::Message& message) {
+  return std::count_if(message.parts().begin(), message.parts().end(),
+                       [](const v1::Part& part) { return part.has_image(); });
 }
 
 absl::StatusOr<v1::Chat> ReadSession(const fs::path& file) {
@@ -168,7 +174,7 @@ class Conversation {
       }
       images_.clear();
     } else if (name == "/image" && !argument.empty()) {
-      images_ = {argument};
+      images_.push_back(argument);
     } else if (name == "/save" && !argument.empty()) {
       return WriteSession(argument, chat_);
     } else {
@@ -177,14 +183,37 @@ class Conversation {
     return absl::OkStatus();
   }
 
-  // One message and its answer. After an error the conversation is as before.
+  // One message and its answer. After an error the conversation is as before, and no picture waits any more: one that
+  // is refused would be so again.
   absl::Status Turn(const std::string& text) {
-    absl::StatusOr<std::string> answer = !images_.empty()             ? AnswerFromPicture(text)
-                                         : !flags_.collection.empty() ? AnswerFromDocuments(text)
-                                                                      : AnswerFromModel(text);
-    if (!answer.ok()) return answer.status();
+    const absl::Status status = Answer(text);
+    if (!status.ok() && !images_.empty()) Note("no picture is beside the next message; /image puts one there");
     images_.clear();
-    *chat_.add_messages() = MakeMessage(v1::ROLE_USER, text);
+    return status;
+  }
+
+  absl::Status Answer(const std::string& text) {
+    bool sees = false;  // the model itself: pictures become a part of the conversation
+    if (!images_.empty()) {
+      const absl::StatusOr<v1::Model> model = LanguageModel();
+      if (!model.ok()) return model.status();
+      sees = model->sees_pictures();
+    }
+    v1::Message message = MakeMessage(v1::ROLE_USER, text);
+    if (sees) {
+      message.clear_parts();
+      for (const fs::path& image : images_) {
+        absl::StatusOr<std::string> picture = ReadInput(image);
+        if (!picture.ok()) return picture.status();
+        message.add_parts()->mutable_image()->set_data(*std::move(picture));
+      }
+      message.add_parts()->set_text(text);
+    }
+    absl::StatusOr<std::string> answer = !images_.empty() && !sees                       ? AnswerFromPicture(text)
+                                         : images_.empty() && !flags_.collection.empty() ? AnswerFromDocuments(text)
+                                                                                         : AnswerFromModel(message);
+    if (!answer.ok()) return answer.status();
+    *chat_.add_messages() = std::move(message);
     *chat_.add_messages() = MakeMessage(v1::ROLE_ASSISTANT, *std::move(answer));
     return flags_.session.empty() ? absl::OkStatus() : WriteSession(flags_.session, chat_);
   }
@@ -206,14 +235,17 @@ class Conversation {
     return response.text();
   }
 
-  absl::StatusOr<std::string> AnswerFromModel(const std::string& text) {
+  absl::StatusOr<std::string> AnswerFromModel(const v1::Message& message) {
     v1::GenerateRequest request;
     *request.mutable_options() = options_;
     *request.mutable_chat() = chat_;
-    *request.mutable_chat()->add_messages() = MakeMessage(v1::ROLE_USER, text);
+    *request.mutable_chat()->add_messages() = message;
     if (absl::Status status = MakeRoom(*request.mutable_chat()); !status.ok()) return status;
     absl::StatusOr<v1::GenerateResponse> response = backend_.Generate(request, Printer());
     if (!response.ok()) return response.status();
+    int64_t pictures = 0;
+    for (const v1::Message& each : request.chat().messages()) pictures += PicturesOf(each);
+    if (pictures > 0) tokens_of_picture_ = (response->usage().image_tokens() + pictures - 1) / pictures;
     return Finish(*response);
   }
 
@@ -259,7 +291,7 @@ class Conversation {
       request.set_text(TextOf(message));
       absl::StatusOr<v1::TokenizeResponse> response = backend_.Tokenize(request);
       if (!response.ok()) return response.status();
-      tokens.push_back(response->tokens_size() + kTokensAroundMessage);
+      tokens.push_back(response->tokens_size() + kTokensAroundMessage + PicturesOf(message) * tokens_of_picture_);
       total += tokens.back();
     }
     absl::StatusOr<int64_t> room = ContextLength();
@@ -280,13 +312,20 @@ class Conversation {
 
   absl::StatusOr<int64_t> ContextLength() {
     if (context_length_ > 0) return context_length_;
-    absl::StatusOr<v1::ListModelsResponse> models = backend_.ListModels();
-    if (!models.ok()) return models.status();
-    for (const v1::Model& model : models->models()) {
-      if (model.kind() == v1::MODEL_KIND_LANGUAGE) context_length_ = model.context_length();
-    }
+    const absl::StatusOr<v1::Model> model = LanguageModel();
+    if (!model.ok()) return model.status();
+    context_length_ = model->context_length();
     if (context_length_ == 0) return absl::UnavailableError("the language model is not loaded");
     return context_length_;
+  }
+
+  absl::StatusOr<v1::Model> LanguageModel() {
+    const absl::StatusOr<v1::ListModelsResponse> models = backend_.ListModels();
+    if (!models.ok()) return models.status();
+    for (const v1::Model& model : models->models()) {
+      if (model.kind() == v1::MODEL_KIND_LANGUAGE) return model;
+    }
+    return absl::UnavailableError("there is no language model");
   }
 
   static constexpr int64_t kDefaultNewTokens = 256;  // as proto/blazon/v1/generation.proto says
@@ -298,6 +337,8 @@ class Conversation {
   v1::Chat chat_;
   std::vector<fs::path> images_;  // beside the next message
   int64_t context_length_ = 0;    // 0: not asked yet
+  // What a picture took in the last prompt that had one, on average; 0: not known yet.
+  int64_t tokens_of_picture_ = 0;
   bool failed_ = false;
 };
 
@@ -334,6 +375,7 @@ Examples:
   blazon chat
   blazon chat --system "Answer in one sentence." --temperature 0.7 --session talk.json
   blazon chat --collection notes
+  blazon chat --model ~/models/gemma-3-4b-it --image photo.jpg
   printf 'What is a lighthouse?\nAnd who keeps it?\n' | blazon chat --json)"));
   command->callback([flags, &context] {
     context.handles_signals = true;

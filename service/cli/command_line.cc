@@ -72,6 +72,9 @@ void AddCommonOptions(CLI::App& app, Context& context) {
          "--model", context.models.language_model,
          "The language model: a Hugging Face folder, a GGUF file, or the name of one that 'models pull' fetched")
       ->type_name("PATH|REPO");
+  app.add_option("--tokenizer", context.models.tokenizer,
+                 "A folder with the language model's tokenizer, where its own folder has none (nanoVLM)")
+      ->type_name("DIR");
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
       ->capture_default_str();

@@ -3,6 +3,8 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
@@ -15,16 +17,24 @@ namespace {
 
 struct GenerateFlags {
   std::string prompt;
+  std::vector<std::string> images;
   bool token_ids = false;
   bool chat = false;
   std::string system;
   GenerationFlags generation;
 };
 
-void AddTurn(v1::Chat& chat, v1::Role role, std::string text) {
+// Pictures, then the text where there is one.
+void AddParts(std::vector<std::string> pictures, std::string text,
+              google::protobuf::RepeatedPtrField<v1::Part>& parts) {
+  for (std::string& picture : pictures) parts.Add()->mutable_image()->set_data(std::move(picture));
+  if (!text.empty() || pictures.empty()) parts.Add()->set_text(std::move(text));
+}
+
+void AddTurn(v1::Chat& chat, v1::Role role, std::vector<std::string> pictures, std::string text) {
   v1::Message& message = *chat.add_messages();
   message.set_role(role);
-  message.add_parts()->set_text(std::move(text));
+  AddParts(std::move(pictures), std::move(text), *message.mutable_parts());
 }
 
 // Several texts, or one behind its prompt.
@@ -52,15 +62,25 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
     return Fail(absl::InvalidArgumentError("--token-ids is for a prompt, and --chat and --system for words; give one"),
                 kWrongUsage);
   }
+  if (flags.token_ids && !flags.images.empty()) {
+    return Fail(absl::InvalidArgumentError("--token-ids and --image do not go together; give the prompt in words"),
+                kWrongUsage);
+  }
+  std::vector<std::string> pictures;
+  for (const std::string& file : flags.images) {
+    absl::StatusOr<std::string> picture = ReadInput(file);
+    if (!picture.ok()) return Fail(picture.status());
+    pictures.push_back(*std::move(picture));
+  }
   if (flags.token_ids) {
     absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*prompt);
     if (!ids.ok()) return Fail(ids.status(), kWrongUsage);
     request.mutable_prompt()->mutable_token_ids()->Add(ids->begin(), ids->end());
   } else if (chat) {
-    if (!flags.system.empty()) AddTurn(*request.mutable_chat(), v1::ROLE_SYSTEM, flags.system);
-    AddTurn(*request.mutable_chat(), v1::ROLE_USER, *std::move(prompt));
+    if (!flags.system.empty()) AddTurn(*request.mutable_chat(), v1::ROLE_SYSTEM, {}, flags.system);
+    AddTurn(*request.mutable_chat(), v1::ROLE_USER, std::move(pictures), *std::move(prompt));
   } else {
-    request.mutable_prompt()->add_parts()->set_text(*std::move(prompt));
+    AddParts(std::move(pictures), *std::move(prompt), *request.mutable_prompt()->mutable_parts());
   }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
@@ -85,6 +105,9 @@ void AddGenerate(CLI::App& app, Context& context) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* command = app.add_subcommand("generate", "Write on from a prompt");
   command->add_option("prompt", flags->prompt, "The text to write on from; - reads standard input")->required();
+  command->add_option("--image", flags->images, "A picture before the text, for a model that sees; may be given again")
+      ->type_name("FILE")
+      ->allow_extra_args(false);  // what follows its value is the prompt
   command->add_flag("--token-ids", flags->token_ids,
                     "The prompt is token ids: separated by commas or spaces, or a JSON list");
   command->add_flag("--chat", flags->chat, "Take the text as a message and answer it, with the model's chat template");
@@ -98,6 +121,7 @@ void AddGenerate(CLI::App& app, Context& context) {
   blazon generate --num-beams 4 --num-sequences 2 "The sea was"
   blazon generate --token-ids "[504, 3575, 282, 4649, 314]"
   blazon generate --chat "What is the capital of France?"
+  blazon generate --model ~/models/SmolVLM-256M-Instruct --chat --image photo.jpg "What animal is this?"
   git log -1 | blazon generate --json --max-new-tokens 32 -)");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunGenerate(*flags, context); }; });
 }

@@ -9,11 +9,11 @@
 #include <string_view>
 
 #include "absl/strings/str_format.h"
-#include "service/checkpoint/inspect.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/download_progress.h"
 #include "service/hub/cache.h"
+#include "service/inspect.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -54,8 +54,8 @@ int RunModels(Context& context) {
     return kDone;
   }
   for (const v1::Model& model : response->models()) {
-    std::cout << absl::StrFormat("%-10s %-10s %-26s %s\n", KindName(model.kind()), StateName(model.state()),
-                                 model.name(), model.source());
+    std::cout << absl::StrFormat("%-10s %-10s %-26s %s%s\n", KindName(model.kind()), StateName(model.state()),
+                                 model.name(), model.source(), model.sees_pictures() ? "  (sees pictures)" : "");
   }
   return kDone;
 }
@@ -69,6 +69,8 @@ nlohmann::json ToJson(const CheckpointReport& report) {
   return {{"format", report.format},
           {"model_type", report.model_type},
           {"name", report.name},
+          {"sees_pictures", report.sees_pictures},
+          {"tokens_per_tile", report.tokens_per_tile},
           {"runs", report.problem.empty()},
           {"problem", report.problem},
           {"parameters", report.parameters},
@@ -109,6 +111,12 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
   if (report->problem.empty()) {
     line("shape", absl::StrFormat("%d layers of width %d, %d tokens in the vocabulary, context of %d tokens",
                                   report->layers, report->width, report->vocabulary_size, report->context_length));
+  }
+  if (report->tokens_per_tile > 0) {
+    line("pictures",
+         absl::StrFormat("yes, %d tokens for each, or for each tile of one that is split", report->tokens_per_tile));
+  } else {
+    line("pictures", report->sees_pictures ? "yes" : "no");
   }
   for (const CheckpointReport::Memory& each : report->memory) {
     line("memory", absl::StrFormat("%-5s %s%s", each.dtype, ByteSize(each.weight_bytes),

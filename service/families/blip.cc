@@ -51,6 +51,7 @@ absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, con
       .norm_epsilon = reader.Positive({"layer_norm_eps"}, 1e-12),
       .tie_embeddings = whole.Flag({"tie_word_embeddings"}, true) || reader.Flag({"tie_word_embeddings"}, true),
   };
+  const auto begin = static_cast<language::TokenId>(reader.Count({"bos_token_id"}, 30522));
   if (!reader.status().ok()) return reader.status();
   if (!whole.status().ok()) return whole.status();
   auto language = language::BlipTextModel::Create(text, parts.language, dtype);
@@ -61,7 +62,8 @@ absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, con
   model.layout = {.image_token = -1,
                   .tile_tokens = text.memory_tokens,
                   .attention = PromptAttention::kCausal,
-                  .text_around_tiles = OneTile("", "")};
+                  .text_around_tiles = OneTile("", ""),
+                  .form = {.caption_prompt = "", .captions_in_chat = false, .begin = {{begin}}}};
   model.images = std::make_unique<BlipImages>(*std::move(tower));
   return model;
 }

@@ -81,7 +81,8 @@ absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, c
   model.layout = {.image_token = static_cast<language::TokenId>(image_token),
                   .tile_tokens = tokens,
                   .attention = PromptAttention::kImageRuns,
-                  .text_around_tiles = OneTile("\n\n<start_of_image>", "<end_of_image>\n\n")};
+                  .text_around_tiles = OneTile("\n\n<start_of_image>", "<end_of_image>\n\n"),
+                  .form = {.chat_image = "<start_of_image>"}};
   model.images = std::make_unique<Gemma3Images>(*std::move(tower), grid / side, norm + 1.0, std::move(projection));
   return model;
 }

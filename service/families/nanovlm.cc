@@ -22,6 +22,9 @@ namespace {
 
 using nlohmann::json;
 
+constexpr char kGlobalImage[] = "<|global_image|>";
+constexpr char kCaptionPrompt[] = "What is this?";  // of its generate.py
+
 class NanoVlmImages : public ImageTokenEncoder {
  public:
   NanoVlmImages(std::unique_ptr<vision::VisionTower> tower, int64_t factor, vision::DenseLayer proj)
@@ -122,7 +125,7 @@ vision::SiglipConfig SiglipConfig(ConfigReader& reader) {
 // The whole picture first, then its tiles row by row, each after its own control token. A picture that is one tile has
 // no others.
 absl::StatusOr<std::vector<std::string>> NumberedTiles(const TileGrid& grid) {
-  std::vector<std::string> texts = {"<|global_image|>"};
+  std::vector<std::string> texts = {kGlobalImage};
   for (int64_t row = 1; row <= grid.rows; ++row) {
     for (int64_t column = 1; column <= grid.columns; ++column) {
       texts.push_back(absl::StrCat("<row_", row, "_col_", column, ">"));
@@ -130,6 +133,14 @@ absl::StatusOr<std::vector<std::string>> NumberedTiles(const TileGrid& grid) {
   }
   texts.emplace_back();
   return texts;
+}
+
+// The member `name` of vlm_extra_tokens, a text; empty where there is none.
+std::string ExtraToken(const json& config, const char* name) {
+  const auto tokens = config.find("vlm_extra_tokens");
+  if (tokens == config.end() || !tokens->is_object()) return "";
+  const auto found = tokens->find(name);
+  return found != tokens->end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 }  // namespace
@@ -148,7 +159,6 @@ absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const lang
   const json text_config = LlamaConfig(reader);
   const vision::SiglipConfig vision_config = SiglipConfig(reader);
   const int64_t factor = reader.Count({"mp_pixel_shuffle_factor"}, 2);
-  const json* extra_tokens = reader.Find({"vlm_extra_tokens"});
   if (!reader.status().ok()) return reader.status();
 
   language::StateDict llama = LlamaNames(parts->language);
@@ -184,11 +194,16 @@ absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const lang
   model.layout = {.image_token = -1,
                   .tile_tokens = tokens,
                   .attention = PromptAttention::kCausal,
-                  .text_around_tiles = OneTile("", "")};
-  if (extra_tokens != nullptr && extra_tokens->is_object() && extra_tokens->contains("global_image_token")) {
-    model.layout.image_token_text = "<|image|>";
-    model.layout.text_around_tiles = NumberedTiles;
+                  .text_around_tiles = OneTile("", ""),
+                  .form = {.caption_prompt = kCaptionPrompt,
+                           .captions_in_chat = false,
+                           .caption_before = "Question: ",
+                           .caption_after = " Answer:"}};
+  model.layout.image_token_text = ExtraToken(config, "image_token");
+  if (!model.layout.image_token_text.empty()) {
+    model.layout.form = {.caption_prompt = kCaptionPrompt, .template_takes_text = true, .several = "<image: $0>"};
   }
+  if (!ExtraToken(config, "global_image_token").empty()) model.layout.text_around_tiles = NumberedTiles;
   model.images = std::make_unique<NanoVlmImages>(*std::move(tower), factor, std::move(proj));
   return model;
 }

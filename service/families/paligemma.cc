@@ -62,7 +62,8 @@ absl::StatusOr<VisionLanguageModel> CreatePaliGemma(const nlohmann::json& config
       .image_token = static_cast<language::TokenId>(image_token),
       .tile_tokens = grid * grid,
       .attention = PromptAttention::kWholePrompt,
-      .text_around_tiles = OneTile("", "")};
+      .text_around_tiles = OneTile("", ""),
+      .form = {.caption_prompt = "caption en", .captions_in_chat = false, .begin_behind_images = true, .end = "\n"}};
   model.images = std::make_unique<PaliGemmaImages>(*std::move(tower), std::move(linear));
   return model;
 }

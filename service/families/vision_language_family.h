@@ -23,6 +23,7 @@ struct EncodedImage {
   at::Tensor tokens;                  // image tokens [T, D], D = width of the language model
   std::vector<vision::Label> labels;  // the encoder's best classes, best first; empty when it has no classifier
   std::string reading;                // what the family tells the language model of the picture in words; may be empty
+  int64_t rows = 0, columns = 0;      // the tiles that it was split into, beside the whole; 0 x 0: it was not
 };
 
 class VisionLanguageFamily {
@@ -36,6 +37,9 @@ class VisionLanguageFamily {
   // The instruction is user text: it is tokenised without control tokens.
   virtual absl::StatusOr<language::Prompt> BuildPrompt(absl::Span<const EncodedImage> images,
                                                        std::string_view instruction) const = 0;
+
+  // The tokens of a prompt of this family that see one another: GenerationRequest::bidirectional.
+  virtual std::vector<language::TokenSpan> Spans(const language::Prompt& prompt) const { return {}; }
 
   // The update of the language model that was trained with the connector; null when there is none.
   virtual std::shared_ptr<const language::Adapter> adapter() const = 0;

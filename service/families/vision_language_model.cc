@@ -36,7 +36,7 @@ absl::StatusOr<language::Prompt> FillImageSlots(const ImageLayout& layout, absl:
   }
   if (slots != needed) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "the prompt has ", slots, " image slots (token ", layout.image_token, ") for ", needed, " image tokens of ",
+        "prompt has ", slots, " image slots (token ", layout.image_token, ") for ", needed, " image tokens of ",
         tiles.size(), " tiles. Repeat the token ", layout.tile_tokens, " times for each tile."));
   }
   language::Prompt prompt;

@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,27 @@ enum class PromptAttention {
   kImageRuns,    // each run of image tokens
 };
 
+// How prompts of a family are put together around its pictures, and what asks for a caption. Text is template text:
+// control tokens that are spelled out in it count.
+struct PromptForm {
+  std::string caption_prompt = "Describe this picture in one sentence.";  // where no instruction is given
+  // Captions are asked for in a message, by the checkpoint's chat template. Otherwise, and where it has none, by a
+  // plain prompt: the pictures, then the instruction between these two.
+  bool captions_in_chat = true;
+  std::string caption_before = {}, caption_after = {};
+
+  // Of a plain prompt, which a family's processor lays out:
+  // What it begins with. nullopt: the tokenizer's prefix.
+  std::optional<std::vector<language::TokenId>> begin = {};
+  bool begin_behind_images = false;  // that stands behind the last picture instead of in front
+  std::string end = {};              // behind the text of a prompt with pictures
+
+  // Of a conversation:
+  std::string chat_image = {};       // what chat templates write for a picture; empty: the image token
+  bool template_takes_text = false;  // they take a message as one text, which has its pictures in it
+  std::string several = {};          // before each picture where there are several; $0: its number from 0
+};
+
 struct ImageLayout {
   language::TokenId image_token = -1;  // in prompts of token ids it stands for one image token; -1: none is known
   std::string image_token_text = {};   // its text, where the tokenizer has an id for it that the config lacks
@@ -57,6 +79,7 @@ struct ImageLayout {
   // after the last, so one more than there are tiles. Tiles come in EncodePixels' order, the whole picture last.
   // kInvalidArgument: this family does not split pictures.
   std::function<absl::StatusOr<std::vector<std::string>>(const TileGrid& grid)> text_around_tiles = nullptr;
+  PromptForm form = {};
 };
 
 struct VisionLanguageModel {

@@ -19,6 +19,7 @@ constexpr size_t kMaxPromptBytes = 4u << 20;
 constexpr size_t kMaxInstructionBytes = 4096;
 constexpr size_t kMaxQuestionBytes = 8192;
 constexpr int kMaxMessages = 1024;
+constexpr size_t kMaxImages = 64;
 constexpr int kMaxFilterIds = 1000;
 constexpr int kMaxStopTokens = 64;
 
@@ -55,19 +56,45 @@ absl::Status CheckLength(absl::string_view field, size_t bytes, size_t limit) {
   return FieldError(field, absl::StrCat("has ", bytes, " bytes; the limit is ", limit, ". Give less."));
 }
 
-absl::StatusOr<std::string> JoinParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts,
-                                      absl::string_view field) {
+// Parts of a prompt or a message: their text joined where there is nothing else, else one by one, and their pictures.
+struct Content {
+  std::string text;
+  std::vector<language::ChatPart> parts;  // empty: text alone
+};
+
+// Appends the pictures to `images`.
+absl::StatusOr<Content> ReadParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts, const std::string& field,
+                                  std::vector<std::string>& images) {
   size_t bytes = 0;
   for (const v1::Part& part : parts) bytes += part.text().size();
   if (absl::Status status = CheckLength(field, bytes, kMaxPromptBytes); !status.ok()) return status;
-  std::string text;
+  Content content;
+  bool pictures = false;
   for (int i = 0; i < parts.size(); ++i) {
-    if (parts[i].part_case() != v1::Part::kText)
-      return FieldError(absl::StrCat(field, "[", i, "]"), "holds nothing; give it a text");
-    text += parts[i].text();
+    const v1::Part& part = parts[i];
+    const std::string name = absl::StrCat(field, "[", i, "]");
+    if (part.has_image()) {
+      if (part.image().data().empty())
+        return FieldError(name + ".image.data", "is empty; give the bytes of a JPEG, PNG, WebP or BMP file");
+      if (images.size() == kMaxImages)
+        return FieldError(name, absl::StrCat("is one picture more than the limit of ", kMaxImages, " in a request"));
+      images.push_back(part.image().data());
+      content.parts.push_back({.kind = language::ChatPart::Kind::kImage});
+      pictures = true;
+    } else if (part.part_case() == v1::Part::kText) {
+      content.parts.push_back({.kind = language::ChatPart::Kind::kText, .text = part.text()});
+      content.text += part.text();
+    } else {
+      return FieldError(name, "holds nothing; give it a text or an image");
+    }
   }
-  if (text.empty()) return FieldError(field, "is empty; give at least one character");
-  return text;
+  if (pictures) {
+    content.text.clear();
+  } else {
+    content.parts.clear();
+    if (content.text.empty()) return FieldError(field, "is empty; give at least one character");
+  }
+  return content;
 }
 
 absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOptions& options,
@@ -144,7 +171,8 @@ absl::string_view RoleName(v1::Role role) {
   }
 }
 
-absl::Status ToMessages(const v1::Chat& chat, std::vector<language::ChatMessage>& messages) {
+absl::Status ToMessages(const v1::Chat& chat, GenerateRequest& request) {
+  std::vector<language::ChatMessage>& messages = request.messages;
   if (chat.messages_size() < 1 || chat.messages_size() > kMaxMessages) {
     return FieldError("chat.messages",
                       absl::StrCat("has ", chat.messages_size(), " entries; its range is 1 to ", kMaxMessages));
@@ -155,9 +183,9 @@ absl::Status ToMessages(const v1::Chat& chat, std::vector<language::ChatMessage>
     const absl::string_view role = RoleName(message.role());
     if (role.empty()) return FieldError(field + ".role", "is missing; say who speaks");
     if (role == "system" && i > 0) return FieldError(field + ".role", "is the system's; only the first message may be");
-    auto text = JoinParts(message.parts(), field + ".parts");
-    if (!text.ok()) return text.status();
-    messages.push_back({std::string(role), *std::move(text)});
+    auto content = ReadParts(message.parts(), field + ".parts", request.images);
+    if (!content.ok()) return content.status();
+    messages.push_back({std::string(role), std::move(content->text), std::move(content->parts)});
   }
   if (messages.back().role != "user")
     return FieldError("chat.messages", "ends with another's words; the last message must be the user's");
@@ -172,7 +200,7 @@ absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const 
   if (!options.ok()) return options.status();
   result.options = *std::move(options);
   if (request.has_chat()) {
-    if (absl::Status status = ToMessages(request.chat(), result.messages); !status.ok()) return status;
+    if (absl::Status status = ToMessages(request.chat(), result); !status.ok()) return status;
     return result;
   }
   if (!request.has_prompt()) return FieldError("prompt", "is missing, and so is chat; give one of them");
@@ -183,9 +211,10 @@ absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const 
     result.prompt_tokens.assign(prompt.token_ids().begin(), prompt.token_ids().end());
     return result;
   }
-  auto text = JoinParts(prompt.parts(), "prompt.parts");
-  if (!text.ok()) return text.status();
-  result.prompt = *std::move(text);
+  auto content = ReadParts(prompt.parts(), "prompt.parts", result.images);
+  if (!content.ok()) return content.status();
+  result.prompt = std::move(content->text);
+  result.parts = std::move(content->parts);
   return result;
 }
 
@@ -228,6 +257,8 @@ void FillGeneration(Reply& reply, const language::GenerationResult& result, Mode
   usage.set_output_tokens(Int32(output));
   v1::Timings& timings = *reply.mutable_timings();
   timings.set_queue_ms(result.queue_ms + waited_ms);
+  timings.set_decode_ms(result.decode_ms);
+  timings.set_encode_ms(result.encode_ms);
   timings.set_prefill_ms(result.prefill_ms);
   timings.set_generate_ms(result.generate_ms);
 }
@@ -436,8 +467,8 @@ absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter) {
 
 absl::Status CheckModel(const std::string& name, ModelRole role, const ModelStore& models) {
   if (name.empty()) return absl::OkStatus();
+  if (name == models.Info(role).name) return absl::OkStatus();
   const absl::StatusOr<ModelInfo> info = models.Get(name);
-  if (info.ok() && info->role == role) return absl::OkStatus();
   std::string message =
       info.ok() ? absl::StrCat("model \"", name, "\" is not for this call; use \"", models.Info(role).name, "\"")
                 : std::string(info.status().message());
@@ -640,6 +671,7 @@ v1::Model ToProto(const ModelInfo& info) {
   result.set_context_length(Int32(info.context_length));
   result.set_vocabulary_size(Int32(info.vocabulary_size));
   result.set_dimension(Int32(info.width));
+  result.set_sees_pictures(info.sees_pictures);
   return result;
 }
 

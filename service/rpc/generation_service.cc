@@ -1,6 +1,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
@@ -66,13 +67,19 @@ class GenerateEvents final : public language::TextSink {
   std::string text_;
 };
 
-// Tokenises on this worker and starts the generation.
+// Reads pictures and tokenises on this worker and starts the generation.
 template <typename Request>
 void StartGeneration(Call& call, const Request& request, std::shared_ptr<language::TextSink> sink) {
   absl::StatusOr<GenerateRequest> generate = FromProto(request, call.runtime().models());
   if (!generate.ok()) return call.End(generate.status());
   generate->deadline = call.deadline();
-  Track(call, call.runtime().generator().Start(*generate, std::move(sink)));
+  absl::StatusOr<CancelFunction> started = call.runtime().generator().Start(*generate, std::move(sink));
+  // What TextGenerator says of a picture begins with its number: "image 1: ...".
+  if (absl::IsInvalidArgument(started.status()) && absl::StartsWith(started.status().message(), "image ")) {
+    started =
+        WithReason(WithField(started.status(), request.has_chat() ? "chat.messages" : "prompt.parts"), "IMAGE_REFUSED");
+  }
+  Track(call, std::move(started));
 }
 
 }  // namespace

@@ -20,6 +20,9 @@ struct CheckpointReport {
   std::string
       chat_template_problem;  // why chats cannot be laid out (it has no template, or an unknown one); empty: can
 
+  bool sees_pictures = false;   // takes pictures beside text
+  int64_t tokens_per_tile = 0;  // that a picture takes in the context, or each tile of one that is split; 0: none
+
   int64_t parameters = 0;
   int64_t tensors = 0;
   int64_t files = 0;                       // that hold weights

@@ -1,4 +1,4 @@
-#include "service/checkpoint/inspect.h"
+#include "service/inspect.h"
 
 #include <ATen/ops/empty.h>
 
@@ -15,6 +15,9 @@
 #include "service/checkpoint/gguf_language_model.h"
 #include "service/checkpoint/language_families.h"
 #include "service/checkpoint/language_model_loader.h"
+#include "service/checkpoint/preprocessor_config.h"
+#include "service/families/nanovlm.h"
+#include "service/families/vision_language_models.h"
 
 namespace blazon::service {
 namespace {
@@ -42,8 +45,19 @@ StateDict Shapes(const StateDict& weights) {
   return shapes;
 }
 
+// The language model, of a vision-language one its part.
+absl::StatusOr<std::unique_ptr<language::LanguageModel>> CreateOfShapes(const nlohmann::json& config,
+                                                                        const StateDict& shapes,
+                                                                        CheckpointReport& report) {
+  if (!report.sees_pictures) return CreateLanguageModel(config, shapes, Dtype::kFp32);
+  auto model = CreateVisionLanguageModel(config, shapes, Dtype::kFp32);
+  if (!model.ok()) return model.status();
+  report.tokens_per_tile = model->layout.tile_tokens;
+  return std::move(model->language);
+}
+
 void TryModel(const nlohmann::json& config, const StateDict& weights, CheckpointReport& report) {
-  const auto model = CreateLanguageModel(config, Shapes(weights), Dtype::kFp32);
+  const auto model = CreateOfShapes(config, Shapes(weights), report);
   if (!model.ok()) {
     report.problem = std::string(model.status().message());
     return;
@@ -73,7 +87,9 @@ absl::StatusOr<CheckpointReport> InspectFolder(const fs::path& path) {
   CheckpointReport report;
   report.format = "Hugging Face folder";
   const auto type = folder->config.find("model_type");
-  report.model_type = type != folder->config.end() && type->is_string() ? type->get<std::string>() : "";
+  report.model_type = type != folder->config.end() && type->is_string() ? type->get<std::string>()
+                      : IsNanoVlmConfig(folder->config)                 ? "nanovlm"
+                                                                        : "";
   report.name = fs::absolute(path / ".").parent_path().filename().string();
   report.files = static_cast<int64_t>(folder->weight_files.size());
   for (const fs::path& file : folder->weight_files) {
@@ -87,7 +103,12 @@ absl::StatusOr<CheckpointReport> InspectFolder(const fs::path& path) {
   }
   report.tensors = static_cast<int64_t>(folder->weights.size());
   CountMemory(4 * report.parameters, report);
+  report.sees_pictures = IsVisionLanguageConfig(folder->config);
   TryModel(folder->config, folder->weights, report);
+  if (report.sees_pictures && report.problem.empty()) {
+    const auto pixels = ReadPreprocessorConfig(path);
+    if (!pixels.ok()) report.problem = std::string(pixels.status().message());
+  }
   return report;
 }
 
