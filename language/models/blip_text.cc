@@ -104,7 +104,8 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
       result.norm = norm(module + ".output.LayerNorm");
       return result;
     };
-    model->word_embeddings_ = take.Matrix("bert.embeddings.word_embeddings", config.vocabulary_size, width);
+    const at::Tensor words = take.Dense("bert.embeddings.word_embeddings.weight", {config.vocabulary_size, width});
+    if (take.ok()) model->word_embeddings_ = Linear("bert.embeddings.word_embeddings", words);
     model->position_embeddings_ =
         take.Dense("bert.embeddings.position_embeddings.weight", {config.max_positions, width});
     model->norm_ = norm("bert.embeddings.LayerNorm");
@@ -122,8 +123,7 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
     model->transform_norm_ = norm("cls.predictions.transform.LayerNorm");
     const at::Tensor bias = take.Dense("cls.predictions.bias", {config.vocabulary_size});
     if (config.tie_embeddings) {
-      const at::Tensor shared = take.Dense("bert.embeddings.word_embeddings.weight", {config.vocabulary_size, width});
-      if (take.ok()) model->decoder_ = Linear("cls.predictions.decoder", shared, bias);
+      if (take.ok()) model->decoder_ = Linear("cls.predictions.decoder", words, bias);
     } else {
       model->decoder_ = matrix("cls.predictions.decoder", config.vocabulary_size, width);
     }
