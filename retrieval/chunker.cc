@@ -41,26 +41,41 @@ class Cutter {
         controls_(embedder.count_tokens("")) {}
 
   absl::StatusOr<std::vector<Chunk>> Cut() {
-    std::vector<Span> spans;
-    size_t begin = 0;
-    for (const Section& section : document_.sections) {
-      spans.push_back({begin, section.begin});
-      begin = section.begin;
-    }
-    spans.push_back({begin, text_.size()});
-    for (const Span& span : spans) {
-      if (absl::Status status = CutSection(Body(span), document_.HeadingsAt(span.begin)); !status.ok()) return status;
-    }
-    if (chunks_.empty()) {
-      if (absl::Status status = CutSection({0, text_.size()}, {}); !status.ok()) return status;
+    std::vector<size_t> cuts;
+    for (const Section& section : document_.sections) cuts.push_back(section.begin);
+    for (const Place& place : document_.places) cuts.push_back(place.begin);
+    if (absl::Status status = CutAt(cuts, true); !status.ok()) return status;
+    if (chunks_.empty()) {  // headings alone
+      cuts.clear();
+      for (const Place& place : document_.places) cuts.push_back(place.begin);
+      if (absl::Status status = CutAt(cuts, false); !status.ok()) return status;
     }
     return std::move(chunks_);
   }
 
  private:
+  absl::Status CutAt(std::vector<size_t> cuts, bool under_headings) {
+    cuts.push_back(text_.size());
+    std::sort(cuts.begin(), cuts.end());
+    size_t begin = 0;
+    for (const size_t end : cuts) {
+      if (end == begin) continue;
+      const Span span{begin, end};
+      begin = end;
+      static const std::vector<std::string> none;
+      const absl::Status status = under_headings ? CutSection(Body(span), document_.HeadingsAt(span.begin))
+                                                 : CutSection(Trim(text_, span), none);
+      if (!status.ok()) return status;
+    }
+    return absl::OkStatus();
+  }
+
   // The section without its own heading line.
   Span Body(Span section) const {
+    const auto starts = std::lower_bound(document_.sections.begin(), document_.sections.end(), section.begin,
+                                         [](const Section& one, size_t begin) { return one.begin < begin; });
     section = Trim(text_, section);
+    if (starts == document_.sections.end() || starts->begin > section.begin || !starts->heading_line) return section;
     const std::vector<std::string>& headings = document_.HeadingsAt(section.begin);
     if (!headings.empty() && text_.substr(section.begin, section.size()).starts_with(headings.back())) {
       const size_t line_end = text_.find('\n', section.begin + headings.back().size());

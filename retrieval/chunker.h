@@ -1,8 +1,8 @@
 // Cuts a document into overlapping pieces that one embedding can hold.
 //
-// Recursive: sections are never joined; inside one, the text is cut at paragraphs, lines, sentences, words, and
-// characters, the coarsest that fits. A chunk is a byte span of the document's text. Its title and headings are put
-// before it for embedding and for search by words, and never belong to the span.
+// Recursive: sections, pages, slides and sheets are never joined; inside one, the text is cut at paragraphs, lines,
+// sentences, words, and characters, the coarsest that fits. A chunk is a byte span of the document's text. Its title
+// and headings are put before it for embedding and for search by words, and never belong to the span.
 #pragma once
 
 #include <string>

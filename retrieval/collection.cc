@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
 #include "retrieval/filter_evaluator.h"
@@ -19,7 +20,8 @@
 namespace blazon::retrieval {
 namespace {
 
-constexpr int kFormat = 1;
+// 1: the first. 2: chunks have a place and a box. A writer brings an older one up to date; readers read both.
+constexpr int64_t kFormat = 2;
 constexpr double kRebuildDeadShare = 0.3;
 
 // A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are
@@ -38,7 +40,8 @@ constexpr const char* kSchema[] = {
     "CREATE INDEX metadata_by_value ON document_metadata (name, value)",  // only for speed: not needed to read
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
     "NULL, "
-    "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL)",
+    "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL, place TEXT NOT NULL DEFAULT '', box "
+    "TEXT NOT NULL DEFAULT '')",
     "CREATE INDEX chunks_by_document ON chunks (document)",
     "CREATE INDEX chunks_by_segment ON chunks (segment)",
     "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics "
@@ -55,12 +58,20 @@ absl::Status ReadOnly() {
   return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it");
 }
 
+// "left top width height"; empty for an empty box.
+std::string BoxText(const Box& box) {
+  return box.empty() ? "" : absl::StrFormat("%.2f %.2f %.2f %.2f", box.left, box.top, box.width, box.height);
+}
+
 absl::Status CheckDocument(const Document& document) {
   if (document.path.empty()) return absl::InvalidArgumentError("a document has no path");
-  for (const std::string* part : {&document.source, &document.path, &document.title, &document.text}) {
+  std::vector<const std::string*> parts = {&document.source, &document.path, &document.title, &document.text};
+  for (const Place& place : document.places) parts.push_back(&place.name);
+  for (const std::string* part : parts) {
     if (!IsValidUtf8(*part) || part->find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(absl::StrCat("document ", absl::CHexEscape(document.path),
-                                                     ": source, path, title and text must be UTF-8 without NUL"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("document ", absl::CHexEscape(document.path),
+                       ": source, path, title, text and places must be UTF-8 without NUL"));
     }
   }
   return absl::OkStatus();
@@ -101,12 +112,26 @@ absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create)
   return database;
 }
 
-absl::Status Collection::Impl::CheckManifest(Database& database) const {
+absl::Status Collection::Impl::Upgrade(Database& database) {
+  Transaction transaction(database, Transaction::Kind::kWrite);
+  if (!transaction.status().ok()) return transaction.status();
+  for (const char* statement : {"ALTER TABLE chunks ADD COLUMN place TEXT NOT NULL DEFAULT ''",
+                                "ALTER TABLE chunks ADD COLUMN box TEXT NOT NULL DEFAULT ''"}) {
+    if (absl::Status status = database.Run(statement); !status.ok()) return status;
+  }
+  if (absl::Status status = SetManifest(database, "format", absl::StrCat(kFormat)); !status.ok()) return status;
+  if (absl::Status status = transaction.Commit(); !status.ok()) return status;
+  format_ = kFormat;
+  return absl::OkStatus();
+}
+
+absl::Status Collection::Impl::CheckManifest(Database& database) {
   absl::StatusOr<std::string> format = ManifestValue(database, "format");
   if (!format.ok()) return format.status();
-  if (*format != absl::StrCat(kFormat)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(folder_.string(), " has collection format '", *format, "'; this program reads format ", kFormat));
+  if (!absl::SimpleAtoi(*format, &format_) || format_ < 1 || format_ > kFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(folder_.string(), " has collection format '", *format,
+                                                      "'; this program reads formats 1 to ", kFormat,
+                                                      ". Use a newer one, or index the documents into a new folder."));
   }
   absl::StatusOr<std::string> fingerprint = ManifestValue(database, "embedder");
   if (!fingerprint.ok()) return fingerprint.status();
@@ -160,6 +185,9 @@ absl::Status Collection::Impl::OpenDatabase() {
   }
   if (absl::Status status = CheckManifest(database); !status.ok()) return status;
   if (writing) {
+    if (format_ < kFormat) {
+      if (absl::Status status = Upgrade(database); !status.ok()) return status;
+    }
     writer_ = std::move(*connection);
     if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
     Transaction transaction(*writer_, Transaction::Kind::kRead);
@@ -352,9 +380,11 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
       if (!status.ok()) return status;
     }
     for (const Chunk& chunk : next.chunks) {
-      status =
-          writer_->Run("INSERT INTO chunks (document, span_begin, span_end, line, segment) VALUES (?, ?, ?, ?, ?)", key,
-                       chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number);
+      status = writer_->Run(
+          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box) VALUES (?, ?, "
+          "?, ?, ?, ?, ?)",
+          key, chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number,
+          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)));
       if (!status.ok()) return status;
       const int64_t chunk_id = writer_->LastRowId();
       status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id,

@@ -79,6 +79,8 @@ struct ScoredChunk {
   std::string source, path, title, heading_path;
   Span span;              // in the document's text
   int64_t line = 0;       // of the source, 1-based, where the chunk starts
+  std::string place;      // in the file, such as "page=3" (Document::places); empty: the line tells it
+  Box box;                // on the page; empty when it is not known
   std::string text;       // the bytes of the span
   double word_score = 0;  // BM25, 0 when no word matches; larger is better
   // Share of the question's content words, weighted by rarity, that the chunk (title and headings too) has; [0, 1].

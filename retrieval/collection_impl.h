@@ -64,7 +64,9 @@ class Collection::Impl {
       : folder_(std::move(folder)), options_(std::move(options)) {}
 
   absl::Status OpenDatabase();
-  absl::Status CheckManifest(Database& database) const;
+  absl::Status CheckManifest(Database& database);
+  // Brings a database of an older format to this program's, in one transaction.
+  absl::Status Upgrade(Database& database);
   absl::Status RemoveOrphans();
   std::filesystem::path database_file() const { return folder_ / "collection.db"; }
   absl::StatusOr<std::unique_ptr<Database>> Connect(bool create) const;
@@ -85,6 +87,7 @@ class Collection::Impl {
   absl::Status Select(Database& database, const Query& query, std::vector<Candidate>& candidates) const;
   absl::Status AddNeighbours(Database& database, const Query& query, std::vector<ScoredChunk>& results) const;
 
+  int64_t format_ = 0;  // of the database, from 1; set when it is opened
   const std::filesystem::path folder_;
   const CollectionOptions options_;
   Files real_files_;

@@ -47,6 +47,16 @@ std::vector<uint8_t> RowsOf(absl::Span<const int64_t> ids, const std::vector<int
   return bits;
 }
 
+// As collection.cc wrote it: "left top width height".
+Box ParseBox(const std::string& text) {
+  const std::vector<std::string> numbers = absl::StrSplit(text, ' ');
+  Box box;
+  if (numbers.size() != 4 || !absl::SimpleAtod(numbers[0], &box.left) || !absl::SimpleAtod(numbers[1], &box.top) ||
+      !absl::SimpleAtod(numbers[2], &box.width) || !absl::SimpleAtod(numbers[3], &box.height))
+    return {};
+  return box;
+}
+
 bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
 
 }  // namespace
@@ -288,10 +298,17 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
 
   std::vector<ScoredChunk> results;
   for (const Candidate& candidate : candidates) {
-    Rows rows = database.Query(
-        "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text FROM chunks AS c "
-        "JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id WHERE c.id = ?",
-        candidate.chunk_id);
+    const std::string_view select =
+        format_ >= 2
+            ? "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text, c.place, "
+              "c.box FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = "
+              "c.id "
+              "WHERE c.id = ?"
+            : "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text, '', '' "
+              "FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id "
+              "WHERE "
+              "c.id = ?";
+    Rows rows = database.Query(select, candidate.chunk_id);
     if (!rows.Next()) {
       if (!rows.status().ok()) return rows.status();
       return absl::DataLossError(absl::StrCat(database_file().string(), " lacks chunk ", candidate.chunk_id,
@@ -307,6 +324,8 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     result.span = {static_cast<size_t>(rows.Int(5)), static_cast<size_t>(rows.Int(6))};
     result.line = rows.Int(7);
     result.text = rows.Text(8);
+    result.place = rows.Text(9);
+    result.box = ParseBox(rows.Text(10));
     result.word_score = candidate.word_score;
     result.coverage = candidate.coverage;
     result.cosine = candidate.cosine;

@@ -26,4 +26,28 @@ const std::vector<std::string>& Document::HeadingsAt(size_t offset) const {
   return after == sections.begin() ? none : (after - 1)->headings;
 }
 
+const std::string& Document::PlaceAt(size_t offset) const {
+  static const std::string none;
+  const auto after = std::upper_bound(places.begin(), places.end(), offset,
+                                      [](size_t value, const Place& place) { return value < place.begin; });
+  return after == places.begin() ? none : (after - 1)->name;
+}
+
+Box Document::BoxOf(Span span) const {
+  double left = 0, top = 0, right = 0, bottom = 0;
+  bool any = false;
+  auto region = std::partition_point(regions.begin(), regions.end(),
+                                     [&](const Region& before) { return before.span.end <= span.begin; });
+  for (; region != regions.end() && region->span.begin < span.end; ++region) {
+    const Box& box = region->box;
+    if (box.empty()) continue;
+    left = any ? std::min(left, box.left) : box.left;
+    top = any ? std::min(top, box.top) : box.top;
+    right = any ? std::max(right, box.left + box.width) : box.left + box.width;
+    bottom = any ? std::max(bottom, box.top + box.height) : box.top + box.height;
+    any = true;
+  }
+  return any ? Box{left, top, right - left, bottom - top} : Box{};
+}
+
 }  // namespace blazon::retrieval

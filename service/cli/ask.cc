@@ -27,7 +27,7 @@ void PrintSentences(const v1::AskResponse& response) {
   std::cout << "\nFrom:\n";
   for (const v1::SupportingSentence& sentence : response.sentences()) {
     const v1::ScoredChunk& source = response.sources(sentence.source());
-    std::cout << "  " << source.path() << ":" << sentence.line() << "\n    " << sentence.text() << "\n";
+    std::cout << "  " << Citation(source, sentence.line()) << "\n    " << sentence.text() << "\n";
   }
 }
 

@@ -276,7 +276,7 @@ class Conversation {
     if (context_.json) return answer;
     for (const v1::SupportingSentence& sentence : response->sentences()) {
       const v1::ScoredChunk& source = response->sources(sentence.source());
-      std::cout << "  " << source.path() << ":" << sentence.line() << "  " << sentence.text() << "\n";
+      std::cout << "  " << Citation(source, sentence.line()) << "  " << sentence.text() << "\n";
     }
     return answer;
   }

@@ -67,6 +67,10 @@ void PrintJson(std::string_view field, std::string_view value, const google::pro
   std::cout << "{" << quote(field) << ":" << quote(value) << (json == "{}" ? "" : ",") << json.substr(1) << std::endl;
 }
 
+std::string Citation(const v1::ScoredChunk& chunk, int32_t line) {
+  return chunk.place().empty() ? absl::StrCat(chunk.path(), ":", line) : absl::StrCat(chunk.path(), "#", chunk.place());
+}
+
 bool OutputIsTerminal() { return isatty(STDOUT_FILENO) == 1; }
 bool ErrorIsTerminal() { return isatty(STDERR_FILENO) == 1; }
 

@@ -47,6 +47,9 @@ void PrintJson(const google::protobuf::Message& message);
 // The same, with one more field before the message's own.
 void PrintJson(std::string_view field, std::string_view value, const google::protobuf::Message& message);
 
+// Where a person finds what a piece says: "path#page=3", or "path:line" when the file has no places.
+std::string Citation(const v1::ScoredChunk& chunk, int32_t line);
+
 // Whether a person reads this output.
 bool OutputIsTerminal();
 bool ErrorIsTerminal();

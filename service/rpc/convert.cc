@@ -605,6 +605,13 @@ v1::ScoredChunk ToProto(const retrieval::ScoredChunk& chunk) {
   result.set_score(chunk.score);
   result.set_lexical_score(chunk.word_score);
   result.set_vector_score(chunk.cosine);
+  result.set_place(chunk.place);
+  if (!chunk.box.empty()) {
+    result.mutable_box()->set_left(chunk.box.left);
+    result.mutable_box()->set_top(chunk.box.top);
+    result.mutable_box()->set_width(chunk.box.width);
+    result.mutable_box()->set_height(chunk.box.height);
+  }
   return result;
 }
 
