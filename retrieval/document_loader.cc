@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
-#include <unicode/ucnv.h>
-#include <unicode/ustring.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,37 +11,18 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "retrieval/files.h"
 #include "retrieval/format_loaders.h"
+#include "retrieval/picture_text.h"
+#include "retrieval/text_decoder.h"
 #include "retrieval/words.h"
 
 namespace blazon::retrieval {
 namespace {
-
-struct Decoded {
-  std::string text;
-  std::string encoding;
-};
-
-// From `encoding` (a name ICU knows) to UTF-8; false when the bytes do not fit it or the name is unknown.
-bool Convert(std::string_view bytes, const char* encoding, std::string& text) {
-  UErrorCode error = U_ZERO_ERROR;
-  UConverter* converter = ucnv_open(encoding, &error);
-  if (U_FAILURE(error)) return false;
-  const absl::Cleanup close_converter = [converter] { ucnv_close(converter); };
-  ucnv_setToUCallBack(converter, UCNV_TO_U_CALLBACK_STOP, nullptr, nullptr, nullptr, &error);
-  std::u16string wide(bytes.size() + 16, u'\0');
-  int32_t length = ucnv_toUChars(converter, wide.data(), static_cast<int32_t>(wide.size()), bytes.data(),
-                                 static_cast<int32_t>(bytes.size()), &error);
-  if (U_FAILURE(error)) return false;
-  text.resize(static_cast<size_t>(length) * 3 + 1);
-  int32_t size = 0;
-  u_strToUTF8(text.data(), static_cast<int32_t>(text.size()), &size, wide.data(), length, &error);
-  if (U_FAILURE(error)) return false;
-  text.resize(static_cast<size_t>(size));
-  return true;
-}
 
 // The charset that an HTML page declares in its first kilobyte, lower case; empty when it declares none.
 std::string DeclaredCharset(std::string_view bytes) {
@@ -57,61 +36,6 @@ std::string DeclaredCharset(std::string_view bytes) {
          (absl::ascii_isalnum(static_cast<unsigned char>(start[end])) || start[end] == '-' || start[end] == '_'))
     ++end;
   return start.substr(begin, end - begin);
-}
-
-bool IsControl(unsigned char c) {
-  return c < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f' && c != '\v' && c != 0x1b;
-}
-
-absl::StatusOr<Decoded> Decode(DocumentFormat format, std::string_view bytes) {
-  Decoded decoded;
-  if (bytes.starts_with("\xef\xbb\xbf")) {
-    bytes.remove_prefix(3);
-    if (!IsValidUtf8(bytes)) return absl::InvalidArgumentError("it has the byte-order mark of UTF-8 and is not UTF-8");
-    decoded = {std::string(bytes), "UTF-8"};
-  } else if (bytes.starts_with("\xff\xfe") || bytes.starts_with("\xfe\xff")) {
-    decoded.encoding = bytes.starts_with("\xff\xfe") ? "UTF-16LE" : "UTF-16BE";
-    if (bytes.size() % 2 != 0 || !Convert(bytes.substr(2), decoded.encoding.c_str(), decoded.text)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("it has the byte-order mark of ", decoded.encoding, " and is not ", decoded.encoding));
-    }
-  } else if (IsValidUtf8(bytes)) {
-    decoded = {std::string(bytes), "UTF-8"};
-  } else {
-    if (std::any_of(bytes.begin(), bytes.end(), [](char c) { return IsControl(static_cast<unsigned char>(c)); })) {
-      return absl::InvalidArgumentError("it is binary, not text");
-    }
-    const std::string declared = format == DocumentFormat::kHtml ? DeclaredCharset(bytes) : "";
-    // The Web reads ISO-8859-1 as windows-1252 too.
-    const bool assumed = declared.empty() || declared == "utf-8" || declared == "iso-8859-1";
-    decoded.encoding = assumed ? "windows-1252" : declared;
-    if (!Convert(bytes, decoded.encoding.c_str(), decoded.text)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("it is neither UTF-8 nor ", decoded.encoding, "; convert it to UTF-8"));
-    }
-  }
-  const size_t nul = decoded.text.find('\0');
-  if (nul != std::string::npos)
-    return absl::InvalidArgumentError(absl::StrCat("it is binary, not text (a zero byte at ", nul, ")"));
-  const auto controls = std::count_if(decoded.text.begin(), decoded.text.end(),
-                                      [](char c) { return IsControl(static_cast<unsigned char>(c)); });
-  if (static_cast<size_t>(controls) * 100 > decoded.text.size())
-    return absl::InvalidArgumentError("it is binary, not text (full of control characters)");
-  return decoded;
-}
-
-void UnifyLineEnds(std::string& text) {
-  if (text.find('\r') == std::string::npos) return;
-  size_t to = 0;
-  for (size_t from = 0; from < text.size(); ++from) {
-    if (text[from] != '\r') {
-      text[to++] = text[from];
-    } else {
-      text[to++] = '\n';
-      if (from + 1 < text.size() && text[from + 1] == '\n') ++from;
-    }
-  }
-  text.resize(to);
 }
 
 // A first line that stands alone, short and without a full stop, is a title.
@@ -136,30 +60,102 @@ std::string FileTitle(std::string_view path) {
   return title;
 }
 
+struct FormatInfo {
+  DocumentFormat format;
+  const char* endings;
+  const char* version;
+};
+constexpr FormatInfo kFormats[] = {
+    {DocumentFormat::kText, ".txt .text .log .rst .org .adoc", "text/2"},
+    {DocumentFormat::kMarkdown, ".md .markdown", "markdown/2"},
+    {DocumentFormat::kHtml, ".html .htm .xhtml", "html/2"},
+    {DocumentFormat::kTable, ".csv .tsv", "table/1"},
+    {DocumentFormat::kJson, ".json", "json/1"},
+    {DocumentFormat::kJsonLines, ".jsonl .ndjson", "json-lines/1"},
+    {DocumentFormat::kSource,
+     ".py .c .h .cc .cpp .cxx .hh .hpp .cu .java .js .mjs .jsx .ts .tsx .go .rs .rb .php .pl .pm .sh .bash .swift .kt "
+     ".scala .cs .m .lua .r .jl .hs .ml .ex .erl .clj .el .lisp .sql .proto .cmake .mk .toml .yaml .yml .ini .cfg "
+     ".conf .css .xml",
+     "source/1"},
+    {DocumentFormat::kEmail, ".eml", "email/1"},
+    {DocumentFormat::kPdf, ".pdf", "pdf/1"},
+    {DocumentFormat::kDocx, ".docx", "docx/1"},
+    {DocumentFormat::kPptx, ".pptx", "pptx/1"},
+    {DocumentFormat::kXlsx, ".xlsx", "xlsx/1"},
+    {DocumentFormat::kOdt, ".odt", "odt/1"},
+    {DocumentFormat::kEpub, ".epub", "epub/1"},
+    {DocumentFormat::kImage, ".png .jpg .jpeg .webp .bmp", "image/1"},
+};
+
+const FormatInfo& Info(DocumentFormat format) {
+  return *std::find_if(std::begin(kFormats), std::end(kFormats),
+                       [format](const FormatInfo& info) { return info.format == format; });
+}
+
+bool IsText(DocumentFormat format) { return format <= DocumentFormat::kSource; }
+
+// Whether the first bytes are those of the kind that the name says.
+absl::Status CheckKind(DocumentFormat format, std::string_view bytes) {
+  const std::string kind(KindOfBytes(bytes));
+  std::string wanted;
+  bool good = true;
+  switch (format) {
+    case DocumentFormat::kPdf:  // the header may come within the first kilobyte
+      wanted = "a PDF file";
+      good = bytes.substr(0, 1024).find("%PDF-") != std::string_view::npos;
+      break;
+    case DocumentFormat::kDocx:
+    case DocumentFormat::kPptx:
+    case DocumentFormat::kXlsx:
+    case DocumentFormat::kOdt:
+    case DocumentFormat::kEpub:
+      wanted = "a zip file, as those of this ending are";
+      good = kind == "a zip file";
+      break;
+    case DocumentFormat::kImage:
+      wanted = "a picture";
+      good = absl::EndsWith(kind, "picture");
+      break;
+    case DocumentFormat::kEmail:
+      wanted = "an e-mail";
+      good = kind.empty();
+      break;
+    default:
+      break;
+  }
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("by its name it is ", wanted, ", by its content it is ",
+                                                 kind.empty() ? "not" : kind,
+                                                 kind.empty() ? "" : "; name it for what it is"));
+}
+
 }  // namespace
 
 absl::StatusOr<DocumentFormat> FormatFromPath(const std::filesystem::path& path) {
   const std::string ending = absl::AsciiStrToLower(path.extension().string());
-  for (const char* text : {".txt", ".text", ".log", ".rst", ".org", ".adoc", ".csv", ".tsv"}) {
-    if (ending == text) return DocumentFormat::kText;
+  for (const FormatInfo& info : kFormats) {
+    for (const absl::string_view one : absl::StrSplit(info.endings, ' ')) {
+      if (ending == one) return info.format;
+    }
   }
-  if (ending == ".md" || ending == ".markdown") return DocumentFormat::kMarkdown;
-  if (ending == ".html" || ending == ".htm" || ending == ".xhtml") return DocumentFormat::kHtml;
-  return absl::UnimplementedError(absl::StrCat(path.string(),
-                                               ": files of this kind cannot be read; the kinds are .txt .text .log "
-                                               ".rst .org .adoc .csv .tsv, .md .markdown, .html .htm .xhtml"));
+  return absl::UnimplementedError(
+      absl::StrCat(path.string(), ": files of this kind cannot be read; the kinds are ", Endings()));
 }
 
-std::string_view ParserVersion(DocumentFormat format) {
-  switch (format) {
-    case DocumentFormat::kText:
-      return "text/1";
-    case DocumentFormat::kMarkdown:
-      return "markdown/1";
-    case DocumentFormat::kHtml:
-      return "html/1";
-  }
-  return "";
+std::string Endings() {
+  std::vector<std::string> all;
+  for (const FormatInfo& info : kFormats) all.emplace_back(info.endings);
+  return absl::StrJoin(all, ", ");
+}
+
+std::string ParserVersion(DocumentFormat format, const LoaderOptions& options) {
+  std::string version(Info(format).version);
+  const bool reads_json = format == DocumentFormat::kJson || format == DocumentFormat::kJsonLines;
+  if (reads_json && !options.json_text.empty()) absl::StrAppend(&version, " ", options.json_text);
+  const bool reads_pictures = format == DocumentFormat::kPdf || format == DocumentFormat::kImage;
+  if (reads_pictures && options.read_pictures && CanReadPictures()) absl::StrAppend(&version, " tesseract");
+  if (format == DocumentFormat::kImage && options.describe_picture) absl::StrAppend(&version, " ", options.describer);
+  return version;
 }
 
 std::string ContentDigest(std::string_view bytes) {
@@ -170,30 +166,43 @@ std::string ContentDigest(std::string_view bytes) {
 }
 
 absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view bytes, std::string_view path,
-                                      const LoaderLimits& limits) {
-  const auto refuse = [path](absl::string_view why) {
-    return absl::InvalidArgumentError(absl::StrCat(std::string(path), " cannot be read: ", why));
+                                      const LoaderOptions& options) {
+  const LoaderLimits& limits = options.limits;
+  const auto because = [path](const absl::Status& status) {
+    // The child's limits and crashes are the file's fault; what is missing on this machine is not.
+    const absl::StatusCode code = absl::IsFailedPrecondition(status) || absl::IsInternal(status) ||
+                                          absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+                                          absl::IsNotFound(status)
+                                      ? status.code()
+                                      : absl::StatusCode::kInvalidArgument;
+    return absl::Status(code, absl::StrCat(std::string(path), " cannot be read: ", status.message()));
   };
+  const auto refuse = [&](absl::string_view why) { return because(absl::InvalidArgumentError(why)); };
   if (bytes.size() > limits.max_bytes)
     return refuse(absl::StrCat("it has ", bytes.size(), " bytes; at most ", limits.max_bytes, " are allowed"));
-  absl::StatusOr<Decoded> decoded = Decode(format, bytes);
-  if (!decoded.ok()) return refuse(decoded.status().message());
-  UnifyLineEnds(decoded->text);
-  const std::string_view source = decoded->text;
-
+  if (bytes.empty()) return refuse("it is empty; it holds no text");
   Document document;
   document.path = std::string(path);
-  document.parser = std::string(ParserVersion(format));
-  document.encoding = decoded->encoding;
+  document.parser = ParserVersion(format, options);
   document.content_digest = ContentDigest(bytes);
-  document.line_starts.push_back(0);
-  for (size_t i = 0; i < source.size(); ++i) {
-    if (source[i] == '\n') document.line_starts.push_back(i + 1);
+  std::string source;
+  if (IsText(format)) {
+    absl::StatusOr<DecodedText> decoded =
+        DecodeText(bytes, format == DocumentFormat::kHtml ? DeclaredCharset(bytes) : "");
+    if (!decoded.ok()) return because(decoded.status());
+    source = std::move(decoded->text);
+    document.encoding = decoded->encoding;
+    if (decoded->replaced > 0) {
+      document.warnings.push_back(
+          absl::StrCat(decoded->replaced, " of its bytes are not UTF-8; they were read as U+FFFD"));
+    }
+  } else if (absl::Status status = CheckKind(format, bytes); !status.ok()) {
+    return because(status);
   }
   absl::Status status;
   switch (format) {
     case DocumentFormat::kText:
-      document.text = decoded->text;
+      document.text = source;
       document.source_map.push_back({0, 0, source.size()});
       document.title = TextTitle(source);
       break;
@@ -203,9 +212,54 @@ absl::StatusOr<Document> LoadDocument(DocumentFormat format, std::string_view by
     case DocumentFormat::kHtml:
       status = LoadHtml(source, limits, document);
       break;
+    case DocumentFormat::kTable:
+      status = LoadTable(source, limits, document);
+      break;
+    case DocumentFormat::kJson:
+    case DocumentFormat::kJsonLines:
+      status = LoadJson(source, format == DocumentFormat::kJsonLines, options, document);
+      break;
+    case DocumentFormat::kSource:
+      status = LoadSource(source, path, document);
+      break;
+    case DocumentFormat::kEmail:
+      status = LoadEmail(bytes, options, document);
+      break;
+    case DocumentFormat::kPdf:
+      status = LoadPdf(bytes, options, document);
+      break;
+    case DocumentFormat::kDocx:
+      status = LoadDocx(bytes, limits, document);
+      break;
+    case DocumentFormat::kPptx:
+      status = LoadPptx(bytes, limits, document);
+      break;
+    case DocumentFormat::kXlsx:
+      status = LoadXlsx(bytes, limits, document);
+      break;
+    case DocumentFormat::kOdt:
+      status = LoadOdt(bytes, limits, document);
+      break;
+    case DocumentFormat::kEpub:
+      status = LoadEpub(bytes, limits, document);
+      break;
+    case DocumentFormat::kImage:
+      status = LoadImage(bytes, options, document);
+      break;
   }
-  if (!status.ok()) return refuse(status.message());
+  if (!status.ok()) return because(status);
+  if (document.text.size() > limits.max_text_bytes) {
+    return refuse(absl::StrCat("it holds ", document.text.size(), " bytes of text; at most ", limits.max_text_bytes,
+                               " are allowed"));
+  }
   if (StripWhitespace(document.text).empty()) return refuse("it holds no text");
+  if (!IsText(format)) {  // the text stands for the source
+    document.source_map = {{0, 0, document.text.size()}};
+    source = document.text;
+  }
+  document.line_starts.push_back(0);
+  for (size_t at = source.find('\n'); at != std::string::npos; at = source.find('\n', at + 1))
+    document.line_starts.push_back(at + 1);
   if (document.title.empty()) document.title = FileTitle(path);
   return document;
 }

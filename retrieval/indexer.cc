@@ -63,26 +63,26 @@ class Queue {
   bool closed_ = false;
 };
 
-LoadedFile Load(const FoundFile& found, const LoaderLimits& limits, const Collection& collection) {
+LoadedFile Load(const FoundFile& found, const LoaderOptions& options, const Collection& collection) {
   LoadedFile loaded{found};
   absl::StatusOr<DocumentFormat> format = FormatFromPath(found.path);
   if (!format.ok()) {
     loaded.document = format.status();
     return loaded;
   }
-  absl::StatusOr<std::string> bytes = ReadDocumentFile(found.file, limits);
+  absl::StatusOr<std::string> bytes = ReadDocumentFile(found.file, options.limits);
   if (!bytes.ok()) {
     loaded.document = bytes.status();
     return loaded;
   }
   loaded.bytes = bytes->size();
   const absl::StatusOr<bool> current =
-      collection.IsCurrent(found.source, found.path, ContentDigest(*bytes), std::string(ParserVersion(*format)));
+      collection.IsCurrent(found.source, found.path, ContentDigest(*bytes), ParserVersion(*format, options));
   if (current.ok() && *current) {
     loaded.current = true;
     return loaded;
   }
-  loaded.document = LoadDocument(*format, *bytes, found.path, limits);
+  loaded.document = LoadDocument(*format, *bytes, found.path, options);
   if (loaded.document.ok()) loaded.document->source = found.source;
   return loaded;
 }
@@ -165,7 +165,7 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
           if (next == files.size()) return;
           mine = next++;
         }
-        if (!queue.Push(Load(files[mine], options_.limits, collection_))) return;
+        if (!queue.Push(Load(files[mine], options_.loader, collection_))) return;
       }
     });
   }
@@ -204,6 +204,8 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     } else if (!loaded.document.ok()) {
       report.skipped.push_back({id, loaded.found.path, loaded.document.status()});
     } else {
+      for (std::string& warning : loaded.document->warnings)
+        report.warnings.push_back({id, loaded.found.path, std::move(warning)});
       group_bytes += loaded.document->text.size();
       group.push_back(*std::move(loaded.document));
     }
@@ -220,6 +222,8 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   if (absl::Status status = commit(); !status.ok()) return status;
   std::sort(report.skipped.begin(), report.skipped.end(),
             [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
+  std::stable_sort(report.warnings.begin(), report.warnings.end(),
+                   [](const FileWarning& a, const FileWarning& b) { return a.path < b.path; });
 
   if (options_.prune && found->complete && !report.stopped) {
     std::set<std::pair<std::string, std::string>> present;

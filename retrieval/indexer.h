@@ -28,6 +28,13 @@ struct SkippedFile {
   absl::Status reason;
 };
 
+// What a person should know of a file that was indexed (Document::warnings).
+struct FileWarning {
+  std::string id;
+  std::string path;
+  std::string text;
+};
+
 struct FoundFiles {
   std::vector<FoundFile> files;      // by source, then path; each document once
   std::vector<std::string> sources;  // of the folders given
@@ -49,7 +56,7 @@ struct IndexProgress {
 
 struct IndexerOptions {
   std::string source;  // as FindFiles takes it
-  LoaderLimits limits;
+  LoaderOptions loader;
   int loader_threads = 1;        // [1, 64]
   int64_t queue_documents = 64;  // parsed and waiting at most
   // A commit is made when this much text has come together, or nothing more is to come.
@@ -66,8 +73,9 @@ struct IndexerOptions {
 
 struct IndexReport {
   int64_t added = 0, replaced = 0, unchanged = 0, pruned = 0;
-  std::vector<SkippedFile> skipped;  // files that could not be read or parsed
-  int64_t unsupported = 0;           // as FoundFiles counts them; they are not in `skipped`
+  std::vector<SkippedFile> skipped;   // files that could not be read or parsed
+  std::vector<FileWarning> warnings;  // of files that were read and are new or changed, by path
+  int64_t unsupported = 0;            // as FoundFiles counts them; they are not in `skipped`
   bool stopped = false;
 };
 
