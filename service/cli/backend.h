@@ -38,6 +38,7 @@ struct AddRequest {
   std::string source;  // empty: the folder's own name
   bool prune = false;
   int64_t chunk_tokens = 0;  // 0: the default
+  std::string json_text;     // LoaderOptions::json_text
   std::function<void(const AddProgress&)> progress;
 };
 

@@ -28,6 +28,7 @@ struct IndexFlags {
   std::string files_from, source;
   bool nul = false, prune = false;
   int64_t chunk_tokens = 0;
+  std::string json_text;
   // list, delete, search
   std::string path_prefix, query, mode = "both";
   std::vector<std::string> documents;
@@ -47,6 +48,7 @@ int RunAdd(const IndexFlags& flags, Context& context) {
   request.source = flags.source;
   request.prune = flags.prune;
   request.chunk_tokens = flags.chunk_tokens;
+  request.json_text = flags.json_text;
   absl::StatusOr<AddReport> report = [&] {
     Progress progress("Read");
     request.progress = [&](const AddProgress& step) { progress.Show(step.done, step.total, step.path); };
@@ -60,6 +62,8 @@ int RunAdd(const IndexFlags& flags, Context& context) {
   int64_t counts[v1::PutState_ARRAYSIZE] = {};
   for (const v1::PutResult& result : results) {
     ++counts[result.state()];
+    for (const std::string& warning : result.warnings())
+      std::cerr << "blazon: " << result.path() << ": " << warning << "\n";
     if (result.state() == v1::PUT_STATE_REFUSED) std::cerr << "blazon: left out: " << result.error().message() << "\n";
   }
   if (context.json) {
@@ -168,7 +172,7 @@ int RunSearch(const IndexFlags& flags, Context& context) {
         while (end > 0 && (excerpt[end] & 0xC0) == 0x80) --end;  // not inside a character
         excerpt = absl::StrCat(excerpt.substr(0, end), "...");
       }
-      std::cout << chunk.path() << ":" << chunk.line() << ": " << excerpt << "\n";
+      std::cout << Citation(chunk, chunk.line()) << ": " << excerpt << "\n";
     }
   }
   return response->results_size() == 0 ? kNoMatch : kDone;
@@ -216,7 +220,7 @@ Examples:
   };
 
   CLI::App* add =
-      add_command("add", "Add files and folders of text, Markdown and HTML; unchanged files cost nothing", RunAdd);
+      add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd);
   add->add_option("path", flags->paths, "Files, and folders with all beneath them");
   add->add_option("--files-from", flags->files_from, "Read paths from this list, one a line; - reads standard input")
       ->type_name("FILE");
@@ -226,6 +230,10 @@ Examples:
   add->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
   add->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")
       ->check(CLI::Range(32, 256));
+  add->add_option("--json-text", flags->json_text,
+                  "JSON pointer to what is text in JSON and in each line of JSON Lines, such as /body or /items/*/text "
+                  "(default: everything, with its path)")
+      ->type_name("POINTER");
 
   CLI::App* list = add_command("list", "List the documents", RunList);
   list->add_option("--path-prefix", flags->path_prefix, "Only those whose path begins so")->type_name("TEXT");
@@ -233,7 +241,8 @@ Examples:
   CLI::App* remove = add_command("delete", "Remove documents", RunDelete);
   remove->add_option("document", flags->documents, "Their paths, or ids, as 'index list' shows them")->required();
 
-  CLI::App* search = add_command("search", "Find the pieces that fit a query best, as path:line", RunSearch);
+  CLI::App* search =
+      add_command("search", "Find the pieces that fit a query best, as path:line or path#page", RunSearch);
   search->add_option("query", flags->query, "What to look for; - reads standard input")->required();
   search->add_option("--count", flags->count, "Pieces at most, 1 to 1000 (default 8)");
   search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")

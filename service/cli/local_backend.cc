@@ -1,6 +1,7 @@
 // Commands carried out by this process: the same conversions and the same core as the server's.
 #include <deque>
 #include <future>
+#include <map>
 #include <utility>
 
 #include "retrieval/collection.h"
@@ -10,6 +11,7 @@
 #include "service/captioner.h"
 #include "service/cli/backend.h"
 #include "service/cli/pending.h"
+#include "service/picture_describer.h"
 #include "service/rpc/convert.h"
 #include "service/rpc/status.h"
 #include "service/text_generator.h"
@@ -168,6 +170,8 @@ class LocalBackend : public Backend {
     retrieval::IndexerOptions indexing;
     indexing.source = request.source;
     indexing.prune = request.prune;
+    indexing.loader = WithPictures(captioner_, models_);
+    indexing.loader.json_text = request.json_text;
     indexing.progress = [&](const retrieval::IndexProgress& progress) {
       if (request.progress) request.progress({progress.files_done, progress.files_total, progress.path});
       return !Interrupted();
@@ -182,6 +186,12 @@ class LocalBackend : public Backend {
     if (!added.ok()) return added.status();
     for (const retrieval::SkippedFile& skipped : added->skipped) {
       *report.response.add_results() = rpc::ToProto(skipped);
+    }
+    std::map<std::string, v1::PutResult*> results;  // by id
+    for (v1::PutResult& result : *report.response.mutable_results()) results[result.id()] = &result;
+    for (const retrieval::FileWarning& warning : added->warnings) {
+      if (const auto result = results.find(warning.id); result != results.end())
+        result->second->add_warnings(warning.text);
     }
     report.pruned = added->pruned;
     report.unsupported = added->unsupported;

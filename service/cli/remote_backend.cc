@@ -225,6 +225,7 @@ class RemoteBackend : public Backend {
       message.mutable_document()->set_path(file.path);
       message.mutable_document()->set_source(file.source);
       message.mutable_document()->set_size_bytes(static_cast<int32_t>(bytes->size()));
+      message.mutable_document()->set_json_text(request.json_text);
       open = writer->Write(message);
       for (size_t begin = 0; open && begin < bytes->size(); begin += kDataBytes) {
         message.set_data(bytes->substr(begin, kDataBytes));

@@ -4,11 +4,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/document_loader.h"
+#include "service/picture_describer.h"
 #include "service/rpc/call.h"
 #include "service/rpc/checks.h"
 #include "service/rpc/convert.h"
@@ -49,11 +51,32 @@ absl::Status CheckHeader(const v1::DocumentHeader& header) {
 
 absl::StatusOr<retrieval::DocumentFormat> Format(const v1::DocumentHeader& header) {
   if (header.media_type().empty()) return retrieval::FormatFromPath(header.path());
-  if (header.media_type() == "text/plain") return retrieval::DocumentFormat::kText;
-  if (header.media_type() == "text/markdown") return retrieval::DocumentFormat::kMarkdown;
-  if (header.media_type() == "text/html") return retrieval::DocumentFormat::kHtml;
-  return FieldError("document.media_type",
-                    absl::StrCat("is \"", header.media_type(), "\"; it can be text/plain, text/markdown or text/html"));
+  using retrieval::DocumentFormat;
+  static constexpr std::pair<std::string_view, DocumentFormat> kTypes[] = {
+      {"text/plain", DocumentFormat::kText},
+      {"text/markdown", DocumentFormat::kMarkdown},
+      {"text/html", DocumentFormat::kHtml},
+      {"text/csv", DocumentFormat::kTable},
+      {"application/json", DocumentFormat::kJson},
+      {"application/jsonl", DocumentFormat::kJsonLines},
+      {"message/rfc822", DocumentFormat::kEmail},
+      {"application/pdf", DocumentFormat::kPdf},
+      {"application/vnd.openxmlformats-officedocument.wordprocessingml.document", DocumentFormat::kDocx},
+      {"application/vnd.openxmlformats-officedocument.presentationml.presentation", DocumentFormat::kPptx},
+      {"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", DocumentFormat::kXlsx},
+      {"application/vnd.oasis.opendocument.text", DocumentFormat::kOdt},
+      {"application/epub+zip", DocumentFormat::kEpub},
+      {"image/png", DocumentFormat::kImage},
+      {"image/jpeg", DocumentFormat::kImage},
+      {"image/webp", DocumentFormat::kImage},
+      {"image/bmp", DocumentFormat::kImage},
+  };
+  std::string names;
+  for (const auto& [name, format] : kTypes) {
+    if (header.media_type() == name) return format;
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return FieldError("document.media_type", absl::StrCat("is \"", header.media_type(), "\"; it can be ", names));
 }
 
 // Reads a message, works on it on a worker, reads the next: at most one document and one batch are in memory.
@@ -183,6 +206,7 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     result.set_path(header.path());
     absl::StatusOr<retrieval::Document> document = Load(header);
     bytes_.clear();
+    if (document.ok()) result.mutable_warnings()->Add(document->warnings.begin(), document->warnings.end());
     if (!document.ok()) {
       result.set_state(v1::PUT_STATE_REFUSED);
       *result.mutable_error() = ToRpcStatus(document.status());
@@ -194,13 +218,15 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     return batch_bytes_ >= kCommitBytes ? Commit() : absl::OkStatus();
   }
 
-  absl::StatusOr<retrieval::Document> Load(const v1::DocumentHeader& header) const {
+  absl::StatusOr<retrieval::Document> Load(const v1::DocumentHeader& header) {
     const absl::StatusOr<retrieval::DocumentFormat> format = Format(header);
     if (!format.ok()) return format.status();
-    absl::StatusOr<retrieval::Document> document = retrieval::LoadDocument(*format, bytes_, header.path());
+    retrieval::LoaderOptions options = WithPictures(runtime().captioner(), runtime().models());
+    options.json_text = header.json_text();
+    absl::StatusOr<retrieval::Document> document = retrieval::LoadDocument(*format, bytes_, header.path(), options);
     if (!document.ok()) return document;
     document->source = header.source();
-    document->metadata.insert(header.metadata().begin(), header.metadata().end());
+    for (const auto& [name, value] : header.metadata()) document->metadata[name] = value;
     return document;
   }
 
