@@ -13,7 +13,9 @@ SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'langua
 # The Python whose packages the comparisons with reference programs need.
 PYTHON ?= python3
 
-.PHONY: help setup build test convert tokenizers demo bench bigload asan format lint gemma clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: help setup build test convert tokenizers demo bench bigload asan fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -51,6 +53,12 @@ asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that a
 	@cmake --build --preset dev -j $(JOBS)
 	@ctest --preset dev
 
+fuzz: setup  ## Fuzzes the document loaders, FUZZ_SECONDS=600 each (needs the Debian packages clang and libclang-rt-14-dev)
+	@command -v clang++ >/dev/null || { echo "clang++ is missing; install the Debian packages clang and libclang-rt-14-dev." >&2; exit 1; }
+	@cmake --preset fuzz -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset fuzz -j $(JOBS)
+	@tests/fuzz/run.sh build-fuzz $(FUZZ_SECONDS)
+
 format:  ## Formats all C++ sources (needs the Debian package clang-format)
 	@command -v clang-format >/dev/null || { echo "clang-format is missing; install the Debian package of that name." >&2; exit 1; }
 	@clang-format -i $(SOURCES)
@@ -68,4 +76,4 @@ gemma: setup  ## Fetches Gemma 3 270M, whose terms must be accepted: ACCEPT_GEMM
 	@ACCEPT_GEMMA_TERMS="$(ACCEPT_GEMMA_TERMS)" setup/gemma.sh
 
 clean:  ## Removes what was built; `make setup` and the compiler's cache stay
-	@rm -rf build build-dev build-cuda build-single
+	@rm -rf build build-dev build-cuda build-single build-fuzz

@@ -175,7 +175,7 @@ class EmailReader {
 };
 
 // gmime descends into parts by recursion.
-bool NestsTooDeep(std::string_view bytes) {
+bool EmailNestsTooDeep(std::string_view bytes) {
   const std::string lower = absl::AsciiStrToLower(std::string(bytes));
   int levels = 0;
   for (const char* sign : {"multipart/", "message/"}) {
@@ -194,7 +194,7 @@ absl::Status LoadEmail(std::string_view bytes, const LoaderOptions& options, Doc
     return true;
   }();
   (void)started;
-  if (NestsTooDeep(bytes))
+  if (EmailNestsTooDeep(bytes))
     return absl::InvalidArgumentError(absl::StrCat("it has more than ", 4 * kMostParts, " parts in parts"));
   const Owned<GMimeStream> stream(g_mime_stream_mem_new_with_buffer(bytes.data(), bytes.size()));
   const Owned<GMimeParser> parser(g_mime_parser_new_with_stream(stream.get()));

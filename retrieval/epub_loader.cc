@@ -33,7 +33,7 @@ std::string DecodeReference(std::string_view reference) {
   return decoded;
 }
 
-struct Page {
+struct EpubItem {
   std::string name;
   bool is_html = false;
 };
@@ -67,7 +67,7 @@ absl::Status LoadEpub(std::string_view bytes, const LoaderLimits& limits, Docume
     for (const pugi::xml_node& data : Child(**xml, "encryption").children())
       encrypted.insert(DecodeReference(Attribute(Child(data, "CipherData", "CipherReference"), "URI")));
   }
-  std::map<std::string, Page> pages;  // by id
+  std::map<std::string, EpubItem> pages;  // by id
   for (const pugi::xml_node& item : Child(root, "manifest").children()) {
     const std::string_view type = Attribute(item, "media-type");
     pages[std::string(Attribute(item, "id"))] = {ResolvePart(package_name, DecodeReference(Attribute(item, "href"))),

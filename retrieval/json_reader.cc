@@ -30,9 +30,9 @@ void AppendUtf8(uint32_t character, std::string& text) {
   }
 }
 
-class Reader {
+class JsonReader {
  public:
-  Reader(std::string_view source, int max_nesting, size_t first_line,
+  JsonReader(std::string_view source, int max_nesting, size_t first_line,
          const std::function<void(const JsonPath&, const JsonScalar&)>& visit)
       : source_(source), max_nesting_(max_nesting), first_line_(first_line), visit_(visit) {}
 
@@ -234,7 +234,7 @@ class Reader {
 
 absl::Status ReadJson(std::string_view source, int max_nesting, size_t first_line,
                       const std::function<void(const JsonPath&, const JsonScalar&)>& visit) {
-  return Reader(source, max_nesting, first_line, visit).Read();
+  return JsonReader(source, max_nesting, first_line, visit).Read();
 }
 
 }  // namespace blazon::retrieval

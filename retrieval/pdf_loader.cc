@@ -25,18 +25,18 @@ constexpr double kHeadingHeight = 1.2;          // of the body's lines, what a h
 constexpr size_t kLongestHeading = 120;         // bytes
 constexpr const char* kPicturePixels = "3508";  // long side of a page that is read as a picture: A4 at 300 dpi
 
-struct Line {
+struct PdfLine {
   std::string text;
   Box box;
 };
-using Paragraph = std::vector<Line>;
-struct Page {
+using Paragraph = std::vector<PdfLine>;
+struct PdfPage {
   std::vector<Paragraph> paragraphs;
   bool read_from_picture = false;
   std::string Text() const {
     std::string text;
     for (const Paragraph& paragraph : paragraphs) {
-      for (const Line& line : paragraph) absl::StrAppend(&text, line.text, "\n");
+      for (const PdfLine& line : paragraph) absl::StrAppend(&text, line.text, "\n");
     }
     return text;
   }
@@ -88,7 +88,7 @@ class PdfReader {
     }
     for (const pugi::xml_node& page : Child(html, "body", "doc").children()) {
       if (LocalName(page) != "page") continue;
-      Page& read = pages_.emplace_back();
+      PdfPage& read = pages_.emplace_back();
       for (const pugi::xml_node& flow : page.children()) {
         for (const pugi::xml_node& block : flow.children()) {
           Paragraph paragraph = ReadBlock(block);
@@ -168,7 +168,7 @@ class PdfReader {
     }
     if (unread.empty()) return absl::OkStatus();
     const std::string scan = absl::StrCat(PageList(unread), unread.size() == 1 ? " is a scan" : " are scans");
-    const bool nothing = std::all_of(pages_.begin(), pages_.end(), [](const Page& p) { return p.paragraphs.empty(); });
+    const bool nothing = std::all_of(pages_.begin(), pages_.end(), [](const PdfPage& p) { return p.paragraphs.empty(); });
     if (!nothing) {
       document.warnings.push_back(absl::StrCat(scan, ": there is a picture and no text"));
       return absl::OkStatus();
@@ -180,7 +180,7 @@ class PdfReader {
   }
 
   // False: there is nothing to read in it.
-  bool ReadScan(int number, Page& page) const {
+  bool ReadScan(int number, PdfPage& page) const {
     const std::string at = absl::StrCat(number);
     absl::StatusOr<std::string> picture =
         Run("pdftoppm", {"-gray", "-scale-to", kPicturePixels, "-f", at, "-l", at, "/dev/stdin"});
@@ -198,9 +198,9 @@ class PdfReader {
   // The height that most characters have.
   double BodyHeight() const {
     std::map<int, size_t> characters;  // by height in half points
-    for (const Page& page : pages_) {
+    for (const PdfPage& page : pages_) {
       for (const Paragraph& paragraph : page.paragraphs) {
-        for (const Line& line : paragraph) {
+        for (const PdfLine& line : paragraph) {
           if (!line.box.empty()) characters[static_cast<int>(std::min(line.box.height, 1e6) * 2)] += line.text.size();
         }
       }
@@ -223,7 +223,7 @@ class PdfReader {
     const double body = BodyHeight();
     std::map<std::string_view, std::vector<int>> faults;
     for (size_t i = 0; i < pages_.size(); ++i) {
-      const Page& page = pages_[i];
+      const PdfPage& page = pages_[i];
       if (page.paragraphs.empty()) continue;
       if (const std::string_view fault = PageFault(page.Text()); !fault.empty())
         faults[fault].push_back(static_cast<int>(i + 1));
@@ -265,7 +265,7 @@ class PdfReader {
 
   const std::string_view bytes_;
   const LoaderOptions& options_;
-  std::vector<Page> pages_;
+  std::vector<PdfPage> pages_;
 };
 
 }  // namespace

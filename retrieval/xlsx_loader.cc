@@ -17,7 +17,7 @@
 namespace blazon::retrieval {
 namespace {
 
-constexpr int64_t kMostColumns = 16384;  // of a sheet
+constexpr int64_t kSheetColumns = 16384;  // of a sheet
 
 // The text of a string item: its runs without phonetic ones.
 std::string StringText(const pugi::xml_node& item) {
@@ -171,8 +171,8 @@ class XlsxReader {
       for (const pugi::xml_node& cell : row.children()) {
         if (LocalName(cell) != "c") continue;
         const int64_t column = Column(Attribute(cell, "r"), static_cast<int64_t>(cells.size()));
-        if (column >= kMostColumns)
-          return absl::InvalidArgumentError(absl::StrCat("it has a row of more than ", kMostColumns, " columns"));
+        if (column >= kSheetColumns)
+          return absl::InvalidArgumentError(absl::StrCat("it has a row of more than ", kSheetColumns, " columns"));
         std::string text = CellText(cell);
         if (text.empty()) continue;
         row_bytes += text.size();
@@ -194,7 +194,7 @@ class XlsxReader {
     for (const char c : reference) {
       if (c < 'A' || c > 'Z') break;
       column = column * 26 + (c - 'A' + 1);
-      if (column > kMostColumns) return kMostColumns;
+      if (column > kSheetColumns) return kSheetColumns;
     }
     return column == 0 ? otherwise : column - 1;
   }
