@@ -173,7 +173,6 @@ class DocxReader {
     if (list.empty()) list = style.list;
     const bool item = !list.empty() && list != "0";
     if (table_depth_ > 0) {
-      builder_.Break(0);
       if (!cell_empty_) builder_.Add(" ");
       cell_empty_ = false;
     } else {

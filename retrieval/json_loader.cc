@@ -52,6 +52,7 @@ class JsonText {
     builder_.Break(apart ? 2 : 1);
     record_ = record;
     record_nests_ = path.size() > 1;
+    builder_.Mark(offset + scalar.begin);
     if (!path.empty()) builder_.Add(ToCleanUtf8(absl::StrCat(absl::StrJoin(path, "/"), ": ")));
     AddText(scalar, offset);
   }
@@ -68,6 +69,7 @@ class JsonText {
 
  private:
   void AddText(const JsonScalar& scalar, size_t offset) {
+    if (!scalar.plain) builder_.Mark(offset + scalar.begin);
     if (scalar.plain) {
       builder_.Append(scalar.text, offset + scalar.begin);
     } else {

@@ -33,7 +33,7 @@ void AppendUtf8(uint32_t character, std::string& text) {
 class JsonReader {
  public:
   JsonReader(std::string_view source, int max_nesting, size_t first_line,
-         const std::function<void(const JsonPath&, const JsonScalar&)>& visit)
+             const std::function<void(const JsonPath&, const JsonScalar&)>& visit)
       : source_(source), max_nesting_(max_nesting), first_line_(first_line), visit_(visit) {}
 
   absl::Status Read() {

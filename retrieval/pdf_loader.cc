@@ -168,7 +168,8 @@ class PdfReader {
     }
     if (unread.empty()) return absl::OkStatus();
     const std::string scan = absl::StrCat(PageList(unread), unread.size() == 1 ? " is a scan" : " are scans");
-    const bool nothing = std::all_of(pages_.begin(), pages_.end(), [](const PdfPage& p) { return p.paragraphs.empty(); });
+    const bool nothing =
+        std::all_of(pages_.begin(), pages_.end(), [](const PdfPage& p) { return p.paragraphs.empty(); });
     if (!nothing) {
       document.warnings.push_back(absl::StrCat(scan, ": there is a picture and no text"));
       return absl::OkStatus();

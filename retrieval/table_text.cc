@@ -64,6 +64,7 @@ absl::Status TableText::Write(const std::vector<Cell>& row) {
     }
     if (!first) builder_.Add(" | ");
     first = false;
+    if (cell.source_begin) builder_.Mark(*cell.source_begin);
     if (i < names_.size()) builder_.Add(absl::StrCat(names_[i], ": "));
     const std::string_view text = StripWhitespace(cell.text);
     if (cell.source_begin && text.find('\n') == std::string_view::npos) {

@@ -25,6 +25,8 @@ class TextBuilder {
   }
   // Bytes that do not: separators, decoded entities.
   void Add(std::string_view bytes) { text_ += bytes; }
+  // What is added next belongs to this byte of the source, where it does not stand itself.
+  void Mark(size_t source_begin) { runs_.push_back({text_.size(), source_begin, 0}); }
 
   // Ends the line, or the paragraph, unless the text is empty or has just ended there.
   void Break(size_t line_breaks) {
@@ -51,7 +53,11 @@ class TextBuilder {
   void Pop() {
     text_.pop_back();
     if (!runs_.empty() && runs_.back().text_begin + runs_.back().length > text_.size()) {
-      if (--runs_.back().length == 0) runs_.pop_back();
+      if (runs_.back().length <= 1) {
+        runs_.pop_back();
+      } else {
+        --runs_.back().length;
+      }
     }
   }
   std::string text_;

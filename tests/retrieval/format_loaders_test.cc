@@ -55,7 +55,9 @@ TEST(FormatLoadersTest, FindWhatOtherReadersFind) {
     options.read_pictures = false;
     Document document = Load(name, ReadFile(kFolder / name), options);
     EXPECT_EQ(document.title, answer["title"].get<std::string>());
-    if (answer["author"] != "") EXPECT_EQ(document.metadata.at("author"), answer["author"].get<std::string>());
+    if (answer["author"] != "") {
+      EXPECT_EQ(document.metadata.at("author"), answer["author"].get<std::string>());
+    }
     if (name == "well.docx") {  // python-docx does not number lists
       document.text = absl::StrReplaceAll(document.text, {{"1. Turn", "Turn"}, {"2. Close", "Close"}});
     }
@@ -143,7 +145,7 @@ TEST(FormatLoadersTest, RowsOfATableAreRecords) {
   EXPECT_EQ(document.text,
             "name: valve | grams: 310 | note: for \"cold\" water, only\nname: seal | grams: 12 | note: two lines\n");
   EXPECT_EQ(csv.substr(document.SourceOffset(document.text.find("310")), 3), "310");
-  EXPECT_EQ(document.Line(document.text.find("seal")), 4);
+  EXPECT_EQ(document.Line(document.text.find("name: seal")), 4);
   EXPECT_EQ(Load("a.csv", "a;b;c\n1,5;2,5;3\n2;3;4\n").text, "a: 1,5 | b: 2,5 | c: 3\na: 2 | b: 3 | c: 4\n");
   EXPECT_EQ(Load("a.tsv", "x\ty\n1\t\n\t2\n").text, "x: 1\ny: 2\n");
   EXPECT_EQ(Load("a.csv", "1,2\n3,4").text, "1 | 2\n3 | 4\n");  // no names
