@@ -22,7 +22,7 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
   WriteFile(docs / "sub/deep/c.html", "<p>Gamma text");
   WriteFile(docs / "broken.txt", std::string("\0\1\2", 3));
   WriteFile(docs / "empty.md", "");
-  WriteFile(docs / "photo.jpg", "not looked at");
+  WriteFile(docs / "film.mp4", "not looked at");
   WriteFile(docs / ".hidden.txt", "hidden");
   WriteFile(docs / ".git/config.txt", "hidden");
   std::filesystem::create_directory_symlink(docs, docs / "loop");

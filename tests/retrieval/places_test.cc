@@ -17,6 +17,7 @@ using ::testing::HasSubstr;
 // Two pages, the second without a heading of its own.
 Document Paged() {
   Document document = TextDocument("pump.pdf", "Safety\n\nWear gloves at all times.\n\nDrain the pump every spring.\n");
+  document.title = "Pump";
   const size_t second = document.text.find("Drain");
   document.sections = {{0, {"Safety"}}};
   document.places = {{0, "page=1"}, {second, "page=2"}};
