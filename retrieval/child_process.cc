@@ -18,13 +18,11 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -116,12 +114,10 @@ absl::StatusOr<int> MemoryFile(std::string_view input) {
 }  // namespace
 
 std::optional<std::string> FindProgram(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  for (const absl::string_view folder : absl::StrSplit(path ? path : "/usr/bin:/bin", ':', absl::SkipEmpty())) {
+  for (const char* folder : {"/usr/local/bin", "/usr/bin", "/bin"}) {
     std::string file = absl::StrCat(folder, "/", name);
     std::error_code error;
-    if (folder[0] == '/' && access(file.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(file, error))
-      return file;
+    if (access(file.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(file, error)) return file;
   }
   return std::nullopt;
 }
@@ -154,7 +150,6 @@ absl::StatusOr<ChildOutput> RunChild(const std::vector<std::string>& arguments, 
   argument_list.push_back(nullptr);
   std::vector<std::string> environment = {"LC_ALL=C.UTF-8", "PATH=/usr/bin:/bin", "HOME=/nonexistent",
                                           "OMP_THREAD_LIMIT=1"};
-  if (const char* data = std::getenv("TESSDATA_PREFIX")) environment.push_back(absl::StrCat("TESSDATA_PREFIX=", data));
   for (std::string& variable : environment) environment_list.push_back(variable.data());
   environment_list.push_back(nullptr);
 

@@ -29,7 +29,8 @@ struct ChildOutput {
   int exit_status = 0;
 };
 
-// The path of a program in the folders of PATH; nullopt when there is none.
+// The path of a program in /usr/local/bin, /usr/bin or /bin, the first that has it; nullopt when none has. The caller's
+// PATH is not asked: it must not choose what reads a document.
 std::optional<std::string> FindProgram(const std::string& name);
 
 // Runs arguments[0] (a path) to its end. A child that ends by itself is no error, whatever its exit status.

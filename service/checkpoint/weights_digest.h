@@ -18,7 +18,8 @@ absl::StatusOr<std::string> FileSha256(const std::filesystem::path& file, const 
 
 // "sha256:...": of one file, or for several of the lines "NAME DIGEST". Computed on a thread of its own from the moment
 // that it is asked for, so that a model can be used before its digest is known. The thread also asks the system for the
-// whole of each file in order, which is about twice as fast from a disk as the order in which a model takes its tensors.
+// whole of each file in order, which is about twice as fast from a disk as the order in which a model takes its
+// tensors.
 //
 // Copies share the result. Thread safety: const. The last copy's end stops the thread.
 class WeightsDigest {

@@ -8,7 +8,7 @@ goldens=$here/../goldens/documents
 mkdir -p "$build/found"
 count=0
 for program in "$build"/fuzz_*; do
-  [ -x "$program" ] && [ -f "$program" ] || continue
+  if ! [ -x "$program" ] || ! [ -f "$program" ]; then continue; fi
   name=$(basename "$program")
   corpus=$build/corpus/$name
   mkdir -p "$corpus"
