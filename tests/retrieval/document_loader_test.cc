@@ -83,10 +83,10 @@ TEST(DocumentLoaderTest, EncodingsAreRecognisedOrRefused) {
   EXPECT_THAT(refused(std::string("\xff\xfe\x00\xd8", 4)), HasSubstr("UTF-16LE"));  // half a surrogate pair
   EXPECT_THAT(refused(""), HasSubstr("no text"));
   EXPECT_THAT(refused(" \n\n"), HasSubstr("no text"));
-  EXPECT_THAT(
-      std::string(
-          LoadDocument(DocumentFormat::kText, "too long", "f.txt", {.limits = {.max_bytes = 5}}).status().message()),
-      HasSubstr("8 bytes; at most 5"));
+  LoaderOptions options;
+  options.limits.max_bytes = 5;
+  EXPECT_THAT(std::string(LoadDocument(DocumentFormat::kText, "too long", "f.txt", options).status().message()),
+              HasSubstr("8 bytes; at most 5"));
 }
 
 TEST(DocumentLoaderTest, LineEndsAreUnified) {

@@ -87,7 +87,9 @@ TEST(PlacesTest, ACollectionOfTheFirstFormatIsReadAndBroughtUpToDateByAWriter) {
     const auto found = (*collection)->Search(query);
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_EQ((*found)[0].text, "The old well is dry.");
-    if (options.mode == OpenMode::kWrite) EXPECT_TRUE((*collection)->Put({Paged()}).ok());
+    if (options.mode == OpenMode::kWrite) {
+      EXPECT_TRUE((*collection)->Put({Paged()}).ok());
+    }
   }
   run("UPDATE manifest SET value = '99' WHERE key = 'format'");
   EXPECT_THAT(std::string(Collection::Open(folder, ReadOptions()).status().message()),

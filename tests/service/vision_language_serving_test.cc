@@ -319,8 +319,10 @@ TEST_F(VisionLanguageServingTest, WhatDoesNotFitIsRefusedByName) {
   chat.messages = {{"user", "", {ImagePart()}}};
   chat.images = {picture};
   EXPECT_TRUE(absl::StrContains(refusal(*blip, chat), "has no chat template"));
-  EXPECT_TRUE(absl::StrContains(TextGenerator(*blip).Score({.prompt = "a", .completion = "b"}).status().message(),
-                                "beside a picture"));
+  ScoreRequest score;
+  score.prompt = "a";
+  score.completion = "b";
+  EXPECT_TRUE(absl::StrContains(TextGenerator(*blip).Score(score).status().message(), "beside a picture"));
 
   const std::unique_ptr<ModelStore> first = OpenCase("nanovlm.first");
   EXPECT_TRUE(absl::StrContains(refusal(*first, chat), "has no chat template"));
