@@ -270,8 +270,9 @@ class ModelStore::Impl {
     return folder;
   }
 
-  // Of options_.language_model: a folder's whole name, or a file's without its ending.
+  // Of options_.language_model, as its options say.
   std::string LanguageName() const {
+    if (!options_.language_name.empty()) return options_.language_name;
     std::error_code error;
     const fs::path& path = options_.language_model;
     return fs::is_directory(path, error) ? fs::absolute(path / ".").parent_path().filename().string()

@@ -45,6 +45,8 @@ struct ModelStoreOptions {
   // One that sees pictures is the captioner too. The trained captioner belongs to the default model; captions with
   // another model of text are refused.
   std::filesystem::path language_model;
+  // What replies and `blazon models` call it. Empty: the folder's name, or the file's without its ending.
+  std::string language_name;
   // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
   std::filesystem::path tokenizer;
   std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"

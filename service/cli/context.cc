@@ -31,6 +31,8 @@ absl::StatusOr<ModelStore*> Context::OpenModels() {
     absl::StatusOr<std::filesystem::path> model =
         hub::FindModel(models.language_model, hub::Cache::FromEnvironment(std::getenv));
     if (!model.ok()) return model.status();
+    // A folder of the hub's cache is named after a commit.
+    if (*model != models.language_model) models.language_name = models.language_model.string();
     models.language_model = *std::move(model);
     absl::StatusOr<std::unique_ptr<ModelStore>> store = ModelStore::Open(models);
     if (!store.ok()) return store.status();

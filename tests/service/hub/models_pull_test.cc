@@ -101,6 +101,8 @@ TEST_F(ModelsPullTest, FetchesAndIsFoundByName) {
   ASSERT_EQ(inspect.status, 0) << inspect.errors << inspect.output;
   EXPECT_EQ(json::parse(inspect.output)["name"], "org/tiny");
   EXPECT_EQ(json::parse(inspect.output)["model_type"], "gpt2");
+  const Finished list = RunBlazon({"models", "--json", "--model", "org/tiny"});
+  EXPECT_THAT(list.output, HasSubstr("\"org/tiny\"")) << list.errors;
   const Finished generate = RunBlazon({"generate", "--model", "org/tiny", "x"});
   EXPECT_THAT(generate.errors, HasSubstr("tokenizer")) << "it was found, and lacks a tokenizer";
   for (const std::vector<std::string>& command :
