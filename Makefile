@@ -42,7 +42,7 @@ demo: build  ## Captions the sample photos and answers questions over the sample
 	@setup/demo.sh build/blazon
 
 bench: build  ## Measures latency, throughput and memory
-	@build/blazon_bench
+	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" build/blazon_bench
 	@python3 tests/bench/loading.py start build
 
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
