@@ -27,8 +27,8 @@ constexpr int64_t kMaxCount = 50;
 constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
 constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
 
-// The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv, which
-// share no text with the questions that measure answers (assets/reader/README.md).
+// The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv; how
+// kRefuseBelow came about, assets/reader/README.md tells.
 constexpr size_t kCandidates = 12;  // sentences that the reader sees, the best by late interaction
 constexpr size_t kSentencesShown = 2;
 constexpr size_t kSentencesRead = 1;     // by the model: with two, SmolLM2-135M mixes them up
