@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -202,6 +204,13 @@ Reply LoopbackHub::AnswerStorage(const Asked& asked) {
   Reply reply = file == files.end() ? Reply{404, {}, "", std::string::npos, {}} : Content(asked, file->second.content);
   if (fault) fault(asked, reply);
   return reply;
+}
+
+std::string Contents(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 }  // namespace blazon::service::hub

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -86,5 +87,8 @@ class LoopbackHub {
 
   LoopbackServer storage_, hub_;
 };
+
+// The bytes of a file; none where there is no such file.
+std::string Contents(const std::filesystem::path& path);
 
 }  // namespace blazon::service::hub
