@@ -1,14 +1,9 @@
 #include "service/cli/command_line.h"
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <iostream>
 #include <string>
-#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -86,18 +81,6 @@ void AddCommonOptions(CLI::App& app, Context& context) {
                  "Seed of sampling: the same seed gives the same text (default: random, named in the reply)");
 }
 
-// OpenMP's threads spin at the end of each parallel loop, and a token takes hundreds of them: beside another busy
-// program a server then answers many times slower. libgomp reads what it shall do instead when it is loaded, before
-// main, so the program starts itself again with that in its environment. A choice of the user's stands. When this
-// fails, all goes on.
-void WaitPassively(char** argv) {
-  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
-  std::error_code error;
-  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error || setenv("OMP_WAIT_POLICY", "PASSIVE", 1) != 0) return;
-  execv(program.c_str(), argv);
-}
-
 }  // namespace
 
 int RunCommandLine(int argc, char** argv) {
@@ -128,7 +111,6 @@ int RunCommandLine(int argc, char** argv) {
     return app.exit(error, std::cout, std::cerr) == 0 ? kDone : kWrongUsage;
   }
   if (absl::Status status = context.CheckOptions(); !status.ok()) return Fail(status, kWrongUsage);
-  if (app.got_subcommand("serve")) WaitPassively(argv);
   if (!context.handles_signals) WatchForInterrupt();
   try {
     const int exit_status = context.run();

@@ -8,7 +8,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <thread>
+
+#include "absl/strings/str_cat.h"
 
 namespace blazon::service {
 namespace {
@@ -50,6 +54,11 @@ BlazonProcess::~BlazonProcess() {
   if (child_ <= 0) return;
   kill(child_, SIGKILL);
   waitpid(child_, nullptr, 0);
+}
+
+std::string BlazonProcess::Environment() const {
+  std::ifstream in(absl::StrCat("/proc/", child_, "/environ"), std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
 void BlazonProcess::Signal(int signal) { kill(child_, signal); }

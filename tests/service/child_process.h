@@ -27,6 +27,8 @@ class BlazonProcess {
   BlazonProcess& operator=(const BlazonProcess&) = delete;
 
   void Signal(int signal);
+  // Its environment as its kernel has it, variables ended by NULs.
+  std::string Environment() const;
   // Waits for its end.
   Finished Wait();
   // Waits until what it has printed as errors contains `text`, and gives all of it; "" when that did not come in time.

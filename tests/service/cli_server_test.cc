@@ -7,6 +7,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <regex>
 #include <sstream>
 #include <string>
@@ -96,6 +97,36 @@ class CliServerTest : public testing::Test {
   std::unique_ptr<BlazonProcess> server_;
   std::string address_;
 };
+
+// Restores a variable of the environment at its end.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = getenv(name)) before_ = before;
+    value == nullptr ? unsetenv(name) : setenv(name, value, 1);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+#ifndef __SANITIZE_ADDRESS__  // under which the program starts once only
+TEST_F(CliServerTest, ThreadsWaitPassivelyUnlessTheUserChose) {
+  const auto environment = [&](const char* policy, const char* spins) {
+    const Variable a("OMP_WAIT_POLICY", policy), b("GOMP_SPINCOUNT", spins);
+    BlazonProcess server({"serve", "--data", Path("other"), "--address", "127.0.0.1:0"});
+    EXPECT_NE(server.WaitForErrors("listening on", 60), "");
+    return server.Environment();
+  };
+  EXPECT_NE(environment(nullptr, nullptr).find("OMP_WAIT_POLICY=PASSIVE"), std::string::npos);
+  EXPECT_NE(environment("ACTIVE", nullptr).find("OMP_WAIT_POLICY=ACTIVE"), std::string::npos);
+  EXPECT_EQ(environment(nullptr, "100").find("OMP_WAIT_POLICY"), std::string::npos);
+}
+#endif
 
 TEST_F(CliServerTest, SaysTheSame) {
   const Finished health = RunBlazon({"health", "--json", "--server", address_, "--wait", "120"});
