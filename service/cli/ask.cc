@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
+#include "service/cli/filter_options.h"
 #include "service/cli/generation_options.h"
 #include "service/cli/input.h"
 
@@ -18,6 +19,7 @@ struct AskFlags {
   std::string question, collection;
   std::optional<int32_t> count, context_tokens;
   bool extractive = false;
+  FilterFlags filter;
   GenerationFlags generation;
 };
 
@@ -41,6 +43,9 @@ int RunAsk(const AskFlags& flags, Context& context) {
   request.set_question(*std::move(question));
   request.set_collection(flags.collection);
   request.set_extractive(flags.extractive);
+  absl::StatusOr<v1::Filter> filter = ToFilter(flags.filter);
+  if (!filter.ok()) return Fail(filter.status(), kWrongUsage);
+  *request.mutable_filter() = *std::move(filter);
   if (flags.count) request.set_count(*flags.count);
   if (flags.context_tokens) request.set_context_tokens(*flags.context_tokens);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
@@ -77,6 +82,7 @@ void AddAsk(CLI::App& app, Context& context) {
   command->add_option("--count", flags->count, "Pieces of documents to look at, 1 to 50 (default 10)");
   command->add_option("--context-tokens", flags->context_tokens,
                       "Tokens of document text for the model at most, 16 to 4096 (default 256)");
+  AddFilterOptions(*command, flags->filter);
   AddGenerationOptions(*command, flags->generation);
   command->footer(
       R"(The supporting sentences are always shown, word for word, with the file and line they stand in. When nothing in the

@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
+#include "service/cli/filter_options.h"
 #include "service/cli/input.h"
 #include "service/cli/progress.h"
 
@@ -30,7 +31,10 @@ struct IndexFlags {
   int64_t chunk_tokens = 0;
   std::string json_text;
   // list, delete, search
-  std::string path_prefix, query, mode = "both";
+  FilterFlags filter;
+  std::string query, mode = "both", fusion = "weighted";
+  std::optional<double> word_weight;
+  int32_t max_per_document = 0, neighbours = 0;
   std::vector<std::string> documents;
   std::optional<int32_t> count;
 };
@@ -79,13 +83,13 @@ int RunAdd(const IndexFlags& flags, Context& context) {
   return counts[v1::PUT_STATE_REFUSED] > 0 ? kFailed : kDone;
 }
 
-// Calls `visit` for each document of the collection.
-absl::Status ForEachDocument(Backend& backend, const std::string& collection, const std::string& path_prefix,
+// Calls `visit` for each document of the collection that passes the filter.
+absl::Status ForEachDocument(Backend& backend, const std::string& collection, const v1::Filter& filter,
                              const std::function<void(const v1::Document&)>& visit) {
   v1::ListDocumentsRequest request;
   request.set_collection(collection);
   request.set_page_size(1000);
-  request.mutable_filter()->set_path_prefix(path_prefix);
+  *request.mutable_filter() = filter;
   do {
     absl::StatusOr<v1::ListDocumentsResponse> page = backend.ListDocuments(request);
     if (!page.ok()) return page.status();
@@ -98,17 +102,18 @@ absl::Status ForEachDocument(Backend& backend, const std::string& collection, co
 int RunList(const IndexFlags& flags, Context& context) {
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
+  absl::StatusOr<v1::Filter> filter = ToFilter(flags.filter);
+  if (!filter.ok()) return Fail(filter.status(), kWrongUsage);
   bool any = false;
-  const absl::Status status =
-      ForEachDocument(**backend, flags.collection, flags.path_prefix, [&](const v1::Document& document) {
-        any = true;
-        if (context.json) {
-          PrintJson(document);
-        } else {
-          std::cout << document.source() << "/" << document.path() << "\t" << document.chunks() << " chunks\t"
-                    << document.title() << "\n";
-        }
-      });
+  const absl::Status status = ForEachDocument(**backend, flags.collection, *filter, [&](const v1::Document& document) {
+    any = true;
+    if (context.json) {
+      PrintJson(document);
+    } else {
+      std::cout << document.source() << "/" << document.path() << "\t" << document.chunks() << " chunks\t"
+                << document.title() << "\n";
+    }
+  });
   if (!status.ok()) return Fail(status);
   return any ? kDone : kNoMatch;
 }
@@ -119,7 +124,7 @@ int RunDelete(const IndexFlags& flags, Context& context) {
   v1::DeleteDocumentsRequest request;
   request.set_collection(flags.collection);
   std::vector<std::string> unknown = flags.documents;
-  const absl::Status listed = ForEachDocument(**backend, flags.collection, "", [&](const v1::Document& document) {
+  const absl::Status listed = ForEachDocument(**backend, flags.collection, {}, [&](const v1::Document& document) {
     const std::vector<std::string> names = {document.id(), document.path(),
                                             absl::StrCat(document.source(), "/", document.path())};
     bool wanted = false;
@@ -157,7 +162,13 @@ int RunSearch(const IndexFlags& flags, Context& context) {
   request.set_mode(flags.mode == "words"     ? v1::SEARCH_MODE_LEXICAL
                    : flags.mode == "meaning" ? v1::SEARCH_MODE_VECTOR
                                              : v1::SEARCH_MODE_HYBRID);
-  request.mutable_filter()->set_path_prefix(flags.path_prefix);
+  if (flags.fusion == "ranks") request.set_fusion(v1::FUSION_RECIPROCAL_RANK);
+  if (flags.word_weight) request.set_word_weight(*flags.word_weight);
+  absl::StatusOr<v1::Filter> filter = ToFilter(flags.filter);
+  if (!filter.ok()) return Fail(filter.status(), kWrongUsage);
+  *request.mutable_filter() = *std::move(filter);
+  request.set_max_per_document(flags.max_per_document);
+  request.set_neighbours(flags.neighbours);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   absl::StatusOr<v1::SearchResponse> response = (*backend)->Search(request);
@@ -236,7 +247,7 @@ Examples:
       ->type_name("POINTER");
 
   CLI::App* list = add_command("list", "List the documents", RunList);
-  list->add_option("--path-prefix", flags->path_prefix, "Only those whose path begins so")->type_name("TEXT");
+  AddFilterOptions(*list, flags->filter);
 
   CLI::App* remove = add_command("delete", "Remove documents", RunDelete);
   remove->add_option("document", flags->documents, "Their paths, or ids, as 'index list' shows them")->required();
@@ -248,7 +259,19 @@ Examples:
   search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")
       ->check(CLI::IsMember({"both", "words", "meaning"}))
       ->capture_default_str();
-  search->add_option("--path-prefix", flags->path_prefix, "Only in documents whose path begins so")->type_name("TEXT");
+  search
+      ->add_option("--fusion", flags->fusion,
+                   "How a search by both joins them: the weighted sum of their scores, or by ranks alone")
+      ->check(CLI::IsMember({"weighted", "ranks"}))
+      ->capture_default_str();
+  search->add_option("--word-weight", flags->word_weight, "What words count for in that sum, 0 to 1 (default 0.5)");
+  AddFilterOptions(*search, flags->filter);
+  search
+      ->add_option("--max-per-document", flags->max_per_document,
+                   "Pieces of one document at most (default: any number)")
+      ->check(CLI::Range(1, 1000));
+  search->add_option("--neighbours", flags->neighbours, "With --json, also the pieces before and after each, so many")
+      ->check(CLI::Range(0, 8));
 
   add_command("stats", "Count what is in it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, false); });
   add_command("verify", "Read everything and check it",

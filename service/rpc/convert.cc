@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "service/rpc/convert_filter.h"
 #include "service/rpc/status.h"
 
 namespace blazon::service::rpc {
@@ -135,6 +136,24 @@ absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const Mo
   return result;
 }
 
+absl::StatusOr<retrieval::Filter> ToFilter(const v1::Filter& filter) {
+  if (filter.document_ids_size() > kMaxFilterIds) {
+    return FieldError("filter.document_ids",
+                      absl::StrCat("has ", filter.document_ids_size(), " entries; the limit is ", kMaxFilterIds));
+  }
+  retrieval::Filter result;
+  result.source = filter.source();
+  result.path_prefix = filter.path_prefix();
+  result.document_ids.assign(filter.document_ids().begin(), filter.document_ids().end());
+  result.metadata.insert(filter.metadata().begin(), filter.metadata().end());
+  if (filter.has_where()) {
+    absl::StatusOr<retrieval::Condition> where = FromProto(filter.where());
+    if (!where.ok()) return where.status();
+    result.where = *std::move(where);
+  }
+  return result;
+}
+
 template <typename Request>
 absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore& models) {
   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
@@ -153,6 +172,9 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
   if (!options.ok()) return options.status();
   if (absl::Status status = CheckForOneText(*options); !status.ok()) return status;
   result.options = *std::move(options);
+  auto filter = ToFilter(request.filter());
+  if (!filter.ok()) return filter.status();
+  result.filter = *std::move(filter);
   result.question = request.question();
   result.extractive = request.extractive();
   return result;
@@ -446,24 +468,37 @@ absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
       return FieldError("mode",
                         absl::StrCat("is ", static_cast<int>(request.mode()), ", which this server does not know"));
   }
+  query.max_per_document = request.max_per_document();
+  if (query.max_per_document < 0) return FieldError("max_per_document", "is below 0");
+  query.neighbours = request.neighbours();
+  if (query.neighbours < 0 || query.neighbours > retrieval::kMaxNeighbours)
+    return FieldError("neighbours",
+                      absl::StrCat("is ", query.neighbours, "; its range is 0 to ", retrieval::kMaxNeighbours));
+  switch (request.fusion()) {
+    case v1::FUSION_UNSPECIFIED:
+    case v1::FUSION_WEIGHTED_SUM:
+      query.fusion = retrieval::Fusion::kWeightedSum;
+      break;
+    case v1::FUSION_RECIPROCAL_RANK:
+      query.fusion = retrieval::Fusion::kReciprocalRank;
+      break;
+    default:
+      return FieldError("fusion",
+                        absl::StrCat("is ", static_cast<int>(request.fusion()), ", which this server does not know"));
+  }
+  if (request.has_word_weight()) query.word_weight = request.word_weight();
+  if (!(query.word_weight >= 0 && query.word_weight <= 1))
+    return FieldError("word_weight", absl::StrCat("is ", query.word_weight, "; its range is 0 to 1"));
+  if (request.has_word_weight() &&
+      (query.mode != retrieval::SearchMode::kBoth || query.fusion != retrieval::Fusion::kWeightedSum))
+    return FieldError("word_weight", "is given, but only the weighted sum of a hybrid search has weights");
   auto filter = FromProto(request.filter());
   if (!filter.ok()) return filter.status();
   query.filter = *std::move(filter);
   return query;
 }
 
-absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter) {
-  if (filter.document_ids_size() > kMaxFilterIds) {
-    return FieldError("filter.document_ids",
-                      absl::StrCat("has ", filter.document_ids_size(), " entries; the limit is ", kMaxFilterIds));
-  }
-  retrieval::Filter result;
-  result.source = filter.source();
-  result.path_prefix = filter.path_prefix();
-  result.document_ids.assign(filter.document_ids().begin(), filter.document_ids().end());
-  result.metadata.insert(filter.metadata().begin(), filter.metadata().end());
-  return result;
-}
+absl::StatusOr<retrieval::Filter> FromProto(const v1::Filter& filter) { return ToFilter(filter); }
 
 absl::Status CheckModel(const std::string& name, ModelRole role, const ModelStore& models) {
   if (name.empty()) return absl::OkStatus();
@@ -612,6 +647,17 @@ v1::ScoredChunk ToProto(const retrieval::ScoredChunk& chunk) {
     result.mutable_box()->set_width(chunk.box.width);
     result.mutable_box()->set_height(chunk.box.height);
   }
+  const auto add = [](const std::vector<retrieval::NeighbourChunk>& chunks, auto& out) {
+    for (const retrieval::NeighbourChunk& neighbour : chunks) {
+      v1::NeighbourChunk& piece = *out.Add();
+      piece.set_begin_byte(Int32(neighbour.span.begin));
+      piece.set_end_byte(Int32(neighbour.span.end));
+      piece.set_line(Int32(neighbour.line));
+      piece.set_text(neighbour.text);
+    }
+  };
+  add(chunk.before, *result.mutable_before());
+  add(chunk.after, *result.mutable_after());
   return result;
 }
 

@@ -289,6 +289,20 @@ TEST_F(CliTest, Index) {
   EXPECT_EQ(RunBlazon({"index", "verify", "--collection", Path("notes")}).status, 0);
   EXPECT_EQ(Line(RunBlazon({"index", "stats", "--json", "--collection", Path("notes")}))["collection"]["documents"], 2);
 
+  const Finished narrowed = RunBlazon(
+      {"index", "list", "--collection", Path("notes"), "--filter", "@path prefix 'boat' and not year exists"});
+  EXPECT_EQ(narrowed.status, 0) << narrowed.errors;
+  EXPECT_TRUE(absl::StrContains(narrowed.output, "boat.txt") && !absl::StrContains(narrowed.output, "garden"));
+  const Json spread =
+      Line(RunBlazon({"index", "search", "--json", "--collection", Path("notes"), "the gate", "--filter", "@path > 'c'",
+                      "--max-per-document", "1", "--neighbours", "1", "--fusion", "ranks"}));
+  ASSERT_EQ(spread["results"].size(), 1u);
+  EXPECT_EQ(spread["results"][0]["path"], "garden.md");
+  EXPECT_EQ(RunBlazon({"ask", "--extractive", "--collection", Path("notes"), "--filter", "@path == 'garden.md'",
+                       "How much does the boat weigh?"})
+                .status,
+            3);
+
   const std::string other = Path("other notes");
   ASSERT_EQ(
       RunBlazon({"index", "add", "--collection", other, "--files-from", "-"}, Path("documents/boat.txt") + "\n").status,
@@ -373,6 +387,12 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"generate"}, 2, "prompt", ""},
       {{"generate", "--no-such-option", "x"}, 2, "no-such-option", ""},
       {{"generate", ""}, 1, "empty", ""},
+      {{"index", "search", "--collection", Path("notes"), "--filter", "year => 2", "x"},
+       2,
+       "the filter has .*byte 6",
+       ""},
+      {{"index", "search", "--collection", Path("notes"), "--neighbours", "9", "x"}, 2, "neighbours", ""},
+      {{"index", "search", "--collection", Path("notes"), "--word-weight", "2", "x"}, 1, "word_weight", ""},
       {{"generate", "-"}, 1, "limit", prompt},
       {{"generate", "--max-new-tokens", "0", "x"}, 2, "max_new_tokens", ""},
       {{"generate", "--temperature", "11", "x"}, 2, "temperature", ""},

@@ -156,7 +156,7 @@ grpc::Status Unary(Stub& stub, Method method, const Request& request, Response* 
 // Documents by path and bytes, into a collection.
 inline grpc::Status Put(v1::IndexService::Stub& stub, const std::string& collection,
                         const std::vector<std::pair<std::string, std::string>>& documents,
-                        v1::PutDocumentsResponse* response) {
+                        v1::PutDocumentsResponse* response, const std::string& json_text = "") {
   grpc::ClientContext context;
   auto writer = stub.PutDocuments(&context, response);
   v1::PutDocumentsRequest request;
@@ -164,6 +164,7 @@ inline grpc::Status Put(v1::IndexService::Stub& stub, const std::string& collect
   bool open = writer->Write(request);
   for (const auto& [path, bytes] : documents) {
     request.mutable_document()->set_path(path);
+    request.mutable_document()->set_json_text(json_text);
     request.mutable_document()->set_size_bytes(static_cast<int>(bytes.size()));
     open = open && writer->Write(request);
     for (size_t begin = 0; begin < bytes.size(); begin += 1000) {  // small pieces: more than one message a document

@@ -2,6 +2,7 @@
 #include <limits>
 #include <vector>
 
+#include "retrieval/filter.h"
 #include "service/rpc/checks.h"
 #include "service/rpc/collection_store.h"
 #include "service/rpc/status.h"
@@ -285,6 +286,23 @@ TEST_F(RpcRefusalTest, Numbers) {
     search.set_count(count);
     ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found), "count", "search count");
   }
+  const auto refuse_search = [&](const std::string& field, const auto& change) {
+    v1::SearchRequest wrong;
+    wrong.set_collection("none");
+    wrong.set_query("x");
+    change(wrong);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, wrong, &found), field,
+                  wrong.ShortDebugString());
+  };
+  using Search = v1::SearchRequest;
+  refuse_search("max_per_document", [](Search& s) { s.set_max_per_document(-1); });
+  refuse_search("neighbours", [](Search& s) { s.set_neighbours(9); });
+  refuse_search("neighbours", [](Search& s) { s.set_neighbours(-1); });
+  refuse_search("fusion", [](Search& s) { s.set_fusion(static_cast<v1::Fusion>(7)); });
+  refuse_search("word_weight", [](Search& s) { s.set_word_weight(1.5); });
+  refuse_search("word_weight", [](Search& s) { s.set_word_weight(std::numeric_limits<double>::quiet_NaN()); });
+  refuse_search("word_weight", [](Search& s) { s.set_word_weight(0.5), s.set_mode(v1::SEARCH_MODE_LEXICAL); });
+  refuse_search("word_weight", [](Search& s) { s.set_word_weight(0.5), s.set_fusion(v1::FUSION_RECIPROCAL_RANK); });
   for (int size : {-1, 1001}) {
     v1::ListDocumentsRequest list;
     v1::ListDocumentsResponse page;
@@ -321,6 +339,66 @@ TEST_F(RpcRefusalTest, Numbers) {
 std::string BigEndian(uint32_t value) {
   return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
           static_cast<char>(value)};
+}
+
+TEST_F(RpcRefusalTest, Filters) {
+  const auto refuse = [&](const auto& change) {
+    v1::Filter filter;
+    change(*filter.mutable_where());
+    v1::SearchRequest search;
+    search.set_collection("none");
+    search.set_query("x");
+    *search.mutable_filter() = filter;
+    v1::SearchResponse found;
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found), "filter.where",
+                  filter.ShortDebugString());
+    v1::ListDocumentsRequest list;
+    list.set_collection("none");
+    *list.mutable_filter() = filter;
+    v1::ListDocumentsResponse page;
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::ListDocuments, list, &page), "filter.where",
+                  "list: " + filter.ShortDebugString());
+    v1::AskRequest ask;
+    ask.set_collection("none");
+    ask.set_question("x");
+    *ask.mutable_filter() = filter;
+    v1::AskResponse answer;
+    ExpectRefused(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &answer), "filter.where",
+                  "ask: " + filter.ShortDebugString());
+  };
+  using Where = v1::Condition;
+  refuse([](Where&) {});
+  refuse([](Where& w) { w.mutable_all()->add_conditions(); });
+  refuse([](Where& w) { w.mutable_negated(); });
+  refuse([](Where& w) { w.set_exists(""); });
+  refuse([](Where& w) { w.mutable_in()->add_values()->set_number(1); });  // no name
+  const auto field = [](Where& w) -> v1::FieldCondition& {
+    w.mutable_field()->set_name("year");
+    w.mutable_field()->set_comparison(v1::COMPARISON_LESS);
+    w.mutable_field()->mutable_value()->set_number(1);
+    return *w.mutable_field();
+  };
+  refuse([&](Where& w) { field(w).clear_comparison(); });
+  refuse([&](Where& w) { field(w).set_comparison(static_cast<v1::Comparison>(99)); });
+  refuse([&](Where& w) { field(w).clear_value(); });
+  refuse([&](Where& w) { field(w).mutable_value()->set_number(std::numeric_limits<double>::quiet_NaN()); });
+  refuse([&](Where& w) { field(w).mutable_value()->set_date("31 May"); });
+  refuse([&](Where& w) { field(w).set_comparison(v1::COMPARISON_PREFIX); });  // of a number
+  // One level more than is read, and the most that is: that one's collection does not exist.
+  Where deep;
+  field(deep);
+  for (int level = 1; level < retrieval::kMaxConditionDepth; ++level) {
+    Where outer;
+    *outer.mutable_all()->add_conditions() = deep;
+    deep = outer;
+  }
+  v1::ListDocumentsRequest list;
+  list.set_collection("none");
+  *list.mutable_filter()->mutable_where() = deep;
+  v1::ListDocumentsResponse page;
+  EXPECT_EQ(Unary(*server_->index, &v1::IndexService::Stub::ListDocuments, list, &page).error_code(),
+            StatusCode::NOT_FOUND);
+  refuse([&](Where& w) { *w.mutable_any()->add_conditions() = deep; });
 }
 
 TEST_F(RpcRefusalTest, Pictures) {

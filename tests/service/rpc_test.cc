@@ -9,6 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "retrieval/filter.h"
+#include "service/rpc/convert_filter.h"
 #include "tests/service/rpc_fixture.h"
 
 namespace blazon::service::rpc {
@@ -428,6 +431,123 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
   status = Unary(*server_->index, &Index::GetCollection, look, &collection);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
   EXPECT_EQ(Reason(status), "COLLECTION_NOT_FOUND");
+}
+
+TEST_F(RpcTest, SearchIsNarrowedSpreadAndGivenContext) {
+  using Index = v1::IndexService::Stub;
+  v1::CreateCollectionRequest create;
+  create.set_collection("records");
+  v1::CreateCollectionResponse created;
+  ASSERT_TRUE(Unary(*server_->index, &Index::CreateCollection, create, &created).ok());
+  std::string manual = "# Pump manual\n";
+  for (int part = 1; part <= 12; ++part) {
+    manual += absl::StrCat("\n## Part ", part, "\n\n");
+    for (int line = 0; line < 20; ++line) manual += absl::StrCat("Pump part ", part, " is oiled on day ", line, ".\n");
+  }
+  v1::PutDocumentsResponse put;
+  ASSERT_TRUE(Put(*server_->index, "records",
+                  {{"a.json", R"({"year": 1999, "due": "2024-05-31", "draft": "true", "text": "pump oil"})"},
+                   {"b.json", R"({"year": 2021, "due": "2024-06-01", "lang": "de", "text": "pump oil"})"},
+                   {"c.json", R"({"year": 2022, "lang": "en", "text": "Pump part 6 is oiled on day 40."})"},
+                   {"manual.md", manual}},
+                  &put, "/text")
+                  .ok());
+  for (const v1::PutResult& result : put.results()) EXPECT_EQ(result.state(), v1::PUT_STATE_ADDED) << result.path();
+
+  // What the shell's text and the wire's messages say is the same, there and back.
+  const auto where = [](const std::string& text) {
+    const absl::StatusOr<retrieval::Condition> parsed = retrieval::ParseCondition(text);
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    const v1::Condition message = ToProto(*parsed);
+    const absl::StatusOr<retrieval::Condition> back = FromProto(message);
+    EXPECT_TRUE(back.ok()) << back.status();
+    EXPECT_EQ(retrieval::ConditionText(*back), retrieval::ConditionText(*parsed));
+    return message;
+  };
+  const auto list = [&](const std::string& text) {
+    v1::ListDocumentsRequest request;
+    request.set_collection("records");
+    *request.mutable_filter()->mutable_where() = where(text);
+    v1::ListDocumentsResponse page;
+    const grpc::Status status = Unary(*server_->index, &Index::ListDocuments, request, &page);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    std::string paths;
+    for (const v1::Document& document : page.documents()) paths += document.path().substr(0, 1);
+    return paths;
+  };
+  EXPECT_EQ(list("year >= 2020"), "bc");
+  EXPECT_EQ(list("year == 1999 or lang in (\"en\", \"fr\")"), "ac");
+  EXPECT_EQ(list("year < 2022 and not draft == true"), "b");
+  EXPECT_EQ(list("due <= 2024-05-31"), "a");
+  EXPECT_EQ(list("due > 2024-05-31T12:00:00Z"), "b");
+  EXPECT_EQ(list("@path prefix \"man\" or lang != \"de\" and year exists"), "acm");
+  EXPECT_EQ(list("not lang exists"), "am");
+  EXPECT_EQ(list("lang not in ()"), "abcm");
+
+  v1::SearchRequest search;
+  search.set_collection("records");
+  search.set_query("pump oil");
+  search.set_count(100);
+  *search.mutable_filter()->mutable_where() = where("year > 1000");
+  v1::SearchResponse found;
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  EXPECT_EQ(found.results_size(), 3);
+
+  search.clear_filter();
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  EXPECT_GT(found.results_size(), 6);
+  search.set_max_per_document(1);
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  EXPECT_EQ(found.results_size(), 4);
+
+  search.set_query("pump part 6 is oiled");
+  search.mutable_filter()->set_path_prefix("manual");
+  search.set_neighbours(2);
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  ASSERT_EQ(found.results_size(), 1);
+  const v1::ScoredChunk& chunk = found.results(0);
+  ASSERT_EQ(chunk.before_size(), 2) << chunk.text();
+  ASSERT_EQ(chunk.after_size(), 2) << chunk.text();
+  EXPECT_LT(chunk.before(0).begin_byte(), chunk.before(1).begin_byte());
+  EXPECT_LT(chunk.before(1).begin_byte(), chunk.begin_byte());
+  EXPECT_LT(chunk.end_byte(), chunk.after(0).end_byte());
+  v1::GetDocumentRequest get;
+  get.set_collection("records");
+  get.set_id(chunk.document_id());
+  v1::GetDocumentResponse whole;
+  ASSERT_TRUE(Unary(*server_->index, &Index::GetDocument, get, &whole).ok());
+  EXPECT_EQ(chunk.after(0).text(),
+            whole.text().substr(chunk.after(0).begin_byte(), chunk.after(0).end_byte() - chunk.after(0).begin_byte()));
+
+  // Both ways to join two rankings; all weight on words is the search by words.
+  search = {};
+  search.set_collection("records");
+  search.set_query("pump part 6 is oiled");
+  search.set_fusion(v1::FUSION_RECIPROCAL_RANK);
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  ASSERT_EQ(found.results_size(), 8);
+  EXPECT_LT(found.results(0).score(), 2 / 61.0 + 1e-9);
+  search.clear_fusion();
+  search.set_word_weight(1);
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, search, &found).ok());
+  v1::SearchRequest words = search;
+  words.clear_word_weight();
+  words.set_mode(v1::SEARCH_MODE_LEXICAL);
+  v1::SearchResponse by_words;
+  ASSERT_TRUE(Unary(*server_->index, &Index::Search, words, &by_words).ok());
+  ASSERT_EQ(found.results_size(), by_words.results_size());
+  EXPECT_EQ(found.results(0).begin_byte(), by_words.results(0).begin_byte());
+
+  v1::AskRequest ask;
+  ask.set_collection("records");
+  ask.set_question("On which day is pump part 6 oiled?");
+  ask.set_extractive(true);
+  *ask.mutable_filter()->mutable_where() = where("lang == \"en\"");
+  v1::AskResponse answer;
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &answer).ok());
+  EXPECT_EQ(answer.sources_size(), 1) << answer.text();
+  for (const auto& sources : {answer.sources(), answer.dropped()})
+    for (const v1::ScoredChunk& source : sources) EXPECT_EQ(source.path(), "c.json");
 }
 
 TEST_F(RpcTest, ModelsAreListedAndFound) {
