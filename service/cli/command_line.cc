@@ -98,6 +98,7 @@ int RunCommandLine(int argc, char** argv) {
   AddIndex(app, context);
   AddEmbed(app, context);
   AddScore(app, context);
+  AddEval(app, context);
   AddTokenize(app, context);
   AddTrain(app, context);
   AddModels(app, context);

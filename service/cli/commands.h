@@ -13,6 +13,7 @@ void AddAsk(CLI::App& app, Context& context);
 void AddCaption(CLI::App& app, Context& context);
 void AddChat(CLI::App& app, Context& context);
 void AddEmbed(CLI::App& app, Context& context);
+void AddEval(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);

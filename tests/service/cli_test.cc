@@ -220,6 +220,20 @@ TEST_F(CliTest, Score) {
   EXPECT_FALSE(paris["tokens"].empty());
 }
 
+TEST_F(CliTest, EvalCaptions) {
+  const std::string said = Write("said.jsonl", R"({"file": "x/cat.jpg", "text": "A cat."})"),
+                    written = Write("written.jsonl", R"({"id": "cat.jpg", "captions": ["a cat", "some cat"]}
+{"id": "dog.jpg", "captions": ["a dog"]})");
+  const Json scores =
+      Line(RunBlazon({"eval", "captions", "--json", "--partial", "--candidates", said, "--references", written}));
+  EXPECT_EQ(scores["pictures"], 1);
+  EXPECT_EQ(scores["leftOut"], 1);
+  EXPECT_EQ(scores["exactMatch"], 1.0);
+  const Finished all = RunBlazon({"eval", "captions", "--candidates", said, "--references", written});
+  EXPECT_EQ(all.status, 1);
+  EXPECT_TRUE(absl::StrContains(all.errors, "'dog.jpg'") && absl::StrContains(all.errors, "--partial")) << all.errors;
+}
+
 TEST_F(CliTest, Embed) {
   const Json json =
       Line(RunBlazon({"embed", "--json", "a cat on a mat", "-"}, "a kitten lies on the rug\nstock prices fell\n"));
@@ -351,10 +365,10 @@ TEST_F(CliTest, TwoWritersAreRefused) {
 
 TEST_F(CliTest, HelpIsForNewcomers) {
   for (const char* command : {"caption", "ask", "generate", "chat", "index", "embed", "score", "tokenize", "train",
-                              "models", "serve", "health"}) {
+                              "eval", "models", "serve", "health"}) {
     const Finished help = RunBlazon({command, "--help"});
     EXPECT_EQ(help.status, 0) << command;
-    if (std::string(command) != "train") {
+    if (const std::string name = command; name != "train" && name != "eval") {
       EXPECT_TRUE(absl::StrContains(help.output, "Example")) << command;
     }
   }
