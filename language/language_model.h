@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -35,6 +36,7 @@ struct LoraWeights {
   at::Tensor a;  // [r, in]
   at::Tensor b;  // [out, r]
   double scale = 1.0;
+  double dropout = 0.0;  // share of x's values that A does not see; only with gradients on (training)
 };
 
 // Module name ("model.layers.0.self_attn.q_proj") -> update. Immutable while in use.
@@ -59,6 +61,23 @@ struct ModelInput {
   const Adapter* adapter = nullptr;  // applied to these rows only
   // Apart from one another, in order, whole within this input: a span is never divided between two calls.
   absl::Span<const TokenSpan> bidirectional = {};
+  // Runs of tokens that each go on from the tokens before the first run, and see nothing of one another: several
+  // questions about one text, which is then computed once. Not empty, one behind the other up to the input's end, each
+  // counted from the input's first token; their positions all go on from that of the last common token. Hidden states
+  // are those of separate inputs, common tokens and one run each. Only without a state; bidirectional spans must then
+  // lie in the common tokens.
+  absl::Span<const TokenSpan> branches = {};
+};
+
+// A weight that a model computes with, for who trains or adapts it.
+struct Parameter {
+  std::string name = {};             // the model's: "h.0.attn.c_attn.weight"; without ".weight" an adapter finds it
+  std::string checkpoint_name = {};  // as transformers writes it: "transformer.h.0.attn.c_attn.weight"
+  at::Tensor tensor = {};            // shares memory with the model's; undefined: it is kept quantised
+  bool linear = false;               // [outputs, inputs] of a linear layer, which an adapter may update
+  int64_t outputs = 0, inputs = 0;
+  bool transposed = false;  // checkpoints have it as [inputs, outputs] (GPT-2's Conv1D)
+  double offset = 0.0;      // what was added to the checkpoint's values (1 for Gemma's norms)
 };
 
 // How a model keeps its weights, and so what it computes with.
@@ -88,11 +107,15 @@ class LanguageModel {
 
   virtual std::unique_ptr<ModelState> NewState() const = 0;
 
+  // Every weight once, in the order in which the model reads them; an output matrix that is tied to the embedding is
+  // not listed. None is undefined with Dtype::kFp32. Writing into them while another thread computes is a race.
+  virtual const std::vector<Parameter>& parameters() const = 0;
+
   // tokens: int64 [T]. Returns [T, D], as Forward would enter them.
   virtual at::Tensor Embed(const at::Tensor& tokens) const = 0;
 
   // Returns the final hidden states (after the last norm) of all inputs, concatenated in order: [N, D].
-  // Positions follow state->length(). Every sequence's rows are causal among themselves.
+  // Positions follow state->length(). Every sequence's rows are causal among themselves; branches apart.
   virtual at::Tensor Forward(absl::Span<const ModelInput> batch) const = 0;
 
   // rows: [n, D] of Forward's result. Returns fp32 [n, V].

@@ -99,7 +99,7 @@ at::ScalarType ComputeType(Dtype dtype) {
 }
 
 WeightTaker::WeightTaker(StateDict weights, Dtype dtype, const WeightNames& names)
-    : architecture_(names.architecture), dtype_(dtype) {
+    : architecture_(names.architecture), dtype_(dtype), prefix_(names.prefixes.empty() ? "" : names.prefixes[0]) {
   for (auto& [full_name, weight] : weights) {
     std::string_view name = full_name;
     for (const std::string& prefix : names.prefixes) {
@@ -150,7 +150,22 @@ at::Tensor WeightTaker::ToDense(const std::string& name, const Weight& weight, c
   return dense;
 }
 
+void WeightTaker::List(const std::string& name, Parameter parameter) {
+  parameter.name = name;
+  parameter.checkpoint_name = name.starts_with("lm_head.") ? name : prefix_ + name;
+  parameters_.push_back(std::move(parameter));
+}
+
 Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias, Layout layout) {
+  return Matrix(module, outputs, inputs, bias, layout, /*linear=*/true);
+}
+
+Linear WeightTaker::Table(const std::string& module, int64_t rows, int64_t width) {
+  return Matrix(module, rows, width, Bias::kNone, Layout::kOutputsFirst, /*linear=*/false);
+}
+
+Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias, Layout layout,
+                           bool linear) {
   const std::string name = module + ".weight";
   // Quantised blocks run along the inputs and cannot be turned.
   const auto listed = weights_.find(name);
@@ -161,19 +176,28 @@ Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t i
   at::Tensor bias_values;
   if (bias == Bias::kYes) bias_values = Dense(module + ".bias", {outputs});
   if (!found || !ok()) return Linear();
+  Parameter parameter = {
+      .linear = linear, .outputs = outputs, .inputs = inputs, .transposed = layout == Layout::kInputsFirst};
   if (quantised && dtype_ == Dtype::kAuto) {
     if (!ScalesAreFinite(std::get<QuantizedTensor>(*found))) {
       Fail(absl::StrCat("tensor ", name, " has a scale that is not finite (NaN or infinity)"));
     }
+    List(name, std::move(parameter));
     return Linear(module, *std::move(found), std::move(bias_values));
   }
   const at::Tensor dense = ToDense(name, *found, shape);
-  return Linear(module, (turned ? dense.t() : dense).contiguous(), std::move(bias_values));
+  parameter.tensor = (turned ? dense.t() : dense).contiguous();
+  List(name, parameter);
+  return Linear(module, std::move(parameter.tensor), std::move(bias_values));
 }
 
-at::Tensor WeightTaker::Dense(const std::string& name, const std::vector<int64_t>& shape) {
+at::Tensor WeightTaker::Dense(const std::string& name, const std::vector<int64_t>& shape, double offset) {
   const std::optional<Weight> found = Take(name, shape);
-  return found ? ToDense(name, *found, shape).contiguous() : at::Tensor();
+  if (!found) return at::Tensor();
+  at::Tensor dense = ToDense(name, *found, shape).contiguous();
+  if (offset != 0.0) dense = dense + offset;
+  List(name, {.tensor = dense, .offset = offset});
+  return dense;
 }
 
 absl::Status WeightTaker::Finish() const {

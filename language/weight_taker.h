@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,8 +32,10 @@ at::ScalarType ComputeType(Dtype dtype);
 
 // How the names of a family's checkpoints vary.
 struct WeightNames {
-  std::string architecture;           // for messages: "Llama"
-  std::vector<std::string> prefixes;  // left off a name that begins with one of them, the first that fits
+  std::string architecture;  // for messages: "Llama"
+  // Left off a name that begins with one of them, the first that fits. The first is what transformers writes, before
+  // all names but lm_head's.
+  std::vector<std::string> prefixes;
   // Tensors that checkpoints carry and the model has no use for (masks, rotary frequencies). Name without the prefix.
   std::function<bool(std::string_view name)> ignorable;
 };
@@ -49,10 +52,14 @@ class WeightTaker {
   // `module`.weight, [O, I] and, with a bias, `module`.bias, [O]. Quantised weights stay so with Dtype::kAuto.
   Linear Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias = Bias::kNone,
                 Layout layout = Layout::kOutputsFirst);
-  // Dense, in the compute type.
-  at::Tensor Dense(const std::string& name, const std::vector<int64_t>& shape);
+  // The same for a table of embeddings, which is no layer that an adapter updates.
+  Linear Table(const std::string& module, int64_t rows, int64_t width);
+  // Dense, in the compute type. offset: added to every value.
+  at::Tensor Dense(const std::string& name, const std::vector<int64_t>& shape, double offset = 0.0);
   // `module`.weight, [width]
-  at::Tensor Vector(const std::string& module, int64_t width) { return Dense(module + ".weight", {width}); }
+  at::Tensor Vector(const std::string& module, int64_t width, double offset = 0.0) {
+    return Dense(module + ".weight", {width}, offset);
+  }
 
   // Whether it is there and was not yet taken.
   bool Has(const std::string& name) const { return weights_.contains(name); }
@@ -62,13 +69,20 @@ class WeightTaker {
   // type that was asked for), or one is left that nobody took; the message names it.
   absl::Status Finish() const;
 
+  // What was taken, for LanguageModel::parameters. Leaves none.
+  std::vector<Parameter> TakeParameters() { return std::move(parameters_); }
+
  private:
+  Linear Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias, Layout layout, bool linear);
+  void List(const std::string& name, Parameter parameter);
   std::optional<Weight> Take(const std::string& name, const std::vector<int64_t>& shape);
   at::Tensor ToDense(const std::string& name, const Weight& weight, const std::vector<int64_t>& shape);
   void Fail(const std::string& message);
 
   const std::string architecture_;
   const Dtype dtype_;
+  const std::string prefix_;  // that transformers writes
+  std::vector<Parameter> parameters_;
   std::map<std::string, Weight> weights_;  // those not yet taken, by name without the prefix
   absl::Status status_;
 };

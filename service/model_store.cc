@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "language/text_embedder.h"
 #include "retrieval/embedder.h"
+#include "service/checkpoint/adapter_folder.h"
 #include "service/checkpoint/embedder_loader.h"
 #include "service/checkpoint/image_encoder_loader.h"
 #include "service/checkpoint/weights_digest.h"
@@ -133,7 +134,12 @@ class ModelStore::Impl {
           LoadCheckpoint(*file, {.dtype = dtype_, .tokenizer = options_.tokenizer});
       if (!loaded.ok()) return loaded.status();
       auto runtime = std::make_shared<LanguageRuntime>(
-          LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr});
+          LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr, nullptr});
+      if (!options_.adapter.empty()) {
+        auto adapter = ReadAdapter(options_.adapter, *runtime->loaded.model);
+        if (!adapter.ok()) return adapter.status();
+        runtime->adapter = *std::move(adapter);
+      }
       language::SchedulerOptions scheduler;
       scheduler.max_sequences = options_.max_sequences;
       scheduler.max_queued = options_.max_queued;

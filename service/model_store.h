@@ -47,6 +47,8 @@ struct ModelStoreOptions {
   std::filesystem::path language_model;
   // What replies and `blazon models` call it. Empty: the folder's name, or the file's without its ending.
   std::string language_name;
+  // An adapter for the language model, a folder in PEFT's layout: generation and scores go through it. Empty: none.
+  std::filesystem::path adapter;
   // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
   std::filesystem::path tokenizer;
   std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"

@@ -216,6 +216,7 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
     result.prompt = {*std::move(tokens)};
   }
   result.options = request.options;
+  result.adapter = runtime.adapter;
   result.begins_text = !request.messages.empty();
   result.deadline = request.deadline;
   result.sink = std::move(sink);
@@ -225,7 +226,7 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
 }
 
 // Log-probability of each of tokens[first..], given all tokens before it. tokens: [T] with T <= context.
-std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& model,
+std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& model, const language::Adapter* adapter,
                                                 const std::vector<language::TokenId>& tokens, int64_t first) {
   c10::InferenceMode guard;
   const std::vector<int64_t> ids(tokens.begin(), tokens.end());
@@ -235,7 +236,7 @@ std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& m
   std::vector<language::TokenLogprob> scores;
   for (int64_t begin = 0; begin < count - 1; begin += kScoreChunk) {
     const int64_t end = std::min(begin + kScoreChunk, count - 1);  // the last token predicts nothing that is scored
-    const language::ModelInput input{.tokens = all.slice(0, begin, end), .state = state.get()};
+    const language::ModelInput input{.tokens = all.slice(0, begin, end), .state = state.get(), .adapter = adapter};
     const at::Tensor hidden = model.Forward({&input, 1});  // [end - begin, D]
     const int64_t from = std::max(begin, first - 1);       // the row that predicts tokens[first]
     if (from >= end) continue;
@@ -302,7 +303,7 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   score.prompt_tokens = prompt_tokens;
   const auto start = std::chrono::steady_clock::now();
   try {
-    score.tokens = ScoreTokens(*loaded.model, tokens, std::max<int64_t>(prompt_tokens, 1));
+    score.tokens = ScoreTokens(*loaded.model, (*runtime)->adapter.get(), tokens, std::max<int64_t>(prompt_tokens, 1));
   } catch (const c10::Error&) {
     return absl::InternalError("the language model failed while scoring; is there enough memory?");
   }

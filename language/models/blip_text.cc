@@ -128,6 +128,7 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
       model->decoder_ = matrix("cls.predictions.decoder", config.vocabulary_size, width);
     }
     if (absl::Status status = take.Finish(); !status.ok()) return status;
+    model->parameters_ = take.TakeParameters();
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));

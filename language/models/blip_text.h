@@ -42,6 +42,7 @@ class BlipTextModel : public LanguageModel {
 
   // The context is that of the text, and the picture.
   const LanguageModelConfig& config() const override { return public_config_; }
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;  // without positions
   // Every input needs a state. One of `embeddings`, [M, E], is the memory. Throws c10::Error where the memory is
@@ -67,6 +68,7 @@ class BlipTextModel : public LanguageModel {
 
   BlipTextConfig config_;
   LanguageModelConfig public_config_;
+  std::vector<Parameter> parameters_;
   at::ScalarType compute_type_ = at::kFloat;
 
   Linear word_embeddings_;          // bert.embeddings.word_embeddings: [V, D]

@@ -73,7 +73,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomCon
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
                        config.norm_epsilon};
     };
-    model->word_embeddings_ = take.Matrix("word_embeddings", config.vocabulary_size, width);
+    model->word_embeddings_ = take.Table("word_embeddings", config.vocabulary_size, width);
     model->word_embeddings_layernorm_ = norm("word_embeddings_layernorm");
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       const std::string prefix = absl::StrCat("h.", i, ".");
@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomCon
     model->lm_head_ = config.tie_embeddings ? model->word_embeddings_.Named("lm_head")
                                             : take.Matrix("lm_head", config.vocabulary_size, width);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
+    model->parameters_ = take.TakeParameters();
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));

@@ -49,6 +49,7 @@ class BloomModel : public LanguageModel {
                                                                Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;
   at::Tensor Forward(absl::Span<const ModelInput> inputs) const override;
@@ -59,6 +60,7 @@ class BloomModel : public LanguageModel {
 
   BloomConfig config_;
   LanguageModelConfig public_config_;
+  std::vector<Parameter> parameters_;
   at::ScalarType compute_type_ = at::kFloat;
   at::Tensor alibi_slopes_;  // fp32 [H]
 

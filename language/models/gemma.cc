@@ -46,11 +46,8 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
   };
   try {
     WeightTaker take(std::move(weights), dtype, {.architecture = "Gemma", .prefixes = {}, .ignorable = ignorable});
-    const auto norm = [&](const std::string& module, int64_t width) {
-      const at::Tensor weight = take.Vector(module, width);
-      return weight.defined() ? weight + 1.0 : weight;
-    };
-    model->embed_tokens_ = take.Matrix("model.embed_tokens", config.vocabulary_size, config.width);
+    const auto norm = [&](const std::string& module, int64_t width) { return take.Vector(module, width, 1.0); };
+    model->embed_tokens_ = take.Table("model.embed_tokens", config.vocabulary_size, config.width);
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       const std::string prefix = absl::StrCat("model.layers.", i, ".");
       GemmaLayer layer;
@@ -77,6 +74,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
     model->lm_head_ = config.tie_embeddings ? model->embed_tokens_.Named("lm_head")
                                             : take.Matrix("lm_head", config.vocabulary_size, config.width);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
+    model->parameters_ = take.TakeParameters();
     model->rope_ = Rope(config.head_width, config.rope_theta, config.rope_scaling);
     model->local_rope_ = config.generation >= 3 ? Rope(config.head_width, config.local_rope_theta) : model->rope_;
   } catch (const c10::Error& error) {

@@ -68,6 +68,7 @@ class GemmaModel : public LanguageModel {
                                                                Dtype dtype = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;  // scaled by the root of the width
   at::Tensor Forward(absl::Span<const ModelInput> inputs) const override;
@@ -78,6 +79,7 @@ class GemmaModel : public LanguageModel {
 
   GemmaConfig config_;
   LanguageModelConfig public_config_;
+  std::vector<Parameter> parameters_;
   at::ScalarType compute_type_ = at::kFloat;
   Rope rope_, local_rope_;
 

@@ -66,7 +66,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Confi
     const auto conv1d = [&](const std::string& module, int64_t outputs, int64_t inputs) {
       return take.Matrix(module, outputs, inputs, Bias::kYes, Layout::kInputsFirst);
     };
-    model->wte_ = take.Matrix("wte", config.vocabulary_size, width);
+    model->wte_ = take.Table("wte", config.vocabulary_size, width);
     model->wpe_ = take.Dense("wpe.weight", {config.context_length, width});
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       const std::string prefix = absl::StrCat("h.", i, ".");
@@ -83,6 +83,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Confi
     model->lm_head_ =
         config.tie_embeddings ? model->wte_.Named("lm_head") : take.Matrix("lm_head", config.vocabulary_size, width);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
+    model->parameters_ = take.TakeParameters();
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));

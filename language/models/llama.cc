@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -37,7 +38,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
     const Bias output_bias = config.output_bias ? Bias::kYes : Bias::kNone;
     const Bias mlp_bias = config.mlp_bias ? Bias::kYes : Bias::kNone;
     const int64_t query_width = config.heads * config.head_width, key_width = config.key_heads * config.head_width;
-    model->embed_tokens_ = take.Matrix("model.embed_tokens", config.vocabulary_size, config.width);
+    model->embed_tokens_ = take.Table("model.embed_tokens", config.vocabulary_size, config.width);
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       const std::string prefix = absl::StrCat("model.layers.", i, ".");
       LlamaLayer layer;
@@ -63,6 +64,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
     const bool divided = take.Has("rope_freqs.weight");
     const at::Tensor divisors = divided ? take.Dense("rope_freqs.weight", {config.head_width / 2}) : at::Tensor();
     if (absl::Status status = take.Finish(); !status.ok()) return status;
+    model->parameters_ = take.TakeParameters();
+    std::erase_if(model->parameters_, [](const Parameter& each) { return each.name == "rope_freqs.weight"; });
     if (divided) scaling = {.kind = RopeScaling::Kind::kDivisors, .divisors = divisors.to(at::kFloat)};
     model->rope_ = Rope(config.head_width, config.rope_theta, scaling);
   } catch (const c10::Error& error) {

@@ -77,6 +77,7 @@ class LlamaModel : public LanguageModel {
 
   const LanguageModelConfig& config() const override { return public_config_; }
   const LlamaConfig& llama_config() const { return config_; }
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;
   at::Tensor Forward(absl::Span<const ModelInput> batch) const override;
@@ -87,6 +88,7 @@ class LlamaModel : public LanguageModel {
 
   LlamaConfig config_;
   LanguageModelConfig public_config_;
+  std::vector<Parameter> parameters_;
   at::ScalarType compute_type_ = at::kFloat;
   Rope rope_;
 

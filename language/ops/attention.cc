@@ -103,6 +103,31 @@ at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const
   return result.squeeze(0).transpose(0, 1).reshape({tokens, heads * width});
 }
 
+// Whole sequences, each its common tokens and branches. Cut by one call for each of the three, whose gradient is one
+// copy; a view for each part would give each a gradient of all rows. Returns [N, H * C].
+at::Tensor AttendWithoutCaches(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
+                               absl::Span<const SequenceRows> sequences, const AttentionRules& rules) {
+  std::vector<int64_t> lengths;
+  for (const SequenceRows& rows : sequences) {
+    lengths.push_back(rows.branches.empty() ? rows.count : rows.branches[0].begin);
+    for (const TokenSpan& branch : rows.branches) lengths.push_back(branch.end - branch.begin);
+  }
+  const std::vector<at::Tensor> q = queries.split_with_sizes(lengths),
+                                k = keys.transpose(0, 1).split_with_sizes(lengths, 1),
+                                v = values.transpose(0, 1).split_with_sizes(lengths, 1);  // [T, H, C], [K, T, C]
+  std::vector<at::Tensor> results;
+  size_t part = 0;
+  for (const SequenceRows& rows : sequences) {
+    const size_t common = part++;
+    results.push_back(AttendToPast(q[common], k[common], v[common], rows.bidirectional, rules));
+    for (size_t i = 0; i < rows.branches.size(); ++i, ++part) {
+      results.push_back(
+          AttendToPast(q[part], at::cat({k[common], k[part]}, 1), at::cat({v[common], v[part]}, 1), {}, rules));
+    }
+  }
+  return results.size() == 1 ? results[0] : at::cat(results, 0);
+}
+
 }  // namespace
 
 KvCache::KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length, at::ScalarType type)
@@ -151,7 +176,7 @@ at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, co
   const int64_t heads = queries.size(1), width = queries.size(2), key_heads = keys.size(1);
   const int64_t count = static_cast<int64_t>(sequences.size()), tokens = sequences[0].count;
   const bool one_shape = std::all_of(sequences.begin(), sequences.end(), [&](const SequenceRows& rows) {
-    return rows.cache == nullptr && rows.count == tokens && rows.bidirectional.empty();
+    return rows.cache == nullptr && rows.count == tokens && rows.bidirectional.empty() && rows.branches.empty();
   });
   const bool plain =
       rules.softcap == 0.0 && !rules.alibi_slopes.defined() && (rules.window == 0 || rules.window >= tokens);
@@ -163,6 +188,9 @@ at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, co
                   /*causal=*/true, Scale(rules, width))  // [B, H, T, C]
         .transpose(1, 2)
         .reshape({count * tokens, heads * width});
+  }
+  if (std::all_of(sequences.begin(), sequences.end(), [](const SequenceRows& rows) { return rows.cache == nullptr; })) {
+    return AttendWithoutCaches(queries, keys, values, sequences, rules);
   }
   std::vector<at::Tensor> results;
   results.reserve(sequences.size());

@@ -48,6 +48,8 @@ struct SequenceRows {
   KvCache* cache = nullptr;  // null: the rows are the whole sequence
   // Rows that see one another whatever their order, counted from `begin`. In order, apart from one another.
   absl::Span<const TokenSpan> bidirectional = {};
+  // As ModelInput::branches, counted from `begin`. Only without a cache.
+  absl::Span<const TokenSpan> branches = {};
 };
 
 // Where a family's scores differ from q k / sqrt(C).

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/dropout.h>
 #include <ATen/ops/linear.h>
 #include <c10/util/Exception.h>
 
@@ -19,7 +20,8 @@ namespace {
 // scale * B (A x). x: [n, I]; returns [n, O].
 at::Tensor Update(const LoraWeights& lora, const at::Tensor& x) {
   const at::ScalarType type = x.scalar_type();
-  return at::linear(at::linear(x, lora.a.to(type)), lora.b.to(type)) * lora.scale;
+  const at::Tensor seen = lora.dropout > 0 && at::GradMode::is_enabled() ? at::dropout(x, lora.dropout, true) : x;
+  return at::linear(at::linear(seen, lora.a.to(type)), lora.b.to(type)) * lora.scale;
 }
 
 std::optional<at::Tensor> Optional(const at::Tensor& tensor) {

@@ -17,13 +17,13 @@ namespace blazon::language {
 
 struct RaggedBatch {
   at::Tensor x;          // [N, D], the inputs' embeddings in the compute type, one after another
-  at::Tensor positions;  // int64 [N], of each row in its own sequence, from 0
+  at::Tensor positions;  // int64 [N], of each row in its own sequence or branch, from 0
   std::vector<SequenceRows> sequences;
   std::vector<AdapterRows> adapters;  // runs of rows that have one
 };
 
 // batch: at least one input, each with at least one token and within model.config().context_length; a state is a
-// KvCache. Throws c10::Error otherwise. The spans of `batch` must outlive the result.
+// KvCache; branches are as ModelInput says. Throws c10::Error otherwise. The spans of `batch` must outlive the result.
 RaggedBatch GatherRows(absl::Span<const ModelInput> batch, const LanguageModel& model, at::ScalarType type);
 
 // All layers have extended the caches: counts the new tokens.

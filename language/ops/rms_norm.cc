@@ -5,7 +5,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mean.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sum.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -89,7 +91,12 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const variable_list saved = context->get_saved_variables();
     const auto epsilon = static_cast<float>(context->saved_data["epsilon"].toDouble());
-    return {NormaliseRowsBackward(gradients[0].contiguous(), saved[0], saved[1], epsilon), at::Tensor(), at::Tensor()};
+    const at::Tensor gradient = gradients[0].contiguous();
+    at::Tensor weight_gradient;
+    if (context->needs_input_grad(1)) {
+      weight_gradient = (gradient * NormaliseRows(saved[0], at::ones_like(saved[1]), epsilon)).sum(0);
+    }
+    return {NormaliseRowsBackward(gradient, saved[0], saved[1], epsilon), weight_gradient, at::Tensor()};
   }
 };
 
@@ -97,7 +104,9 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
 
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   if (x.scalar_type() == at::kFloat && x.is_cpu() && x.dim() == 2 && x.is_contiguous()) {
-    if (at::GradMode::is_enabled() && x.requires_grad()) return RmsNormFunction::apply(x, weight, epsilon);
+    if (at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad())) {
+      return RmsNormFunction::apply(x, weight, epsilon);
+    }
     return NormaliseRows(x, weight, static_cast<float>(epsilon));
   }
   const at::Tensor wide = x.to(at::kFloat);

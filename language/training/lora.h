@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "language/language_model.h"
+#include "language/training/lora_options.h"
 
 namespace blazon::language {
 
@@ -25,6 +27,17 @@ struct LoraTarget {
 // model. scale = alpha / rank.
 std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<LoraTarget>& targets, int64_t rank,
                                         double alpha, uint64_t seed);
+
+double LoraScale(const LoraOptions& options);
+
+// An adapter for the linear layers of `model` that the options name; a is drawn as PEFT draws it (uniform, the bound
+// 1 / sqrt(inputs)). kInvalidArgument: an option out of range, or a target that names no layer; the message names it
+// and the layers that there are.
+absl::StatusOr<std::shared_ptr<Adapter>> NewLoraAdapter(std::string name, const LanguageModel& model,
+                                                        const LoraOptions& options);
+
+// kInvalidArgument: a module of `adapter` is no linear layer of `model`, or has another shape; the message names it.
+absl::Status CheckAdapter(const Adapter& adapter, const LanguageModel& model);
 
 // The matrices of `adapter` for an optimiser or a file: "MODULE.lora_a" and "MODULE.lora_b". They share memory with it.
 std::map<std::string, at::Tensor> LoraTensors(const Adapter& adapter);

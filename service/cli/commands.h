@@ -23,5 +23,6 @@ void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
+void AddTrainSft(CLI::App& train, Context& context);  // train: the command of that name
 
 }  // namespace blazon::service::cli

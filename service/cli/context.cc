@@ -16,12 +16,11 @@ absl::Status Context::CheckOptions() const {
   if (server.empty()) return absl::OkStatus();
   const ModelStoreOptions defaults;
   if (!models.models_folder.empty() || !models.language_model.empty() || !models.tokenizer.empty() ||
-      !models.assets_folder.empty() || models.dtype != defaults.dtype || models.device != defaults.device ||
-      models.threads != defaults.threads) {
+      !models.adapter.empty() || !models.assets_folder.empty() || models.dtype != defaults.dtype ||
+      models.device != defaults.device || models.threads != defaults.threads) {
     return absl::InvalidArgumentError(
-        "--models, --assets, --model, --tokenizer, --dtype, --device and --threads are the server's to choose: give "
-        "them "
-        "to 'blazon serve', or leave out --server");
+        "--models, --assets, --model, --adapter, --tokenizer, --dtype, --device and --threads are the server's to "
+        "choose: give them to 'blazon serve', or leave out --server");
   }
   return absl::OkStatus();
 }

@@ -73,6 +73,7 @@ class HashModel : public LanguageModel {
                .context_length = context_length};
   }
   const LanguageModelConfig& config() const override { return config_; }
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override { return std::make_unique<State>(); }
 
   at::Tensor Embed(const at::Tensor& tokens) const override {
@@ -123,6 +124,7 @@ class HashModel : public LanguageModel {
 
  private:
   LanguageModelConfig config_;
+  std::vector<Parameter> parameters_;  // none: nothing here is learned
 };
 
 // Notes what comes, and lets a test wait for the end.
