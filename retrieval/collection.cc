@@ -5,12 +5,14 @@
 #include <numeric>
 #include <set>
 #include <system_error>
+#include <tuple>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
 #include "retrieval/filter_evaluator.h"
@@ -20,13 +22,16 @@
 namespace blazon::retrieval {
 namespace {
 
-// 1: the first. 2: chunks have a place and a box. A writer brings an older one up to date; readers read both.
-constexpr int64_t kFormat = 2;
 constexpr double kRebuildDeadShare = 0.3;
+// Vectors that one change gathers into one segment, beside its own, at most: what a change may need of disk and memory.
+constexpr int64_t kMaxMergedBytes = 256 << 20;
+// Bytes that stay free when segments are merged.
+constexpr int64_t kHeadRoomBytes = 2 << 20;
 
 // A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are
 // never used again.
 constexpr const char* kSchema[] = {
+    "PRAGMA application_id = 1112300110",  // kApplicationId
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL)",
     "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT "
@@ -41,18 +46,12 @@ constexpr const char* kSchema[] = {
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
     "NULL, "
     "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL, place TEXT NOT NULL DEFAULT '', box "
-    "TEXT NOT NULL DEFAULT '')",
+    "TEXT NOT NULL DEFAULT '', prefix TEXT NOT NULL)",
     "CREATE INDEX chunks_by_document ON chunks (document)",
     "CREATE INDEX chunks_by_segment ON chunks (segment)",
     "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics "
     "2')",
 };
-
-absl::Status SetManifest(Database& database, std::string_view key, std::string_view value) {
-  return database.Run(
-      "INSERT INTO manifest (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key,
-      value);
-}
 
 absl::Status ReadOnly() {
   return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it");
@@ -79,10 +78,23 @@ absl::Status CheckDocument(const Document& document) {
 
 }  // namespace
 
-absl::Status MissingIsLost(const absl::Status& status) {
+absl::Status CreateSchema(Database& database) {
+  for (const char* statement : kSchema) {
+    if (absl::Status status = database.Run(statement); !status.ok()) return status;
+  }
+  absl::Status status = SetManifest(database, "format", absl::StrCat(kFormat));
+  return status.ok() ? SetManifest(database, "generation", "0") : status;
+}
+
+absl::Status SetManifest(Database& database, std::string_view key, std::string_view value) {
+  return database.Run(
+      "INSERT INTO manifest (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key,
+      value);
+}
+
+absl::Status MissingIsLost(const absl::Status& status, const std::filesystem::path& folder) {
   if (!absl::IsNotFound(status)) return status;
-  return absl::DataLossError(absl::StrCat(
-      status.message(), "; restore the collection from a copy, or index its documents again into a new folder"));
+  return absl::DataLossError(absl::StrCat(status.message(), RepairRemedy(folder)));
 }
 
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key) {
@@ -100,11 +112,21 @@ std::optional<LockHolder> FindWriter(const std::filesystem::path& folder) { retu
 
 // --- opening ---
 
-absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create) const {
-  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(database_file(), create, options_.sqlite_vfs);
+absl::StatusOr<std::unique_ptr<Database>> ConnectDatabase(const std::filesystem::path& file, bool create,
+                                                          const std::string& sqlite_vfs) {
+  absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(file, create, sqlite_vfs);
   if (!database.ok()) return database.status();
-  for (const char* setting : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA cell_size_check = ON",
-                              "PRAGMA trusted_schema = OFF"}) {
+  if (create) {  // a new file gets room for checksums in its pages
+    int reserve = kPageReserve;
+    if (const int code = sqlite3_file_control((*database)->handle(), "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve);
+        code != SQLITE_OK)
+      return (*database)->Error(code, "prepare");
+  }
+  static_assert(kPageBytes == 4096);
+  // Temporary tables in memory, as their files would have no checksums.
+  for (const char* setting :
+       {"PRAGMA page_size = 4096", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL",
+        "PRAGMA temp_store = MEMORY", "PRAGMA cell_size_check = ON", "PRAGMA trusted_schema = OFF"}) {
     if (absl::Status status = (*database)->Run(setting); !status.ok()) return status;
   }
   if (absl::Status status = RegisterWordCoverage(**database); !status.ok()) return status;
@@ -112,27 +134,26 @@ absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create)
   return database;
 }
 
-absl::Status Collection::Impl::Upgrade(Database& database) {
-  Transaction transaction(database, Transaction::Kind::kWrite);
-  if (!transaction.status().ok()) return transaction.status();
-  for (const char* statement : {"ALTER TABLE chunks ADD COLUMN place TEXT NOT NULL DEFAULT ''",
-                                "ALTER TABLE chunks ADD COLUMN box TEXT NOT NULL DEFAULT ''"}) {
-    if (absl::Status status = database.Run(statement); !status.ok()) return status;
-  }
-  if (absl::Status status = SetManifest(database, "format", absl::StrCat(kFormat)); !status.ok()) return status;
-  if (absl::Status status = transaction.Commit(); !status.ok()) return status;
-  format_ = kFormat;
-  return absl::OkStatus();
+absl::StatusOr<std::unique_ptr<Database>> Collection::Impl::Connect(bool create) const {
+  return ConnectDatabase(database_file(), create, options_.sqlite_vfs);
 }
 
-absl::Status Collection::Impl::CheckManifest(Database& database) {
-  absl::StatusOr<std::string> format = ManifestValue(database, "format");
-  if (!format.ok()) return format.status();
-  if (!absl::SimpleAtoi(*format, &format_) || format_ < 1 || format_ > kFormat) {
-    return absl::FailedPreconditionError(absl::StrCat(folder_.string(), " has collection format '", *format,
+absl::StatusOr<int64_t> FormatOf(Database& database, const std::filesystem::path& folder) {
+  absl::StatusOr<std::string> text = ManifestValue(database, "format");
+  if (!text.ok()) return text.status();
+  int64_t format = 0;
+  if (!absl::SimpleAtoi(*text, &format) || format < 1 || format > kFormat) {
+    return absl::FailedPreconditionError(absl::StrCat(folder.string(), " has collection format '", *text,
                                                       "'; this program reads formats 1 to ", kFormat,
                                                       ". Use a newer one, or index the documents into a new folder."));
   }
+  return format;
+}
+
+absl::Status Collection::Impl::CheckManifest(Database& database) {
+  absl::StatusOr<int64_t> format = FormatOf(database, folder_);
+  if (!format.ok()) return format.status();
+  format_ = *format;
   absl::StatusOr<std::string> fingerprint = ManifestValue(database, "embedder");
   if (!fingerprint.ok()) return fingerprint.status();
   if (options_.embedder.embed && !fingerprint->empty() && *fingerprint != options_.embedder.fingerprint) {
@@ -141,6 +162,29 @@ absl::Status Collection::Impl::CheckManifest(Database& database) {
         "; open it with that one, or embed its documents again: blazon index add --collection NEW_FOLDER PATH..."));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Collection::Impl::CheckCommitRecord() const {
+  const absl::StatusOr<CommitRecord> record = ReadCommitRecord(folder_);
+  if (absl::IsNotFound(record.status())) return false;  // CheckGeneration asks whether there must be one
+  const absl::StatusOr<bool> is_of_record =
+      record.ok() ? CheckLog(database_file(), *record, options_.sqlite_vfs) : record.status();
+  if (absl::IsDataLoss(is_of_record.status()))
+    return absl::DataLossError(absl::StrCat(is_of_record.status().message(), RepairRemedy(folder_)));
+  return is_of_record;
+}
+
+absl::Status Collection::Impl::CheckGeneration(Database& database) const {
+  if (format_ < kFirstCheckedFormat) return absl::OkStatus();
+  const absl::StatusOr<CommitRecord> record = ReadCommitRecord(folder_);
+  if (!record.ok()) return MissingIsLost(record.status(), folder_);
+  const absl::StatusOr<std::string> text = ManifestValue(database, "generation");
+  if (!text.ok()) return text.status();
+  int64_t generation = -1;
+  if (absl::SimpleAtoi(*text, &generation) && generation >= record->generation) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(database_file().string(), " or its log has lost changes: generation ",
+                                          record->generation, " was acknowledged, and it holds '", *text, "'",
+                                          RepairRemedy(folder_)));
 }
 
 absl::Status Collection::Impl::OpenDatabase() {
@@ -161,6 +205,8 @@ absl::Status Collection::Impl::OpenDatabase() {
     if (!lock.ok()) return lock.status();
     lock_ = std::move(*lock);
   }
+  const absl::StatusOr<bool> log_is_of_record = CheckCommitRecord();
+  if (!log_is_of_record.ok()) return log_is_of_record.status();
   absl::StatusOr<std::unique_ptr<Database>> connection = Connect(writing && options_.create);
   if (!connection.ok()) return connection.status();
   Database& database = **connection;
@@ -175,24 +221,39 @@ absl::Status Collection::Impl::OpenDatabase() {
     }
     if (!made) {
       if (!options_.create) return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string()));
-      for (const char* statement : kSchema) {
-        if (absl::Status status = database.Run(statement); !status.ok()) return status;
+      const absl::StatusOr<CommitRecord> record = ReadCommitRecord(folder_);
+      if (record.ok() && record->generation > 0) {
+        return absl::DataLossError(
+            absl::StrCat(database_file().string(), " is empty, and generation ", record->generation,
+                         " was acknowledged; restore it from a snapshot: ", "blazon index restore"));
       }
-      if (absl::Status status = SetManifest(database, "format", absl::StrCat(kFormat)); !status.ok()) return status;
-      if (absl::Status status = SetManifest(database, "generation", "0"); !status.ok()) return status;
+      if (absl::Status status = CreateSchema(database); !status.ok()) return status;
+      if (absl::Status status = CreateCommitRecord(folder_, {}, *files_); !status.ok()) return status;
       if (absl::Status status = transaction.Commit(); !status.ok()) return status;
     }
   }
   if (absl::Status status = CheckManifest(database); !status.ok()) return status;
+  if (absl::Status status = CheckGeneration(database); !status.ok()) return status;
   if (writing) {
+    if (!*log_is_of_record && format_ >= kFirstCheckedFormat) {
+      // So that a crash that tears the header of a new log is not taken for damage to the old one.
+      absl::StatusOr<CommitRecord> record = ReadCommitRecord(folder_);
+      if (!record.ok()) return record.status();
+      if (record->frames > 0) {
+        if (absl::Status status = WriteCommitRecord(folder_, {record->generation}, *files_); !status.ok())
+          return status;
+      }
+    }
     if (format_ < kFormat) {
-      if (absl::Status status = Upgrade(database); !status.ok()) return status;
+      if (absl::Status status = Migrate(std::move(*connection)); !status.ok()) return status;
+      connection = Connect(false);
+      if (!connection.ok()) return connection.status();
     }
     writer_ = std::move(*connection);
     if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
     Transaction transaction(*writer_, Transaction::Kind::kRead);
     if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok())
-      return MissingIsLost(view.status());
+      return MissingIsLost(view.status(), folder_);
     // The log exists by now; its name must be as durable as what is written to it.
     return files_->SyncFolder(folder_);
   }
@@ -240,8 +301,8 @@ absl::StatusOr<std::unique_ptr<Collection::Impl>> Collection::Impl::Open(const s
 
 // --- changing ---
 
-absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<std::string>& texts) const {
-  const size_t dimension = static_cast<size_t>(options_.embedder.dimension);
+absl::StatusOr<std::vector<float>> EmbedAll(const CollectionOptions& options, const std::vector<std::string>& texts) {
+  const size_t dimension = static_cast<size_t>(options.embedder.dimension);
   std::vector<size_t> order(texts.size());
   std::iota(order.begin(), order.end(), 0);
   // Texts of like length together, so that a batch is padded little.
@@ -251,9 +312,9 @@ absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<
   std::vector<std::string> batch;
   for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
     batch.clear();
-    for (size_t i = begin; i < order.size() && batch.size() < static_cast<size_t>(options_.embed_batch); ++i)
+    for (size_t i = begin; i < order.size() && batch.size() < static_cast<size_t>(options.embed_batch); ++i)
       batch.push_back(texts[order[i]]);
-    absl::StatusOr<std::vector<float>> rows = options_.embedder.embed(batch);
+    absl::StatusOr<std::vector<float>> rows = options.embedder.embed(batch);
     if (!rows.ok()) return rows.status();
     if (rows->size() != batch.size() * dimension) {
       return absl::InternalError(absl::StrCat("the embedder returned ", rows->size(), " numbers for ", batch.size(),
@@ -271,8 +332,11 @@ absl::StatusOr<std::vector<float>> Collection::Impl::EmbedAll(const std::vector<
 }
 
 absl::StatusOr<Collection::Impl::Change> Collection::Impl::StartChange() {
+  if (unrecorded_ >= 0) {
+    if (absl::Status status = RecordCommit(); !status.ok()) return status;
+  }
   absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_);
-  if (!view.ok()) return MissingIsLost(view.status());
+  if (!view.ok()) return MissingIsLost(view.status(), folder_);
   Change change;
   change.view = std::move(*view);
   change.segment_number = next_segment_++;
@@ -354,7 +418,7 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
     pending.push_back(std::move(next));
   }
   if (pending.empty()) return outcomes;
-  absl::StatusOr<std::vector<float>> vectors = EmbedAll(texts);
+  absl::StatusOr<std::vector<float>> vectors = EmbedAll(options_, texts);
   if (!vectors.ok()) return vectors.status();
 
   Transaction transaction(*writer_, Transaction::Kind::kWrite);
@@ -381,10 +445,10 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
     }
     for (const Chunk& chunk : next.chunks) {
       status = writer_->Run(
-          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box) VALUES (?, ?, "
-          "?, ?, ?, ?, ?)",
+          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box, prefix) VALUES (?, ?, ?, ?, "
+          "?, ?, ?, ?)",
           key, chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number,
-          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)));
+          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)), chunk.prefix);
       if (!status.ok()) return status;
       const int64_t chunk_id = writer_->LastRowId();
       status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id,
@@ -426,33 +490,65 @@ absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> d
 
 // New vectors go into one new segment, together with the live ones of segments that are mostly small or dead: each
 // change takes in the segments that are no larger than what it has gathered so far, so their number stays logarithmic
-// and a vector is rewritten O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980).
-absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Change& change) {
+// and a vector is rewritten O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980),
+// up to the size where segments are left alone. A merge that the disk has no room for is put off: deleting works on a
+// full disk.
+absl::StatusOr<std::set<int64_t>> Collection::Impl::ChooseMerged(const Change& change) const {
   const View& view = *change.view;
   struct Old {
     int64_t number, live, total;
+    bool rebuild;  // many of its vectors are dead
   };
-  std::vector<Old> kept;
-  std::set<int64_t> absorbed;
-  int64_t gathered = static_cast<int64_t>(change.added.size());
+  std::vector<Old> old_segments;
+  int64_t row_bytes = 0;
   for (const auto& [number, entry] : view.segments) {
     const auto dying = change.newly_dead.find(number);
     const int64_t total = entry.segment->size();
     const int64_t live = entry.live_count - (dying == change.newly_dead.end() ? 0 : dying->second);
-    if (static_cast<double>(total - live) > kRebuildDeadShare * static_cast<double>(total)) {
-      absorbed.insert(number);
-      gathered += live;
-    } else {
-      kept.push_back({number, live, total});
-    }
+    row_bytes =
+        static_cast<int64_t>(sizeof(int64_t)) + entry.segment->dimension() * static_cast<int64_t>(sizeof(float));
+    old_segments.push_back(
+        {number, live, total, static_cast<double>(total - live) > kRebuildDeadShare * static_cast<double>(total)});
   }
-  std::sort(kept.begin(), kept.end(),
-            [](const Old& a, const Old& b) { return std::pair(a.live, a.number) < std::pair(b.live, b.number); });
-  for (const Old& old : kept) {
-    if (old.live > gathered) break;
-    absorbed.insert(old.number);
+  std::sort(old_segments.begin(), old_segments.end(), [](const Old& a, const Old& b) {
+    return std::tuple(!a.rebuild, a.live, a.number) < std::tuple(!b.rebuild, b.live, b.number);
+  });
+  std::set<int64_t> merged;
+  const int64_t added = static_cast<int64_t>(change.added.size());
+  int64_t gathered = added;
+  for (const Old& old : old_segments) {
+    if (!old.rebuild && old.live > gathered) break;
+    // The first one is taken at any size: what is mostly dead shrinks, and what is not is no larger than the change.
+    if (!merged.empty() && (gathered - added + old.live) * row_bytes > kMaxMergedBytes) break;
+    merged.insert(old.number);
     gathered += old.live;
   }
+  if (gathered > added) {
+    absl::StatusOr<int64_t> free = files_->FreeBytes(folder_);
+    if (!free.ok()) return free.status();
+    if (*free < gathered * row_bytes + kHeadRoomBytes) {
+      std::erase_if(merged, [&](int64_t number) {  // those without a live vector cost nothing to drop
+        return std::any_of(old_segments.begin(), old_segments.end(),
+                           [&](const Old& old) { return old.number == number && old.live > 0; });
+      });
+    }
+  }
+  return merged;
+}
+
+absl::Status Collection::Impl::RecordCommit() {
+  absl::StatusOr<CommitRecord> record = RecordOf(database_file(), unrecorded_, writer_->log_frames());
+  if (!record.ok()) return record.status();
+  if (absl::Status status = WriteCommitRecord(folder_, *record, *files_); !status.ok()) return status;
+  unrecorded_ = -1;
+  return absl::OkStatus();
+}
+
+absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Change& change) {
+  const View& view = *change.view;
+  absl::StatusOr<std::set<int64_t>> chosen = ChooseMerged(change);
+  if (!chosen.ok()) return chosen.status();
+  const std::set<int64_t>& absorbed = *chosen;
 
   // Rows of absorbed segments that still have a chunk move; `added` has larger ids than any of them.
   std::vector<std::pair<int64_t, const float*>> rows;
@@ -463,7 +559,7 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
       const int64_t row = segment.Find(moving.Int(0));
       if (row < 0)
         return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ",
-                                                moving.Int(0), "; index the documents again into a new folder"));
+                                                moving.Int(0), RepairRemedy(folder_)));
       rows.emplace_back(moving.Int(0), segment.vector(row));
     }
     if (!moving.status().ok()) return moving.status();
@@ -507,6 +603,9 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   if (status.ok()) status = transaction.Commit();
   // The new file stays for the next opening to judge: a failed commit may yet be found in the log.
   if (!status.ok()) return status;
+  // The change is durable. Where its record cannot be written, the next change tries again before it starts.
+  unrecorded_ = view.generation + 1;
+  RecordCommit().IgnoreError();
 
   // One that stays is an orphan, which the next writer deletes.
   for (const int64_t number : absorbed) files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();

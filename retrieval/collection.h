@@ -1,9 +1,10 @@
 // A set of documents that can be searched by words and by meaning, durable on disk.
 //
-// A collection is a folder: collection.db (SQLite: documents, chunks, word index, manifest; the store of record),
-// immutable checksummed vector segments (segment-N.vec) and a lock file. A change writes its segment (temporary name,
-// fsync, rename, fsync of the folder) and then makes one SQLite COMMIT, the only commit point. Segments that no
-// manifest row names are left-overs of a crash; the next writer deletes them.
+// A collection is a folder: collection.db (SQLite: documents, chunks, word index, manifest; the store of record; its
+// pages and log are checked at each read), immutable checksummed vector segments (segment-N.vec), the record of what
+// was acknowledged (commits) and a lock file. It may be copied or moved as a folder while no writer has it. A change
+// writes its segment (temporary name, fsync, rename, fsync of the folder) and then makes one SQLite COMMIT, the only
+// commit point. Segments that no manifest row names are left-overs of a crash; the next writer deletes them.
 //
 // Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections,
 // in any process, may have the same folder open for reading beside one that has it open for writing; each search sees
@@ -151,9 +152,7 @@ class Collection {
 
   absl::StatusOr<CollectionStats> Stats() const;
 
-  // Reads everything: SQLite's integrity check, every segment's checksum, and that both tell of the same chunks.
-  // OK, or kDataLoss that names the first file or row found wrong and the remedy. kUnavailable: a writer came between;
-  // try again.
+  // VerifyCollection (collection_care.h) of its folder: OK, or kDataLoss that lists the damage and the remedy.
   absl::Status Verify() const;
 
   const std::filesystem::path& folder() const;

@@ -5,17 +5,21 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "retrieval/collection.h"
+#include "retrieval/commit_record.h"
 #include "retrieval/fusion.h"
 #include "retrieval/lock_file.h"
 #include "retrieval/segment.h"
 #include "retrieval/sqlite.h"
 
 namespace blazon::retrieval {
+
+inline constexpr const char* kDatabaseFile = "collection.db";  // in the folder
 
 class Collection::Impl {
  public:
@@ -64,18 +68,24 @@ class Collection::Impl {
       : folder_(std::move(folder)), options_(std::move(options)) {}
 
   absl::Status OpenDatabase();
-  absl::Status CheckManifest(Database& database);
-  // Brings a database of an older format to this program's, in one transaction.
-  absl::Status Upgrade(Database& database);
+  absl::Status CheckManifest(Database& database);  // sets format_
+  // That nothing acknowledged is missing: before the database is opened (opening recovers the log, and would cut off
+  // what follows the first frame that does not fit), and after.
+  absl::StatusOr<bool> CheckCommitRecord() const;  // whether the log is the record's
+  absl::Status CheckGeneration(Database& database) const;
+  // A collection of an older format becomes one of this format.
+  absl::Status Migrate(std::unique_ptr<Database> database);
   absl::Status RemoveOrphans();
-  std::filesystem::path database_file() const { return folder_ / "collection.db"; }
+  std::filesystem::path database_file() const { return folder_ / kDatabaseFile; }
   absl::StatusOr<std::unique_ptr<Database>> Connect(bool create) const;
 
-  absl::StatusOr<std::vector<float>> EmbedAll(const std::vector<std::string>& texts) const;
   // Starts a change: the transaction must be open and untouched.
   absl::StatusOr<Change> StartChange();
   absl::Status RemoveDocument(int64_t key, Change& change);
   absl::Status CommitChange(Transaction& transaction, const Change& change);
+  // The segments whose live vectors go into the change's segment.
+  absl::StatusOr<std::set<int64_t>> ChooseMerged(const Change& change) const;
+  absl::Status RecordCommit();
 
   // The view of the generation that `database`'s transaction sees.
   absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
@@ -94,10 +104,11 @@ class Collection::Impl {
   Files* files_ = nullptr;
   std::unique_ptr<LockFile> lock_;
 
-  std::mutex write_mutex_;  // guards the next two
+  std::mutex write_mutex_;  // guards the next three
   std::unique_ptr<Database> writer_;
   // Never given twice, not even after a failed commit: its pages may still come back from the log.
   int64_t next_segment_ = 1;
+  int64_t unrecorded_ = -1;  // a generation that is committed and not yet in the record; -1: none
 
   mutable std::mutex view_mutex_;
   mutable std::shared_ptr<const View> view_;
@@ -124,7 +135,21 @@ class Collection::Impl::Reading {
 };
 
 // A segment that the manifest names and the folder lacks is lost, unless a newer generation has done without it.
-absl::Status MissingIsLost(const absl::Status& status);
+absl::Status MissingIsLost(const absl::Status& status, const std::filesystem::path& folder);
+
+// 1: the first. 2: chunks have a place and a box. 3: pages have checksums, commits a record, chunks a prefix. Readers
+// read all of them; a writer brings an older one to this one.
+inline constexpr int64_t kFormat = 3;
+inline constexpr int64_t kFirstCheckedFormat = 3;
+// The format that the manifest names; kFailedPrecondition when it is not one of the above.
+absl::StatusOr<int64_t> FormatOf(Database& database, const std::filesystem::path& folder);
+// Opens a collection's database as it is used; with `create`, a file that is not there is made.
+absl::StatusOr<std::unique_ptr<Database>> ConnectDatabase(const std::filesystem::path& file, bool create,
+                                                          const std::string& sqlite_vfs);
+absl::Status CreateSchema(Database& database);
+// Rows of options.embedder.dimension, in batches of like length; each is checked to be of unit length.
+absl::StatusOr<std::vector<float>> EmbedAll(const CollectionOptions& options, const std::vector<std::string>& texts);
+absl::Status SetManifest(Database& database, std::string_view key, std::string_view value);
 
 // The value of a manifest row, empty when there is none.
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);

@@ -109,8 +109,7 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
     const int64_t row = found == view->segments.end() ? -1 : found->second.segment->Find(dead.Int(1));
     if (row < 0)
       return absl::DataLossError(absl::StrCat(
-          database_file().string(),
-          " has a tombstone for a vector that does not exist; index the documents again into a new folder"));
+          database_file().string(), " has a tombstone for a vector that does not exist", RepairRemedy(folder_)));
     found->second.live[static_cast<size_t>(row / 8)] &= static_cast<uint8_t>(~(1 << (row % 8)));
     --found->second.live_count;
   }
@@ -149,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Rea
       return reading;
     }
     if (!absl::IsNotFound(view.status())) return view.status();
-    status = MissingIsLost(view.status());
+    status = MissingIsLost(view.status(), impl.folder_);
   }
   return status;
 }
@@ -311,8 +310,8 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     Rows rows = database.Query(select, candidate.chunk_id);
     if (!rows.Next()) {
       if (!rows.status().ok()) return rows.status();
-      return absl::DataLossError(absl::StrCat(database_file().string(), " lacks chunk ", candidate.chunk_id,
-                                              "; index the documents again into a new folder"));
+      return absl::DataLossError(
+          absl::StrCat(database_file().string(), " lacks chunk ", candidate.chunk_id, RepairRemedy(folder_)));
     }
     ScoredChunk& result = results.emplace_back();
     result.chunk_id = candidate.chunk_id;

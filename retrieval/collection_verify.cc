@@ -1,81 +1,263 @@
-// The whole check of a collection: every page, every segment, and that both tell of the same chunks.
-#include <set>
+// The whole check of a collection.
+#include <sched.h>
 
+#include <algorithm>
+#include <map>
+#include <system_error>
+
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "retrieval/checksum_vfs.h"
+#include "retrieval/collection_care.h"
 #include "retrieval/collection_impl.h"
 
 namespace blazon::retrieval {
+namespace {
+
+constexpr int kListedPages = 20;
+constexpr int kVerifyAttempts = 10;
+
+class Verifier {
+ public:
+  Verifier(const std::filesystem::path& folder, const std::string& vfs) : folder_(folder), vfs_(vfs) {}
+
+  absl::StatusOr<VerifyReport> Run() {
+    std::error_code error;
+    if (!std::filesystem::exists(folder_ / kDatabaseFile, error) &&
+        !std::filesystem::exists(folder_ / kCommitFile, error))
+      return absl::NotFoundError(absl::StrCat("there is no collection in ", folder_.string()));
+    if (absl::Status status = CheckPages(); !status.ok()) return status;
+    absl::StatusOr<CommitRecord> record = ReadCommitRecord(folder_);
+    if (record.ok()) {
+      const absl::Status log = CheckLog(folder_ / kDatabaseFile, *record, vfs_).status();
+      if (absl::IsDataLoss(log)) {
+        Add("collection.db-wal", std::string(log.message()));
+      } else if (!log.ok()) {
+        return log;
+      }
+    } else if (absl::IsDataLoss(record.status())) {
+      Add(kCommitFile, std::string(record.status().message()));
+    } else if (!absl::IsNotFound(record.status())) {
+      return record.status();
+    } else if (report_.page_checksums) {
+      Add(kCommitFile, "it is missing");
+    }
+    const bool database_is_whole = std::none_of(report_.damage.begin(), report_.damage.end(), [](const Damage& damage) {
+      return absl::StartsWith(damage.file, kDatabaseFile);
+    });
+    if (absl::Status status = CheckSegments(); !status.ok()) return status;
+    if (database_is_whole) {
+      if (absl::Status status = CheckContent(record.ok() ? record->generation : 0); !status.ok()) return status;
+    }
+    return std::move(report_);
+  }
+
+ private:
+  void Add(const std::string& file, const std::string& what) { report_.damage.push_back({file, what}); }
+
+  absl::Status CheckPages() {
+    absl::StatusOr<std::unique_ptr<RawDatabase>> file = RawDatabase::Open(folder_ / kDatabaseFile, vfs_);
+    if (absl::IsNotFound(file.status())) {
+      Add(kDatabaseFile, "it is missing");
+      return absl::OkStatus();
+    }
+    if (!file.ok()) return file.status();
+    const absl::StatusOr<int64_t> size = (*file)->Size();
+    if (!size.ok()) return size.status();
+    unsigned char page[kPageBytes];
+    int64_t bad = 0;
+    for (int64_t number = 1; (number - 1) * kPageBytes < *size; ++number) {
+      bool whole = false;
+      for (int attempt = 0; attempt < kVerifyAttempts && !whole; ++attempt) {  // a checkpoint may be writing it
+        if (attempt > 0) sched_yield();
+        if (absl::Status status = (*file)->Read(page, kPageBytes, (number - 1) * kPageBytes); !status.ok())
+          return status;
+        if (number == 1 && IsUncheckedHeader(page)) {
+          report_.page_checksums = false;
+          return absl::OkStatus();
+        }
+        whole = number * kPageBytes <= *size && PageIsWhole(page, number);
+      }
+      ++report_.pages;
+      if (!whole && ++bad <= kListedPages) Add(kDatabaseFile, absl::StrCat("page ", number, " fails its checksum"));
+    }
+    if (bad > kListedPages) Add(kDatabaseFile, absl::StrCat("so do ", bad - kListedPages, " more pages"));
+    return absl::OkStatus();
+  }
+
+  // Each file against its own checksum; whether it is the right one is for CheckContent to say.
+  absl::Status CheckSegments() {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+      const std::string name = entry.path().filename().string();
+      if (!absl::StartsWith(name, "segment-") || !absl::EndsWith(name, ".vec")) continue;
+      const absl::StatusOr<std::shared_ptr<const Segment>> segment = Segment::Read(entry.path());
+      if (absl::IsNotFound(segment.status())) continue;  // merged and removed meanwhile
+      ++report_.segments;
+      if (segment.ok()) {
+        whole_[name] = true;
+      } else if (absl::IsDataLoss(segment.status()) || absl::IsFailedPrecondition(segment.status())) {
+        Add(name, std::string(segment.status().message()));
+        whole_[name] = false;
+      } else {
+        return segment.status();
+      }
+    }
+    return error ? FileError("list", folder_, error.value()) : absl::OkStatus();
+  }
+
+  // Runs a statement that must find nothing wrong; what SQLite itself finds is damage too.
+  absl::Status Expect(Database& database, std::string_view sql, const std::string& good, const std::string& what) {
+    Rows rows = database.Query(sql);
+    if (rows.Next()) {
+      if (rows.Text(0) != good) Add(kDatabaseFile, what);
+      return absl::OkStatus();
+    }
+    if (absl::IsDataLoss(rows.status())) Add(kDatabaseFile, std::string(rows.status().message()));
+    return absl::IsDataLoss(rows.status()) ? absl::OkStatus() : rows.status();
+  }
+
+  absl::Status CheckContent(int64_t acknowledged) {
+    absl::StatusOr<std::unique_ptr<Database>> opened = Database::Open(folder_ / kDatabaseFile, false, vfs_);
+    if (!opened.ok()) return DamageOr(opened.status());
+    Database& database = **opened;
+    Transaction transaction(database, Transaction::Kind::kRead);
+    if (!transaction.status().ok()) return DamageOr(transaction.status());
+    absl::StatusOr<std::string> generation = ManifestValue(database, "generation");
+    if (!generation.ok()) return DamageOr(generation.status());
+    if (!absl::SimpleAtoi(*generation, &report_.generation) || report_.generation < acknowledged) {
+      Add(kDatabaseFile,
+          absl::StrCat("generation ", acknowledged, " was acknowledged, and it holds '", *generation, "'"));
+    }
+    if (absl::Status status = Expect(database, "PRAGMA integrity_check(1)", "ok", "SQLite's integrity check fails");
+        !status.ok())
+      return status;
+    {
+      // FTS5's own check of its index against its content; it writes nothing.
+      const absl::Status status =
+          database.Run("INSERT INTO chunk_words (chunk_words, rank) VALUES ('integrity-check', 0)");
+      if (absl::IsDataLoss(status)) {
+        Add(kDatabaseFile, "the word index does not fit its text");
+      } else if (!status.ok()) {
+        return status;
+      }
+    }
+    const std::pair<const char*, const char*> disagreements[] = {
+        {"SELECT count(*) FROM chunks AS c LEFT JOIN documents AS d ON d.key = c.document WHERE d.key IS NULL",
+         "chunks without a document"},
+        {"SELECT count(*) FROM documents AS d WHERE d.chunks <> (SELECT count(*) FROM chunks AS c WHERE c.document = "
+         "d.key)",
+         "documents that lack chunks"},
+        {"SELECT count(*) FROM documents WHERE bytes <> length(CAST(text AS BLOB))",
+         "documents of another length than was written"},
+        {"SELECT count(*) FROM chunks AS c LEFT JOIN chunk_words AS w ON w.rowid = c.id WHERE w.rowid IS NULL",
+         "chunks without words"},
+        {"SELECT (SELECT count(*) FROM chunk_words) - (SELECT count(*) FROM chunks)", "words without a chunk"},
+        {"SELECT count(*) FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid "
+         "= c.id WHERE substr(CAST(d.text AS BLOB), c.span_begin + 1, c.span_end - c.span_begin) <> CAST(w.text AS "
+         "BLOB)",
+         "chunks that differ from their document's text"},
+        {"SELECT count(*) FROM tombstones AS t JOIN chunks AS c ON c.id = t.chunk", "chunks that are dead and alive"},
+        {"SELECT count(*) FROM chunks AS c LEFT JOIN segments AS s ON s.number = c.segment WHERE s.number IS NULL",
+         "chunks without a segment"},
+    };
+    for (const auto& [sql, what] : disagreements) {
+      if (absl::Status status = Expect(database, sql, "0", absl::StrCat("it has ", what)); !status.ok()) return status;
+    }
+    for (const auto& [sql, count] : {std::pair("SELECT count(*) FROM documents", &report_.documents),
+                                     {"SELECT count(*) FROM chunks", &report_.chunks}}) {
+      Rows rows = database.Query(sql);
+      if (rows.Next()) *count = rows.Int(0);
+      if (!rows.status().ok()) return DamageOr(rows.status());
+    }
+    return CheckVectors(database);
+  }
+
+  absl::Status CheckVectors(Database& database) {
+    absl::StatusOr<std::string> dimension_text = ManifestValue(database, "dimension");
+    if (!dimension_text.ok()) return DamageOr(dimension_text.status());
+    int64_t dimension = 0;
+    (void)absl::SimpleAtoi(*dimension_text, &dimension);
+    Rows segments = database.Query("SELECT number, checksum FROM segments ORDER BY number");
+    while (segments.Next()) {
+      const int64_t number = segments.Int(0);
+      const std::string name = Segment::FileName(number);
+      const auto seen = whole_.find(name);
+      if (seen != whole_.end() && !seen->second) continue;  // damaged, as was said
+      // Again, this time against the manifest: a whole file may be another's.
+      absl::StatusOr<std::shared_ptr<const Segment>> segment =
+          Segment::Read(folder_, number, dimension, segments.Text(1));
+      if (absl::IsNotFound(segment.status())) {
+        if (GenerationNow() != report_.generation)
+          return absl::UnavailableError(absl::StrCat(folder_.string(), " was changed meanwhile; try again"));
+        Add(name, "it is missing");
+        continue;
+      }
+      if (absl::IsDataLoss(segment.status())) {
+        Add(name, std::string(segment.status().message()));
+        continue;
+      }
+      if (!segment.ok()) return segment.status();
+      Rows chunks = database.Query(
+          "SELECT id FROM chunks WHERE segment = ?1 UNION SELECT chunk FROM tombstones WHERE segment = ?1 ORDER BY 1",
+          number);
+      std::vector<int64_t> expected;
+      while (chunks.Next()) expected.push_back(chunks.Int(0));
+      if (!chunks.status().ok()) return DamageOr(chunks.status());
+      if (!std::equal(expected.begin(), expected.end(), (*segment)->ids().begin(), (*segment)->ids().end()))
+        Add(name, "it and the database tell of different chunks");
+    }
+    return DamageOr(segments.status());
+  }
+
+  int64_t GenerationNow() const {
+    int64_t generation = -1;
+    const absl::StatusOr<std::unique_ptr<Database>> database = Database::Open(folder_ / kDatabaseFile, false, vfs_);
+    if (!database.ok()) return generation;
+    const absl::StatusOr<std::string> text = ManifestValue(**database, "generation");
+    if (text.ok()) (void)absl::SimpleAtoi(*text, &generation);
+    return generation;
+  }
+
+  absl::Status DamageOr(const absl::Status& status) {
+    if (!absl::IsDataLoss(status)) return status;
+    Add(kDatabaseFile, std::string(status.message()));
+    return absl::OkStatus();
+  }
+
+  const std::filesystem::path folder_;
+  const std::string vfs_;
+  VerifyReport report_;
+  std::map<std::string, bool> whole_;  // of each segment file
+};
+
+}  // namespace
+
+absl::StatusOr<VerifyReport> VerifyCollection(const std::filesystem::path& folder, const std::string& sqlite_vfs) {
+  absl::StatusOr<VerifyReport> report;
+  for (int attempt = 0; attempt < kVerifyAttempts; ++attempt) {
+    report = Verifier(folder, sqlite_vfs).Run();
+    if (!absl::IsUnavailable(report.status())) break;
+  }
+  return report;
+}
+
+absl::Status ToStatus(const VerifyReport& report, const std::filesystem::path& folder) {
+  if (report.damage.empty()) return absl::OkStatus();
+  std::vector<std::string> lines;
+  for (const Damage& damage : report.damage) {
+    lines.push_back(absl::StrContains(damage.what, damage.file) ? damage.what
+                                                                : absl::StrCat(damage.file, ": ", damage.what));
+  }
+  return absl::DataLossError(
+      absl::StrCat(folder.string(), " is damaged: ", absl::StrJoin(lines, "; "), RepairRemedy(folder)));
+}
 
 absl::Status Collection::Impl::Verify() const {
-  absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, false);
-  if (!reading.ok()) return reading.status();
-  Database& database = (*reading)->database();
-  const auto damaged = [this](const std::string& what) {
-    return absl::DataLossError(
-        absl::StrCat(database_file().string(), " is damaged: ", what,
-                     "; restore the collection from a copy, or index its documents again into a new folder"));
-  };
-  {
-    Rows rows = database.Query("PRAGMA integrity_check(1)");
-    if (!rows.Next()) return rows.status().ok() ? damaged("its integrity check says nothing") : rows.status();
-    if (rows.Text(0) != "ok") return damaged("its integrity check fails");
-  }
-  {
-    // FTS5's own check of its index against its content; it writes nothing.
-    Rows rows = database.Query("INSERT INTO chunk_words (chunk_words, rank) VALUES ('integrity-check', 0)");
-    while (rows.Next()) {
-    }
-    if (absl::IsDataLoss(rows.status())) return damaged("the word index does not fit its text");
-    if (!rows.status().ok()) return rows.status();
-  }
-  const std::pair<const char*, const char*> disagreements[] = {
-      {"SELECT count(*) FROM chunks AS c LEFT JOIN documents AS d ON d.key = c.document WHERE d.key IS NULL",
-       "chunks without a document"},
-      {"SELECT count(*) FROM documents AS d WHERE d.chunks <> (SELECT count(*) FROM chunks AS c WHERE c.document = "
-       "d.key)",
-       "documents that lack chunks"},
-      {"SELECT count(*) FROM documents WHERE bytes <> length(CAST(text AS BLOB))",
-       "documents of another length than was written"},
-      {"SELECT count(*) FROM chunks AS c LEFT JOIN chunk_words AS w ON w.rowid = c.id WHERE w.rowid IS NULL",
-       "chunks without words"},
-      {"SELECT (SELECT count(*) FROM chunk_words) - (SELECT count(*) FROM chunks)", "words without a chunk"},
-      {"SELECT count(*) FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = "
-       "c.id "
-       "WHERE substr(CAST(d.text AS BLOB), c.span_begin + 1, c.span_end - c.span_begin) <> CAST(w.text AS BLOB)",
-       "chunks that differ from their document's text"},
-      {"SELECT count(*) FROM tombstones AS t JOIN chunks AS c ON c.id = t.chunk", "chunks that are dead and alive"},
-      {"SELECT count(*) FROM chunks AS c LEFT JOIN segments AS s ON s.number = c.segment WHERE s.number IS NULL",
-       "chunks without a segment"},
-  };
-  for (const auto& [sql, what] : disagreements) {
-    Rows rows = database.Query(sql);
-    if (!rows.Next()) return rows.status();
-    if (rows.Int(0) != 0) return damaged(absl::StrCat("it has ", what));
-  }
-  absl::StatusOr<std::string> dimension_text = ManifestValue(database, "dimension");
-  if (!dimension_text.ok()) return dimension_text.status();
-  int64_t dimension = 0;
-  (void)absl::SimpleAtoi(*dimension_text, &dimension);
-  Rows segments = database.Query("SELECT number, checksum, vectors FROM segments");
-  while (segments.Next()) {
-    const int64_t number = segments.Int(0);
-    absl::StatusOr<std::shared_ptr<const Segment>> segment =
-        Segment::Read(folder_, number, dimension, segments.Text(1));
-    if (!segment.ok()) {
-      return absl::IsNotFound(segment.status()) ? damaged(absl::StrCat(Segment::FileName(number), " is missing"))
-                                                : segment.status();
-    }
-    std::set<int64_t> expected;
-    Rows chunks = database.Query(
-        "SELECT id FROM chunks WHERE segment = ?1 UNION SELECT chunk FROM tombstones WHERE segment = ?1", number);
-    while (chunks.Next()) expected.insert(chunks.Int(0));
-    if (!chunks.status().ok()) return chunks.status();
-    if (!std::equal(expected.begin(), expected.end(), (*segment)->ids().begin(), (*segment)->ids().end())) {
-      return damaged(absl::StrCat("it and ", Segment::FileName(number), " tell of different chunks"));
-    }
-  }
-  return segments.status();
+  const absl::StatusOr<VerifyReport> report = VerifyCollection(folder_, options_.sqlite_vfs);
+  return report.ok() ? ToStatus(*report, folder_) : report.status();
 }
 
 }  // namespace blazon::retrieval

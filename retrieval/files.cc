@@ -1,6 +1,7 @@
 #include "retrieval/files.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -54,6 +55,26 @@ absl::Status Files::WriteAndSync(const std::filesystem::path& file, absl::Span<c
   return absl::OkStatus();
 }
 
+absl::Status Files::OverwriteAndSync(const std::filesystem::path& file, int64_t at, std::string_view bytes) {
+  const int descriptor = open(file.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) return FileError("open", file, errno);
+  while (!bytes.empty()) {
+    const ssize_t written = pwrite(descriptor, bytes.data(), bytes.size(), at);
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      absl::Status status = FileError("write", file, errno);
+      close(descriptor);
+      return status;
+    }
+    bytes.remove_prefix(static_cast<size_t>(written));
+    at += written;
+  }
+  absl::Status status;
+  if (fdatasync(descriptor) != 0) status = FileError("flush", file, errno);
+  if (close(descriptor) != 0 && status.ok()) status = FileError("close", file, errno);
+  return status;
+}
+
 absl::Status Files::Rename(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (rename(from.c_str(), to.c_str()) != 0) return FileError("rename", from, errno);
   return absl::OkStatus();
@@ -66,6 +87,12 @@ absl::Status Files::SyncFolder(const std::filesystem::path& folder) {
   if (fsync(descriptor) != 0) status = FileError("flush", folder, errno);
   close(descriptor);
   return status;
+}
+
+absl::StatusOr<int64_t> Files::FreeBytes(const std::filesystem::path& folder) {
+  struct statvfs information {};
+  if (statvfs(folder.c_str(), &information) != 0) return FileError("examine", folder, errno);
+  return static_cast<int64_t>(information.f_bavail) * static_cast<int64_t>(information.f_frsize);
 }
 
 absl::Status Files::Remove(const std::filesystem::path& file) {

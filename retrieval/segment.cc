@@ -13,6 +13,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "retrieval/sqlite.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -113,10 +114,21 @@ absl::StatusOr<std::string> Segment::Write(const std::filesystem::path& folder, 
 absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesystem::path& folder, int64_t number,
                                                              int64_t dimension, const std::string& checksum) {
   const std::filesystem::path file = folder / FileName(number);
+  const auto damaged = [&](const std::string& what) {
+    return absl::DataLossError(absl::StrCat(file.string(), " is damaged: ", what, RepairRemedy(folder)));
+  };
+  std::string actual;
+  absl::StatusOr<std::shared_ptr<const Segment>> segment = Read(file, &actual);
+  if (!segment.ok()) return segment.status();
+  if ((*segment)->dimension() != dimension)
+    return damaged(absl::StrCat("its dimension is ", (*segment)->dimension(), ", the manifest says ", dimension));
+  if ((*segment)->number() != number || actual != checksum) return damaged("it is another segment");
+  return segment;
+}
+
+absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesystem::path& file, std::string* checksum) {
   const auto damaged = [&file](const std::string& what) {
-    return absl::DataLossError(
-        absl::StrCat(file.string(), " is damaged: ", what,
-                     "; restore the collection from a copy, or index its documents again into a new folder"));
+    return absl::DataLossError(absl::StrCat(file.string(), " is damaged: ", what, RepairRemedy(file.parent_path())));
   };
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return FileError("open", file, errno);
@@ -132,22 +144,21 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
     return absl::FailedPreconditionError(absl::StrCat(file.string(), " has format version ", header.version,
                                                       "; this program reads version ", kFormatVersion));
   }
-  if (header.dimension != dimension)
-    return damaged(absl::StrCat("its dimension is ", header.dimension, ", the manifest says ", dimension));
-  if (header.number != static_cast<uint64_t>(number)) return damaged("it is another segment");
-  const uint64_t row_bytes = sizeof(int64_t) + static_cast<uint64_t>(dimension) * sizeof(float);
-  if ((size - sizeof header) % row_bytes != 0 || header.count != (size - sizeof header) / row_bytes)
+  const uint64_t row_bytes = sizeof(int64_t) + static_cast<uint64_t>(header.dimension) * sizeof(float);
+  if (header.dimension == 0 || header.dimension > 1 << 20 || (size - sizeof header) % row_bytes != 0 ||
+      header.count != (size - sizeof header) / row_bytes)
     return damaged("its size does not fit its header");
 
   std::vector<int64_t> ids(header.count);
-  AlignedBuffer<float> vectors(header.count * static_cast<uint64_t>(dimension));
+  AlignedBuffer<float> vectors(header.count * static_cast<uint64_t>(header.dimension));
   if (absl::Status status = ReadFully(descriptor, ids.data(), ids.size() * sizeof(int64_t), file); !status.ok())
     return status;
   if (absl::Status status = ReadFully(descriptor, vectors.data(), vectors.bytes(), file); !status.ok()) return status;
   const std::string actual = Checksum(header, {Bytes(ids), Bytes(vectors)});
-  if (actual != checksum || std::memcmp(header.checksum, actual.data(), actual.size()) != 0)
-    return damaged("its checksum does not fit");
-  return std::shared_ptr<const Segment>(new Segment(number, dimension, std::move(ids), std::move(vectors)));
+  if (std::memcmp(header.checksum, actual.data(), actual.size()) != 0) return damaged("its checksum does not fit");
+  if (checksum) *checksum = actual;
+  return std::shared_ptr<const Segment>(new Segment(
+      static_cast<int64_t>(header.number), static_cast<int64_t>(header.dimension), std::move(ids), std::move(vectors)));
 }
 
 absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(absl::Span<const float> query, int64_t count,

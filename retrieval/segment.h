@@ -35,6 +35,11 @@ class Segment {
   static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& folder, int64_t number,
                                                              int64_t dimension, const std::string& checksum);
 
+  // Reads a file going by what it says itself; `checksum`, when given, gets its checksum. kDataLoss: it does not fit
+  // its own checksum.
+  static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& file,
+                                                             std::string* checksum = nullptr);
+
   static std::string FileName(int64_t number);
 
   int64_t number() const { return number_; }

@@ -3,9 +3,19 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "retrieval/checksum_vfs.h"
 #include "retrieval/files.h"
 
 namespace blazon::retrieval {
+namespace {
+
+constexpr int kCheckpointFrames = 1000;  // SQLite's own default
+
+}  // namespace
+
+std::string RepairRemedy(const std::filesystem::path& folder) {
+  return absl::StrCat("; run: blazon index repair --collection ", folder.string());
+}
 
 Rows::Rows(Rows&& other) noexcept
     : database_(other.database_),
@@ -38,12 +48,24 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::filesystem::
   sqlite3* handle = nullptr;
   const int flags =
       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | (create ? SQLITE_OPEN_CREATE : 0);
-  const int code = sqlite3_open_v2(file.c_str(), &handle, flags, vfs.empty() ? nullptr : vfs.c_str());
+  const std::string checksums = ChecksumVfs(vfs);
+  if (checksums.empty()) return absl::InternalError(absl::StrCat("SQLite has no VFS '", vfs, "'"));
+  const int code = sqlite3_open_v2(file.c_str(), &handle, flags, checksums.c_str());
   std::unique_ptr<Database> database(new Database(file, handle));
   if (!handle) return absl::ResourceExhaustedError("no memory for a database connection");
   if (code != SQLITE_OK) return database->Error(code, "open");
   sqlite3_busy_timeout(handle, 10000);
   sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0);
+  sqlite3_wal_hook(
+      handle,
+      [](void* self, sqlite3* connection, const char* name, int frames) {
+        static_cast<Database*>(self)->log_frames_ = frames;
+        // One that fails is made up for by a later one.
+        if (frames >= kCheckpointFrames)
+          sqlite3_wal_checkpoint_v2(connection, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+        return SQLITE_OK;
+      },
+      database.get());
   return database;
 }
 
@@ -72,8 +94,7 @@ absl::Status Database::Error(int code, const std::string& action) const {
       return absl::ResourceExhaustedError(absl::StrCat(message, "; free some space and try again"));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return absl::DataLossError(absl::StrCat(
-          message, "; restore the collection from a copy, or index its documents again into a new folder"));
+      return absl::DataLossError(absl::StrCat(message, RepairRemedy(file_.parent_path())));
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return absl::UnavailableError(absl::StrCat(message, "; another process holds it, try again"));
@@ -87,9 +108,8 @@ absl::Status Database::Error(int code, const std::string& action) const {
       return absl::ResourceExhaustedError(message);
     case SQLITE_IOERR:
       if (code == SQLITE_IOERR_DATA) {
-        return absl::DataLossError(absl::StrCat(message,
-                                                " (a page fails its checksum); restore the collection from a copy, or "
-                                                "index its documents again into a new folder"));
+        return absl::DataLossError(
+            absl::StrCat(message, " (a page fails its checksum)", RepairRemedy(file_.parent_path())));
       }
       if (cause == ENOSPC || cause == EDQUOT) return FileError(action, file_, cause);
       return absl::InternalError(absl::StrCat(message, " (code ", code, ")"));

@@ -35,6 +35,8 @@ class Rows {
   int64_t Int(int column) const { return sqlite3_column_int64(statement_, column); }
   double Real(int column) const { return sqlite3_column_double(statement_, column); }
   std::string Text(int column) const;  // text or blob
+  // The value, whatever its type; sqlite3_value_free it.
+  sqlite3_value* Copy(int column) const { return sqlite3_value_dup(sqlite3_column_value(statement_, column)); }
 
  private:
   friend class Database;
@@ -58,7 +60,8 @@ struct Pointer {
 
 class Database {
  public:
-  // Opens `file` (made when `create`) through the VFS of that name, "" for the default one.
+  // Opens `file` (made when `create`) with checks on what is read (checksum_vfs.h), over the VFS of that name, "" for
+  // the default one.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::filesystem::path& file, bool create,
                                                         const std::string& vfs);
   ~Database();
@@ -84,6 +87,8 @@ class Database {
   int64_t LastRowId() const { return sqlite3_last_insert_rowid(handle_); }
   bool InTransaction() const { return sqlite3_get_autocommit(handle_) == 0; }
   sqlite3* handle() const { return handle_; }
+  // Frames in the write-ahead log after this connection's last commit, 0 before one.
+  int64_t log_frames() const { return log_frames_; }
 
   // A result code of the connection as a status that names the file.
   absl::Status Error(int code, const std::string& action) const;
@@ -114,8 +119,12 @@ class Database {
 
   std::filesystem::path file_;
   sqlite3* handle_;
+  int64_t log_frames_ = 0;
   std::unordered_map<std::string, sqlite3_stmt*> idle_;  // prepared and not in use
 };
+
+// What to do about a damaged collection; the end of a message.
+std::string RepairRemedy(const std::filesystem::path& folder);
 
 // A transaction that is rolled back unless Commit succeeded. A read transaction sees one state of the database
 // throughout.

@@ -55,6 +55,9 @@ class FaultyFiles : public Files {
     EXPECT_TRUE(Files::WriteAndSync(file, parts.subspan(0, parts.size() / 2)).ok());
     return FileError("write", file, ENOSPC);
   }
+  absl::Status OverwriteAndSync(const std::filesystem::path& file, int64_t at, std::string_view bytes) override {
+    return operations++ == fail_at ? FileError("write", file, EIO) : Files::OverwriteAndSync(file, at, bytes);
+  }
   absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
     return operations++ == fail_at ? FileError("rename", from, ENOSPC) : Files::Rename(from, to);
   }
@@ -78,7 +81,7 @@ TEST(CollectionFaultTest, EachFileOperationMayFail) {
     files.fail_at = fault;
     const auto put = collection->Put(Generation(2));
     const bool all_done = files.operations <= fault;
-    if (put.ok()) {  // removing the merged segment came after the commit: it is cleared up later
+    if (put.ok()) {  // the record and the removal of merged segments come after the commit, and are made up for
       EXPECT_EQ(GenerationIn(*collection), 2);
     } else {
       EXPECT_EQ(put.status().code(), absl::StatusCode::kResourceExhausted);

@@ -64,37 +64,5 @@ TEST(PlacesTest, ASearchSaysWhereInTheFileItFoundThePiece) {
   }
 }
 
-TEST(PlacesTest, ACollectionOfTheFirstFormatIsReadAndBroughtUpToDateByAWriter) {
-  TemporaryFolder folder;
-  {
-    const auto collection = Collection::Open(folder, WriteOptions());
-    ASSERT_TRUE(collection.ok()) << collection.status();
-    ASSERT_TRUE((*collection)->Put({TextDocument("old.txt", "The old well is dry.")}).ok());
-  }
-  const auto run = [&](const char* statement) {
-    const auto database = Database::Open(folder.path() / "collection.db", false, "");
-    ASSERT_TRUE(database.ok()) << database.status();
-    ASSERT_TRUE((*database)->Run(statement).ok()) << statement;
-  };
-  run("ALTER TABLE chunks DROP COLUMN place");
-  run("ALTER TABLE chunks DROP COLUMN box");
-  run("UPDATE manifest SET value = '1' WHERE key = 'format'");
-  Query query;
-  query.text = "well";
-  for (const CollectionOptions& options : {ReadOptions(), WriteOptions(), ReadOptions()}) {
-    const auto collection = Collection::Open(folder, options);
-    ASSERT_TRUE(collection.ok()) << collection.status();
-    const auto found = (*collection)->Search(query);
-    ASSERT_TRUE(found.ok()) << found.status();
-    EXPECT_EQ((*found)[0].text, "The old well is dry.");
-    if (options.mode == OpenMode::kWrite) {
-      EXPECT_TRUE((*collection)->Put({Paged()}).ok());
-    }
-  }
-  run("UPDATE manifest SET value = '99' WHERE key = 'format'");
-  EXPECT_THAT(std::string(Collection::Open(folder, ReadOptions()).status().message()),
-              HasSubstr("format '99'; this program reads formats 1 to "));
-}
-
 }  // namespace
 }  // namespace blazon::retrieval
