@@ -76,7 +76,10 @@ class Backend {
   virtual absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) = 0;
   virtual absl::StatusOr<v1::GetCollectionResponse> GetCollection(const v1::GetCollectionRequest& request) = 0;
-  virtual absl::Status VerifyCollection(const std::string& collection) = 0;
+  virtual absl::StatusOr<v1::VerifyCollectionResponse> VerifyCollection(const v1::VerifyCollectionRequest& request) = 0;
+  // request.snapshot: a folder to be made in this process, a name on a server.
+  virtual absl::StatusOr<v1::SnapshotCollectionResponse> SnapshotCollection(
+      const v1::SnapshotCollectionRequest& request) = 0;
 
   virtual absl::StatusOr<v1::ListModelsResponse> ListModels() = 0;
 };

@@ -17,6 +17,8 @@ void AddEval(CLI::App& app, Context& context);
 void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);
+// Adds verify, repair, snapshot and restore to the command `index`.
+void AddIndexCare(CLI::App& index, Context& context);
 void AddModels(CLI::App& app, Context& context);
 void AddModelsPull(CLI::App& models, Context& context);  // models: the command of that name
 void AddScore(CLI::App& app, Context& context);

@@ -189,12 +189,9 @@ int RunSearch(const IndexFlags& flags, Context& context) {
   return response->results_size() == 0 ? kNoMatch : kDone;
 }
 
-int RunStats(const IndexFlags& flags, Context& context, bool verify) {
+int RunStats(const IndexFlags& flags, Context& context) {
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
-  if (verify) {
-    if (absl::Status status = (*backend)->VerifyCollection(flags.collection); !status.ok()) return Fail(status);
-  }
   v1::GetCollectionRequest request;
   request.set_collection(flags.collection);
   absl::StatusOr<v1::GetCollectionResponse> response = (*backend)->GetCollection(request);
@@ -202,8 +199,8 @@ int RunStats(const IndexFlags& flags, Context& context, bool verify) {
   if (context.json) {
     PrintJson(*response);
   } else {
-    std::cout << (verify ? "All is well: " : "") << response->collection().documents() << " documents in "
-              << response->collection().chunks() << " chunks; embedder "
+    std::cout << response->collection().documents() << " documents in " << response->collection().chunks()
+              << " chunks; embedder "
               << (response->collection().embedder().empty() ? "not set yet" : response->collection().embedder())
               << std::endl;
   }
@@ -273,9 +270,8 @@ Examples:
   search->add_option("--neighbours", flags->neighbours, "With --json, also the pieces before and after each, so many")
       ->check(CLI::Range(0, 8));
 
-  add_command("stats", "Count what is in it", [](const IndexFlags& f, Context& c) { return RunStats(f, c, false); });
-  add_command("verify", "Read everything and check it",
-              [](const IndexFlags& f, Context& c) { return RunStats(f, c, true); });
+  add_command("stats", "Count what is in it", RunStats);
+  AddIndexCare(*index, context);
 }
 
 }  // namespace blazon::service::cli

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "retrieval/collection.h"
+#include "retrieval/collection_care.h"
 #include "retrieval/document_loader.h"
 #include "retrieval/indexer.h"
 #include "service/answerer.h"
@@ -261,10 +262,18 @@ class LocalBackend : public Backend {
     return response;
   }
 
-  absl::Status VerifyCollection(const std::string& folder) override {
-    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(folder, false);
-    if (!collection.ok()) return collection.status();
-    return (*collection)->Verify();
+  absl::StatusOr<v1::VerifyCollectionResponse> VerifyCollection(const v1::VerifyCollectionRequest& request) override {
+    const absl::StatusOr<retrieval::VerifyReport> report = retrieval::VerifyCollection(request.collection());
+    if (!report.ok()) return report.status();
+    return rpc::ToProto(*report);
+  }
+
+  absl::StatusOr<v1::SnapshotCollectionResponse> SnapshotCollection(
+      const v1::SnapshotCollectionRequest& request) override {
+    const absl::StatusOr<retrieval::SnapshotReport> report =
+        retrieval::SnapshotCollection(request.collection(), request.snapshot());
+    if (!report.ok()) return report.status();
+    return rpc::ToProto(*report);
   }
 
   absl::StatusOr<v1::ListModelsResponse> ListModels() override {

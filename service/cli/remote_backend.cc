@@ -188,9 +188,14 @@ class RemoteBackend : public Backend {
     return Unary<v1::ListModelsResponse>(
         [&](auto* context, auto* response) { return models_->ListModels(context, request, response); });
   }
-  absl::Status VerifyCollection(const std::string&) override {
-    return absl::UnimplementedError(
-        "a server does not verify collections yet: run 'blazon index verify' where its --data folder is");
+  absl::StatusOr<v1::VerifyCollectionResponse> VerifyCollection(const v1::VerifyCollectionRequest& request) override {
+    return Unary<v1::VerifyCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->VerifyCollection(context, request, response); });
+  }
+  absl::StatusOr<v1::SnapshotCollectionResponse> SnapshotCollection(
+      const v1::SnapshotCollectionRequest& request) override {
+    return Unary<v1::SnapshotCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->SnapshotCollection(context, request, response); });
   }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {

@@ -126,6 +126,12 @@ absl::Status CollectionStore::Delete(const std::string& name) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<fs::path> CollectionStore::Folder(const std::string& name) const {
+  if (absl::Status status = CheckName(name); !status.ok()) return status;
+  if (!Exists(name)) return NotFound(name);
+  return folder_ / name;
+}
+
 absl::StatusOr<std::vector<std::string>> CollectionStore::List() const {
   std::error_code error;
   std::vector<std::string> names;

@@ -55,6 +55,9 @@ class CollectionStore {
   absl::Status Create(const std::string& name);
   // Waits for those who use it. kNotFound; kUnavailable: another process writes to it.
   absl::Status Delete(const std::string& name);
+  // Where it lies; it need not open. kNotFound.
+  absl::StatusOr<std::filesystem::path> Folder(const std::string& name) const;
+  std::filesystem::path snapshots_folder() const { return folder_.parent_path() / "snapshots"; }
   // Names, in order.
   absl::StatusOr<std::vector<std::string>> List() const;
 

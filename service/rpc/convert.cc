@@ -698,6 +698,32 @@ v1::PutState ToProto(retrieval::PutOutcome outcome) {
   return v1::PUT_STATE_UNSPECIFIED;
 }
 
+v1::VerifyCollectionResponse ToProto(const retrieval::VerifyReport& report) {
+  v1::VerifyCollectionResponse response;
+  for (const retrieval::Damage& damage : report.damage) {
+    v1::CollectionDamage& out = *response.add_damage();
+    out.set_file(damage.file);
+    out.set_description(damage.what);
+  }
+  response.set_generation(std::max<int64_t>(0, report.generation));
+  response.set_documents(static_cast<int32_t>(report.documents));
+  response.set_chunks(static_cast<int32_t>(report.chunks));
+  response.set_pages(report.pages);
+  response.set_segments(static_cast<int32_t>(report.segments));
+  response.set_without_checksums(!report.page_checksums);
+  return response;
+}
+
+v1::SnapshotCollectionResponse ToProto(const retrieval::SnapshotReport& report) {
+  v1::SnapshotCollectionResponse response;
+  response.set_generation(report.generation);
+  response.set_documents(static_cast<int32_t>(report.documents));
+  response.set_chunks(static_cast<int32_t>(report.chunks));
+  response.set_linked_segments(static_cast<int32_t>(report.linked));
+  response.set_copied_segments(static_cast<int32_t>(report.copied));
+  return response;
+}
+
 v1::PutResult ToProto(const retrieval::SkippedFile& skipped) {
   v1::PutResult result;
   result.set_id(skipped.id);

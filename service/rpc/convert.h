@@ -19,6 +19,7 @@
 #include "language/generation_options.h"
 #include "language/generation_result.h"
 #include "retrieval/collection.h"
+#include "retrieval/collection_care.h"
 #include "retrieval/indexer.h"
 #include "service/answerer.h"
 #include "service/captioner.h"
@@ -65,6 +66,8 @@ v1::Document ToProto(const retrieval::DocumentInfo& document);
 v1::Document ToProto(const retrieval::Document& document);
 v1::PutState ToProto(retrieval::PutOutcome outcome);
 v1::PutResult ToProto(const retrieval::SkippedFile& skipped);
+v1::VerifyCollectionResponse ToProto(const retrieval::VerifyReport& report);
+v1::SnapshotCollectionResponse ToProto(const retrieval::SnapshotReport& report);
 v1::Model ToProto(const ModelInfo& info);
 v1::ModelIdentity ToIdentity(const ModelInfo& info);
 v1::FinishReason ToProto(language::FinishReason reason);

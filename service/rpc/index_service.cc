@@ -1,6 +1,8 @@
 #include <chrono>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "retrieval/collection_care.h"
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
 #include "service/rpc/paging.h"
@@ -82,6 +84,32 @@ absl::Status DeleteDocuments(const v1::DeleteDocumentsRequest& request, v1::Dele
   return absl::OkStatus();
 }
 
+absl::Status VerifyCollection(const v1::VerifyCollectionRequest& request, v1::VerifyCollectionResponse& response,
+                              UnaryCall& call) {
+  const absl::StatusOr<std::filesystem::path> folder = call.runtime().collections().Folder(request.collection());
+  if (!folder.ok()) return folder.status();
+  const absl::StatusOr<retrieval::VerifyReport> report = retrieval::VerifyCollection(*folder);
+  if (!report.ok()) return report.status();
+  response = ToProto(*report);
+  return absl::OkStatus();
+}
+
+absl::Status SnapshotCollection(const v1::SnapshotCollectionRequest& request, v1::SnapshotCollectionResponse& response,
+                                UnaryCall& call) {
+  CollectionStore& collections = call.runtime().collections();
+  const absl::StatusOr<std::filesystem::path> folder = collections.Folder(request.collection());
+  if (!folder.ok()) return folder.status();
+  if (!CollectionStore::CheckName(request.snapshot()).ok()) {
+    return FieldError("snapshot",
+                      "is not a name: 1 to 64 letters, digits, '-', '_' and '.', the first a letter or a digit");
+  }
+  const absl::StatusOr<retrieval::SnapshotReport> report =
+      retrieval::SnapshotCollection(*folder, collections.snapshots_folder() / request.snapshot());
+  if (!report.ok()) return report.status();
+  response = ToProto(*report);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* IndexService::CreateCollection(grpc::CallbackServerContext* context,
@@ -157,6 +185,18 @@ grpc::ServerUnaryReactor* IndexService::ListDocuments(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* IndexService::Search(grpc::CallbackServerContext* context, const v1::SearchRequest* request,
                                                v1::SearchResponse* response) {
   return Compute(runtime_, context, request, response, rpc::Search);
+}
+
+grpc::ServerUnaryReactor* IndexService::VerifyCollection(grpc::CallbackServerContext* context,
+                                                         const v1::VerifyCollectionRequest* request,
+                                                         v1::VerifyCollectionResponse* response) {
+  return Compute(runtime_, context, request, response, rpc::VerifyCollection);
+}
+
+grpc::ServerUnaryReactor* IndexService::SnapshotCollection(grpc::CallbackServerContext* context,
+                                                           const v1::SnapshotCollectionRequest* request,
+                                                           v1::SnapshotCollectionResponse* response) {
+  return Compute(runtime_, context, request, response, rpc::SnapshotCollection);
 }
 
 }  // namespace blazon::service::rpc

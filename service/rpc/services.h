@@ -81,6 +81,12 @@ class IndexService final : public v1::IndexService::CallbackService {
                                           v1::ListDocumentsResponse* response) override;
   grpc::ServerUnaryReactor* Search(grpc::CallbackServerContext* context, const v1::SearchRequest* request,
                                    v1::SearchResponse* response) override;
+  grpc::ServerUnaryReactor* VerifyCollection(grpc::CallbackServerContext* context,
+                                             const v1::VerifyCollectionRequest* request,
+                                             v1::VerifyCollectionResponse* response) override;
+  grpc::ServerUnaryReactor* SnapshotCollection(grpc::CallbackServerContext* context,
+                                               const v1::SnapshotCollectionRequest* request,
+                                               v1::SnapshotCollectionResponse* response) override;
 
  private:
   Runtime& runtime_;

@@ -326,6 +326,33 @@ TEST_F(CliTest, Index) {
   EXPECT_EQ(RunBlazon({"index", "list", "--collection", other}).status, 3);
 }
 
+TEST_F(CliTest, IndexIsVerifiedCopiedRepairedAndRestored) {
+  const std::string place = Path("kept notes"), copy = Path("copy of notes"), restored = Path("restored notes");
+  ASSERT_EQ(RunBlazon({"index", "add", "--collection", place, Path("documents")}).status, 0);
+  EXPECT_EQ(Line(RunBlazon({"index", "snapshot", "--json", "--collection", place, "--to", copy}))["documents"], 2);
+  EXPECT_EQ(RunBlazon({"index", "snapshot", "--collection", place, "--to", copy}).status, 1);
+
+  const std::filesystem::path file = std::filesystem::path(place) / "collection.db";
+  std::fstream database(file, std::ios::in | std::ios::out | std::ios::binary);
+  database.seekg(9000);
+  const char byte = static_cast<char>(database.get());
+  database.seekp(9000);
+  database.put(static_cast<char>(byte ^ 16));
+  database.close();
+  const Finished verified = RunBlazon({"index", "verify", "--collection", place});
+  EXPECT_EQ(verified.status, 1);
+  EXPECT_TRUE(absl::StrContains(verified.errors, "page 3 fails its checksum")) << verified.errors;
+  const Finished repaired = RunBlazon({"index", "repair", "--collection", place});
+  EXPECT_EQ(repaired.status, 0) << repaired.errors;
+  EXPECT_TRUE(absl::StrContains(repaired.output, "1 bits put right")) << repaired.output;
+  EXPECT_EQ(RunBlazon({"index", "verify", "--collection", place}).status, 0);
+
+  EXPECT_EQ(RunBlazon({"index", "restore", "--from", copy, "--collection", restored}).status, 0);
+  const Finished found =
+      RunBlazon({"index", "search", "--collection", restored, "when is the gate locked", "--count", "1"});
+  EXPECT_TRUE(std::regex_search(found.output, std::regex("^garden\\.md:[0-9]+: .*blue gate"))) << found.output;
+}
+
 TEST_F(CliTest, OptionsFromFileAndEnvironment) {
   const std::string config = Write("blazon.toml", "json = true\n[generate]\nmax-new-tokens = 3\n");
   EXPECT_EQ(Line(RunBlazon({"--config", config, "generate", "One two three"}))["usage"]["output_tokens"], 3);

@@ -352,6 +352,25 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
   } while (!list.page_token().empty());
   EXPECT_EQ(ids.size(), files.size() - 2);
 
+  v1::VerifyCollectionRequest verify;
+  verify.set_collection("notes");
+  v1::VerifyCollectionResponse verified;
+  ASSERT_TRUE(Unary(*server_->index, &Index::VerifyCollection, verify, &verified).ok());
+  EXPECT_EQ(verified.damage_size(), 0);
+  EXPECT_EQ(verified.documents(), static_cast<int>(ids.size()));
+  EXPECT_GT(verified.pages(), 0);
+  v1::SnapshotCollectionRequest snapshot;
+  snapshot.set_collection("notes");
+  snapshot.set_snapshot("before");
+  v1::SnapshotCollectionResponse copied;
+  ASSERT_TRUE(Unary(*server_->index, &Index::SnapshotCollection, snapshot, &copied).ok());
+  EXPECT_EQ(copied.documents(), verified.documents());
+  EXPECT_EQ(Unary(*server_->index, &Index::SnapshotCollection, snapshot, &copied).error_code(),
+            grpc::StatusCode::ALREADY_EXISTS);
+  snapshot.set_snapshot("../elsewhere");
+  EXPECT_EQ(Unary(*server_->index, &Index::SnapshotCollection, snapshot, &copied).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+
   // A result's span is what it says it is.
   v1::SearchRequest search;
   search.set_collection("notes");
