@@ -50,6 +50,20 @@ absl::Status NeedsBeams(absl::string_view field) {
       absl::StrCat(field, " is for beam search; set num_beams to 2 or more, or leave it out"));
 }
 
+absl::Status CheckExplain(const GenerationOptions& options) {
+  if (options.explain < 0 || options.explain > kMaxTopLogprobs)
+    return OutOfRange("explain", options.explain, absl::StrCat("0 (off) to ", kMaxTopLogprobs));
+  if (options.explain == 0) return absl::OkStatus();
+  if (options.width() > 1)
+    return absl::InvalidArgumentError("explain is for one text; leave num_sequences and num_beams at 1");
+  if (options.max_new_tokens > GenerationOptions::kMaxExplainedTokens) {
+    return absl::InvalidArgumentError(absl::StrCat("explain is for at most ", GenerationOptions::kMaxExplainedTokens,
+                                                   " tokens, but max_new_tokens is ", options.max_new_tokens,
+                                                   "; lower it"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSequences(const GenerationOptions& options) {
   if (options.num_sequences < 1 || options.num_sequences > kMaxWidth)
     return OutOfRange("num_sequences", options.num_sequences, absl::StrCat("1 to ", kMaxWidth));
@@ -150,6 +164,7 @@ absl::Status Validate(const GenerationOptions& options, int64_t vocabulary_size,
     return status;
   if (absl::Status status = CheckLogprobs("prompt_logprobs", options.prompt_logprobs, vocabulary_size); !status.ok())
     return status;
+  if (absl::Status status = CheckExplain(options); !status.ok()) return status;
   return CheckSequences(options);
 }
 

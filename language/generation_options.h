@@ -49,7 +49,11 @@ struct GenerationOptions {
 
   int64_t top_logprobs = -1;     // -1: none; 0: of each chosen token; n <= 20: and of the n best at its place
   int64_t prompt_logprobs = -1;  // the same for each token of the prompt but the first
-  bool echo = false;             // give the prompt back as the model read it
+  // 0: off; 1 to 20: report how each sampling rule changed the chances of so many tokens, at every step. For one text
+  // without beams, of at most kMaxExplainedTokens.
+  int64_t explain = 0;
+  static constexpr int64_t kMaxExplainedTokens = 512;
+  bool echo = false;  // give the prompt back as the model read it
 
   // Sequences that run at once: num_beams, or num_sequences where there is no beam search.
   int64_t width() const { return num_beams > 1 ? num_beams : num_sequences; }

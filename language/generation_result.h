@@ -20,12 +20,31 @@ struct TokenLogprob {
   std::vector<std::pair<TokenId, double>> top;
 };
 
+// The distribution of the next token after one sampling rule.
+struct SamplingStage {
+  // "model" (its own distribution), then each rule that is on, named as its option, in the order of language/sampler.h;
+  // at temperature 0 "greedy" is the last.
+  std::string rule;
+  int64_t candidates = 0;             // tokens that can still be chosen
+  std::vector<double> probabilities;  // element i is of SamplingStep::tokens[i]; 0: ruled out
+};
+
+// How one token came to be chosen.
+struct SamplingStep {
+  TokenId chosen = 0;
+  // The most probable ones by the model, best first; then those that are only after the rules; then, when it is not among
+  // them, the chosen one.
+  std::vector<TokenId> tokens;
+  std::vector<SamplingStage> stages;
+};
+
 // One of the texts of a request that asked for several, or for beams.
 struct GeneratedSequence {
   std::string text;
   FinishReason finish_reason = FinishReason::kEndOfText;
   std::vector<TokenId> tokens;         // generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // as asked for
+  std::vector<SamplingStep> steps;     // with GenerationOptions::explain
   double mean_logprob = 0;
   // Beam search: what it ranked by, the sum of the log-probabilities after bias and penalties, the ending token
   // included, divided by the number of these tokens ^ length_penalty (transformers' sequences_scores).
@@ -39,6 +58,7 @@ struct GenerationResult {
   std::vector<TokenId> tokens;         // of the first sequence: generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // of the first sequence, as asked for
   double mean_logprob = 0;             // of the first sequence
+  std::vector<SamplingStep> steps;     // with GenerationOptions::explain; the ending token included
   // All sequences, the first included: samples in the order of their seeds, hypotheses best first. Empty unless
   // num_sequences or num_beams is above 1. An interrupted beam search gives its best so far, perhaps fewer than asked.
   std::vector<GeneratedSequence> sequences;

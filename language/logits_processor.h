@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -25,13 +26,14 @@ class LogitsProcessor {
 
   // scores: [V], logits for sampling, log-probabilities for beam search. What may not follow becomes -infinity; with a
   // tiny vocabulary that can be all of it.
-  void Process(std::vector<float>& scores) const;
+  // after: called with the option's name when a rule that is on has been applied.
+  void Process(std::vector<float>& scores, const std::function<void(const char* rule)>& after = {}) const;
 
   // `id` is the next token of the output.
   void Push(TokenId id);
 
  private:
-  void Penalise(std::vector<float>& scores) const;
+  void PenaliseRepetition(std::vector<float>& scores) const;
   void BanRepeatedNgrams(std::vector<float>& scores) const;
 
   std::vector<std::pair<TokenId, float>> bias_;

@@ -50,7 +50,9 @@ absl::StatusOr<std::optional<FinishReason>> SampledSequence::Accept(const at::Te
 
 absl::StatusOr<std::optional<FinishReason>> SampledSequence::Extend(int64_t index, const at::Tensor& logits) {
   Branch& branch = branches_[index];
-  absl::StatusOr<TokenLogprob> choice = branch.sampler.Sample(logits);
+  SamplingStep* step = nullptr;
+  if (request_.options.explain > 0) step = &branch.result.steps.emplace_back();
+  absl::StatusOr<TokenLogprob> choice = branch.sampler.Sample(logits, step);
   if (!choice.ok()) return choice.status();
   const TokenId id = choice->id;
   if (IsEndOfText(id)) return FinishReason::kEndOfText;

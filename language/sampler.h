@@ -37,7 +37,8 @@ class Sampler {
   // logits: fp32 [V], contiguous. The choice counts as part of the output from now on.
   // logprob is that of the model's own distribution; `top` holds options.top_logprobs entries, best first.
   // kInternal: the logits are not finite.
-  absl::StatusOr<TokenLogprob> Sample(const at::Tensor& logits);
+  // step: unset, or receives how the choice came about; then options.explain must be above 0.
+  absl::StatusOr<TokenLogprob> Sample(const at::Tensor& logits, SamplingStep* step = nullptr);
 
   // A token that may be drawn, and its probability times a factor common to all.
   struct Candidate {
@@ -48,8 +49,11 @@ class Sampler {
   std::vector<Candidate> Distribution(const at::Tensor& logits) const;
 
  private:
-  std::vector<float> Scores(const at::Tensor& logits) const;  // after penalties and bans
-  std::vector<Candidate> Filter(const std::vector<float>& scores) const;
+  // Notes the distribution after a rule.
+  class Recorder;
+
+  std::vector<float> Scores(const at::Tensor& logits, Recorder* recorder = nullptr) const;  // after penalties and bans
+  std::vector<Candidate> Filter(const std::vector<float>& scores, Recorder* recorder = nullptr) const;
   TokenId Draw(const std::vector<Candidate>& candidates);
 
   const GenerationOptions options_;

@@ -174,6 +174,7 @@ void Sequence::Deliver(FinishReason reason, std::vector<GeneratedSequence> seque
   if (!sequences.empty()) {
     result_.tokens = sequences[0].tokens;
     result_.logprobs = sequences[0].logprobs;
+    if (width() == 1) result_.steps = std::move(sequences[0].steps);
     result_.mean_logprob = sequences[0].mean_logprob;
   }
   if (width() > 1) result_.sequences = std::move(sequences);

@@ -14,6 +14,7 @@ void AddCaption(CLI::App& app, Context& context);
 void AddChat(CLI::App& app, Context& context);
 void AddEmbed(CLI::App& app, Context& context);
 void AddEval(CLI::App& app, Context& context);
+void AddEvalLm(CLI::App& eval, Context& context);  // eval: the command of that name
 void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);

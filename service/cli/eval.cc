@@ -52,6 +52,7 @@ int RunEvalCaptions(const EvalCaptionsFlags& flags, const Context& context) {
 void AddEval(CLI::App& app, Context& context) {
   CLI::App* eval = app.add_subcommand("eval", "Measure how good results are");
   eval->require_subcommand(1);
+  AddEvalLm(*eval, context);
   auto flags = std::make_shared<EvalCaptionsFlags>();
   CLI::App* command = eval->add_subcommand("captions", "Compare captions with those that people wrote");
   command->add_option("--candidates", flags->candidates, "Captions to judge: JSON Lines, or COCO results")

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
+#include "service/cli/explain.h"
 #include "service/cli/generation_options.h"
 #include "service/cli/input.h"
 
@@ -84,7 +85,9 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
-  const bool streams = !context.json && request.options().num_sequences() <= 1 && !request.options().echo();
+  const bool explains = request.options().explain() > 0;
+  const bool streams =
+      !context.json && request.options().num_sequences() <= 1 && !request.options().echo() && !explains;
   absl::StatusOr<v1::GenerateResponse> response = (*backend)->Generate(request, [&](std::string_view text) {
     if (streams) std::cout << text << std::flush;
   });
@@ -94,6 +97,7 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   } else if (streams) {
     std::cout << "\n";
   } else {
+    if (explains) PrintSteps(*response);
     PrintTexts(*response);
   }
   return kDone;
@@ -118,6 +122,7 @@ void AddGenerate(CLI::App& app, Context& context) {
   command->footer(R"(Examples:
   blazon generate "Once upon a time"
   blazon generate --temperature 0.8 --top-p 0.9 --seed 7 "Dear diary,"
+  blazon generate --explain --max-new-tokens 5 --temperature 0.8 --top-k 20 --top-p 0.9 "The sea was"
   blazon generate --num-beams 4 --num-sequences 2 "The sea was"
   blazon generate --token-ids "[504, 3575, 282, 4649, 314]"
   blazon generate --chat "What is the capital of France?"

@@ -77,6 +77,11 @@ void AddSequenceOptions(CLI::App& command, GenerationFlags& flags) {
                    "Give so many samples, or of a beam search so many best texts, 1 to 64 (default 1)");
   group.add_flag("--echo", flags.echo,
                  "Give the prompt too, as the model read it: before the text, or with --json apart");
+  group
+      .add_flag(
+          "--explain{8}", flags.explain,
+          "Show at every step what each sampling rule makes of the 8 most probable tokens; --explain=N: of N, 1 to 20")
+      ->type_name("N");
   group.add_option("--prompt-logprobs", flags.prompt_logprobs,
                    "With --json, report the log-probability of each token of the prompt and the n best, 0 to 20");
 }
@@ -110,6 +115,7 @@ absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, co
   if (flags.top_logprobs) options.set_top_logprobs(*flags.top_logprobs);
   if (flags.prompt_logprobs) options.set_prompt_logprobs(*flags.prompt_logprobs);
   if (flags.echo) options.set_echo(true);
+  if (flags.explain) options.set_explain(*flags.explain);
   if (flags.allow_repetition) options.set_allow_repetition(true);
   if (flags.ignore_eos) options.set_ignore_eos(true);
   if (context.seed) options.set_seed(*context.seed);

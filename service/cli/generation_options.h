@@ -15,7 +15,7 @@ namespace blazon::service::cli {
 
 struct GenerationFlags {
   std::optional<int32_t> max_new_tokens, top_k, no_repeat_ngram_size, num_sequences, num_beams, num_beam_groups,
-      top_logprobs, prompt_logprobs;
+      top_logprobs, prompt_logprobs, explain;
   std::optional<double> temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty,
       length_penalty, diversity_penalty;
   std::vector<std::string> logit_bias, stop;

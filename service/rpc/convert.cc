@@ -113,6 +113,7 @@ absl::Status CheckForOneText(const language::GenerationOptions& options) {
   const absl::string_view field = options.num_sequences > 1      ? "num_sequences"
                                   : options.echo                 ? "echo"
                                   : options.prompt_logprobs >= 0 ? "prompt_logprobs"
+                                  : options.explain > 0          ? "explain"
                                                                  : "";
   if (field.empty()) return absl::OkStatus();
   return FieldError(absl::StrCat("options.", field), "is for GenerationService alone; leave it out");
@@ -354,6 +355,7 @@ absl::StatusOr<language::GenerationOptions> FromProto(const v1::GenerationOption
                                 : language::EarlyStopping::kHeuristic;
   }
   if (options.has_echo()) result.echo = options.echo();
+  if (options.has_explain()) result.explain = options.explain();
   if (options.has_prompt_logprobs()) {
     result.prompt_logprobs = options.prompt_logprobs();
     if (result.prompt_logprobs < 0)
@@ -403,6 +405,7 @@ v1::GenerationOptions ToProto(const language::GenerationOptions& options) {
   result.set_num_beam_groups(Int32(options.num_beam_groups));
   result.set_diversity_penalty(options.diversity_penalty);
   result.set_echo(options.echo);
+  if (options.explain > 0) result.set_explain(Int32(options.explain));
   if (options.prompt_logprobs >= 0) result.set_prompt_logprobs(Int32(options.prompt_logprobs));
   if (options.top_logprobs >= 0) result.set_top_logprobs(Int32(options.top_logprobs));
   return result;
@@ -563,6 +566,22 @@ v1::GenerateResponse ToProto(const GeneratedText& result, ModelStore& models, do
   reply.set_prompt_text(ReadableText(prompt));
   reply.mutable_prompt_token_ids()->Assign(result.result.prompt.begin(), result.result.prompt.end());
   Fill(*reply.mutable_prompt_logprobs(), result.result.prompt_logprobs, bytes);
+  for (const language::SamplingStep& step : result.result.steps) {
+    v1::SamplingStep& out = *reply.add_steps();
+    out.set_chosen(step.chosen);
+    for (const language::TokenId id : step.tokens) {
+      v1::Token& token = *out.add_tokens();
+      token.set_id(id);
+      token.set_bytes(bytes(id));
+      token.set_text(ReadableText(token.bytes()));
+    }
+    for (const language::SamplingStage& stage : step.stages) {
+      v1::SamplingStage& to = *out.add_stages();
+      to.set_rule(stage.rule);
+      to.set_candidates(Int32(stage.candidates));
+      to.mutable_probabilities()->Assign(stage.probabilities.begin(), stage.probabilities.end());
+    }
+  }
   *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
   return reply;
 }

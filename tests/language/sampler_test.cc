@@ -263,6 +263,71 @@ TEST(SamplerTest, LogprobsAreThoseOfTheModel) {
   EXPECT_NEAR(choice->top[1].second, std::log(0.375), 1e-6);
 }
 
+// The last stage of an explanation is the golden distribution, each stage before it that of the rules up to there.
+TEST(SamplerTest, ExplainsEachRuleByItsOwnDistribution) {
+  std::vector<float> logits = {2, 1, 0, -1, -2, 1.5};
+  GenerationOptions options;
+  options.temperature = 0.5;
+  options.top_k = 4;
+  options.top_p = 0.9;
+  options.min_p = 0.05;
+  options.repetition_penalty = 1.5;
+  options.logit_bias[4] = 4;
+  options.explain = 2;
+  SamplingStep step;
+  ASSERT_TRUE(Sampler(options, 1, {0}).Sample(Logits(logits), &step).ok());
+  std::vector<std::string> rules;
+  for (const SamplingStage& stage : step.stages) rules.push_back(stage.rule);
+  EXPECT_EQ(rules, (std::vector<std::string>{"model", "logit_bias", "repetition_penalty", "temperature", "top_k",
+                                             "top_p", "min_p"}));
+  // 0 and 5 are the model's best; 4 and 5 the best in the end.
+  ASSERT_GE(step.tokens.size(), 3u);
+  EXPECT_EQ(std::vector<TokenId>(step.tokens.begin(), step.tokens.begin() + 3), (std::vector<TokenId>{0, 5, 4}));
+  EXPECT_NE(std::find(step.tokens.begin(), step.tokens.end(), step.chosen), step.tokens.end());
+
+  // Each rule taken away from the end gives the stage before.
+  const auto expect = [&](const SamplingStage& stage, const GenerationOptions& until) {
+    double total = 0;
+    std::map<TokenId, double> weights;
+    for (const auto& [weight, id] : Sampler(until, 1, {0}).Distribution(Logits(logits))) {
+      weights[id] = weight;
+      total += weight;
+    }
+    EXPECT_EQ(stage.candidates, std::ssize(weights)) << stage.rule;
+    ASSERT_EQ(stage.probabilities.size(), step.tokens.size());
+    for (size_t i = 0; i < step.tokens.size(); ++i)
+      EXPECT_NEAR(stage.probabilities[i], weights[step.tokens[i]] / total, 1e-6) << stage.rule << " " << step.tokens[i];
+  };
+  expect(step.stages[6], options);
+  options.min_p = 0;
+  expect(step.stages[5], options);
+  options.top_p = 1;
+  expect(step.stages[4], options);
+  options.top_k = 0;
+  expect(step.stages[3], options);
+  options.temperature = 1;
+  expect(step.stages[2], options);
+  options.repetition_penalty = 1;
+  expect(step.stages[1], options);
+  options.logit_bias.clear();
+  expect(step.stages[0], options);
+}
+
+TEST(SamplerTest, ExplainsAGreedyChoice) {
+  std::vector<float> logits = {0, 3, 1};
+  GenerationOptions options;
+  options.explain = 1;
+  SamplingStep step;
+  ASSERT_TRUE(Sampler(options, 1, {}).Sample(Logits(logits), &step).ok());
+  EXPECT_EQ(step.chosen, 1);
+  EXPECT_EQ(step.tokens, std::vector<TokenId>{1});
+  ASSERT_EQ(step.stages.size(), 2u);
+  EXPECT_EQ(step.stages[0].candidates, 3);
+  EXPECT_EQ(step.stages[1].rule, "greedy");
+  EXPECT_EQ(step.stages[1].candidates, 1);
+  EXPECT_EQ(step.stages[1].probabilities, std::vector<double>{1.0});
+}
+
 TEST(SamplerTest, DamagedLogitsAreAnError) {
   std::vector<float> logits = {0.0f, std::numeric_limits<float>::quiet_NaN()};
   EXPECT_EQ(Sampler({}, 1, {}).Sample(Logits(logits)).status().code(), absl::StatusCode::kInternal);
@@ -325,6 +390,9 @@ TEST(SamplerTest, EveryOptionOutOfRangeIsNamedWithItsValueAndRange) {
   EXPECT_EQ(with_limit([](Options& o) { o.stop_token_ids = {0, -1}; }), "stop_token_ids[1] is -1; it must be 0 to 99");
   EXPECT_EQ(with_limit([](Options& o) { o.top_logprobs = -2; }), "top_logprobs is -2; it must be -1 (none) or 0 to 20");
   EXPECT_EQ(with_limit([](Options& o) { o.top_logprobs = 21; }), "top_logprobs is 21; it must be -1 (none) or 0 to 20");
+  EXPECT_EQ(with_limit([](Options& o) { o.explain = 21; }), "explain is 21; it must be 0 (off) to 20");
+  EXPECT_EQ(with_limit([](Options& o) { o.explain = 1, o.num_beams = 2; }),
+            "explain is for one text; leave num_sequences and num_beams at 1");
   GenerationOptions good;
   good.max_new_tokens = 64;
   EXPECT_TRUE(Validate(good, 100, 64).ok());

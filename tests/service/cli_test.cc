@@ -234,6 +234,39 @@ TEST_F(CliTest, EvalCaptions) {
   EXPECT_TRUE(absl::StrContains(all.errors, "'dog.jpg'") && absl::StrContains(all.errors, "--partial")) << all.errors;
 }
 
+TEST_F(CliTest, EvalLanguageModel) {
+  const std::string words = "The capital of France is Paris, and the capital of Italy is Rome.";
+  const std::string text = Write("text.txt", words);
+  const auto eval = [&](std::vector<std::string> more) {
+    std::vector<std::string> command = {"eval", "lm", "--json", text};
+    command.insert(command.end(), more.begin(), more.end());
+    return Line(RunBlazon(command));
+  };
+  // In one window it says what score says.
+  const Json whole = eval({});
+  const Json score = Line(RunBlazon({"score", "--json", "--completion", words}));
+  EXPECT_EQ(whole["windows"], 1);
+  EXPECT_EQ(whole["scored"].get<size_t>(), score["tokens"].size());
+  EXPECT_NEAR(whole["loss"].get<double>(), -score["meanLogprob"].get<double>(), 1e-5);
+  EXPECT_NEAR(whole["perplexity"].get<double>(), std::exp(whole["loss"].get<double>()), 1e-6);
+  // Windows score each token once, and see less.
+  const Json narrow = eval({"--context", "5", "--stride", "2"});
+  EXPECT_GT(narrow["windows"], 3);
+  EXPECT_EQ(narrow["scored"], whole["scored"]);
+  EXPECT_GT(narrow["loss"], whole["loss"]);
+  const Finished wrong = RunBlazon({"eval", "lm", "--context", "5", "--stride", "5", text});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_TRUE(absl::StrContains(wrong.errors, "--stride is 5")) << wrong.errors;
+}
+
+TEST_F(CliTest, ExplainShowsEachRule) {
+  const Finished shown = RunBlazon({"generate", "--explain=3", "--max-new-tokens", "2", "--temperature", "1", "--top-k",
+                                    "2", "--seed", "1", "The capital of France is"});
+  EXPECT_EQ(shown.status, 0) << shown.errors;
+  for (const char* part : {"step 1", "step 2", "model", "temperature", "top_k", "* ", "candidates"})
+    EXPECT_TRUE(absl::StrContains(shown.output, part)) << part << " in\n" << shown.output;
+}
+
 TEST_F(CliTest, Embed) {
   const Json json =
       Line(RunBlazon({"embed", "--json", "a cat on a mat", "-"}, "a kitten lies on the rug\nstock prices fell\n"));

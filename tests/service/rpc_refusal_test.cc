@@ -69,6 +69,7 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
       {"num_beam_groups", {0, 2, 65}},
       {"top_logprobs", {-1, 21}},
       {"prompt_logprobs", {-1, 21}},
+      {"explain", {-1, 21}},
   };
   const std::set<std::string> any_value = {"seed", "ignore_eos", "allow_repetition", "logprobs", "echo"};
   const auto& type = *v1::GenerationOptions::descriptor();

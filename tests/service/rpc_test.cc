@@ -182,6 +182,34 @@ TEST_F(RpcTest, PromptsComeAsTokenIdsAndComeBack) {
   EXPECT_NEAR(scored.logprob(), reply.prompt_logprobs(reply.prompt_logprobs_size() - 1).logprob(), 1e-3);
 }
 
+TEST_F(RpcTest, ExplainsEachStep) {
+  v1::GenerateRequest request;
+  request.mutable_prompt()->add_parts()->set_text("The capital of France is");
+  v1::GenerationOptions& options = *request.mutable_options();
+  options.set_max_new_tokens(3);
+  options.set_temperature(1);
+  options.set_top_k(5);
+  options.set_seed(3);
+  const v1::GenerateResponse plain = Generate(request);
+  EXPECT_EQ(plain.steps_size(), 0);
+  options.set_explain(4);
+  const v1::GenerateResponse reply = Generate(request);
+  EXPECT_EQ(reply.text(), plain.text());  // explaining changes nothing
+  ASSERT_EQ(reply.steps_size(), 3);
+  std::string chosen;
+  for (const v1::SamplingStep& step : reply.steps()) {
+    ASSERT_EQ(step.stages_size(), 3);
+    EXPECT_EQ(step.stages(2).rule(), "top_k");
+    EXPECT_EQ(step.stages(2).candidates(), 5);
+    EXPECT_GE(step.tokens_size(), 4);
+    EXPECT_EQ(step.stages(0).probabilities_size(), step.tokens_size());
+    for (const v1::Token& token : step.tokens()) {
+      if (token.id() == step.chosen()) chosen += token.bytes();
+    }
+  }
+  EXPECT_EQ(chosen, reply.text());
+}
+
 TEST_F(RpcTest, ChatStopsAndReportsTokens) {
   v1::GenerateRequest request;
   v1::Message& message = *request.mutable_chat()->add_messages();
