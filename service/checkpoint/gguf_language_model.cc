@@ -17,6 +17,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "service/checkpoint/gguf_architectures.h"
 
 namespace blazon::service {
 namespace {
@@ -26,138 +27,6 @@ using language::StateDict;
 using language::Weight;
 using nlohmann::json;
 
-// How GGUF's converter changed a tensor, to be undone.
-enum class Change {
-  kNone,
-  kRotaryQueries,  // the two halves of each rotary head interleaved, row by row
-  kRotaryKeys,
-  kPlusOne,     // Gemma multiplies by 1 + weight; the file holds the sum
-  kTransposed,  // GPT-2's Conv1D lies [inputs, outputs] in Hugging Face's files
-  kFusedHeads,  // BLOOM's queries, keys and values, head by head there and apart here
-};
-
-struct TensorName {
-  const char* gguf;
-  const char* hugging_face;
-  Change change = Change::kNone;
-  bool optional = false;
-};
-
-struct Architecture {
-  const char* model_type;
-  std::vector<TensorName> whole;  // of the model
-  std::vector<TensorName> layer;  // after "blk.I." and `layer_prefix`I.
-  const char* layer_prefix;
-};
-
-constexpr bool kOptional = true;
-
-std::vector<TensorName> LlamaWhole() {
-  return {{"token_embd.weight", "model.embed_tokens.weight"},
-          {"output_norm.weight", "model.norm.weight"},
-          {"output.weight", "lm_head.weight", Change::kNone, kOptional}};
-}
-
-std::vector<TensorName> LlamaLayer(Change queries, Change keys) {
-  return {{"attn_norm.weight", "input_layernorm.weight"},
-          {"attn_q.weight", "self_attn.q_proj.weight", queries},
-          {"attn_q.bias", "self_attn.q_proj.bias", queries, kOptional},
-          {"attn_k.weight", "self_attn.k_proj.weight", keys},
-          {"attn_k.bias", "self_attn.k_proj.bias", keys, kOptional},
-          {"attn_v.weight", "self_attn.v_proj.weight"},
-          {"attn_v.bias", "self_attn.v_proj.bias", Change::kNone, kOptional},
-          {"attn_output.weight", "self_attn.o_proj.weight"},
-          {"attn_output.bias", "self_attn.o_proj.bias", Change::kNone, kOptional},
-          {"attn_q_norm.weight", "self_attn.q_norm.weight", Change::kNone, kOptional},
-          {"attn_k_norm.weight", "self_attn.k_norm.weight", Change::kNone, kOptional},
-          {"ffn_norm.weight", "post_attention_layernorm.weight"},
-          {"ffn_gate.weight", "mlp.gate_proj.weight"},
-          {"ffn_up.weight", "mlp.up_proj.weight"},
-          {"ffn_down.weight", "mlp.down_proj.weight"}};
-}
-
-std::vector<TensorName> GemmaWhole() {
-  std::vector<TensorName> names = LlamaWhole();
-  names[1].change = Change::kPlusOne;
-  return names;
-}
-
-std::vector<TensorName> GemmaLayer(int generation) {
-  std::vector<TensorName> names = {
-      {"attn_norm.weight", "input_layernorm.weight", Change::kPlusOne},
-      {"attn_q.weight", "self_attn.q_proj.weight"},
-      {"attn_k.weight", "self_attn.k_proj.weight"},
-      {"attn_v.weight", "self_attn.v_proj.weight"},
-      {"attn_output.weight", "self_attn.o_proj.weight"},
-      {"ffn_gate.weight", "mlp.gate_proj.weight"},
-      {"ffn_up.weight", "mlp.up_proj.weight"},
-      {"ffn_down.weight", "mlp.down_proj.weight"},
-      {"ffn_norm.weight", generation == 1 ? "post_attention_layernorm.weight" : "pre_feedforward_layernorm.weight",
-       Change::kPlusOne}};
-  if (generation >= 2) {
-    names.push_back({"post_attention_norm.weight", "post_attention_layernorm.weight", Change::kPlusOne});
-    names.push_back({"post_ffw_norm.weight", "post_feedforward_layernorm.weight", Change::kPlusOne});
-  }
-  if (generation >= 3) {
-    names.push_back({"attn_q_norm.weight", "self_attn.q_norm.weight", Change::kPlusOne});
-    names.push_back({"attn_k_norm.weight", "self_attn.k_norm.weight", Change::kPlusOne});
-  }
-  return names;
-}
-
-const std::map<std::string, Architecture>& Architectures() {
-  static const auto& architectures = *new std::map<std::string, Architecture>{
-      {"bloom",
-       {"bloom",
-        {{"token_embd.weight", "word_embeddings.weight"},
-         {"token_embd_norm.weight", "word_embeddings_layernorm.weight"},
-         {"token_embd_norm.bias", "word_embeddings_layernorm.bias"},
-         {"output_norm.weight", "ln_f.weight"},
-         {"output_norm.bias", "ln_f.bias"},
-         {"output.weight", "lm_head.weight", Change::kNone, kOptional}},
-        {{"attn_norm.weight", "input_layernorm.weight"},
-         {"attn_norm.bias", "input_layernorm.bias"},
-         {"attn_qkv.weight", "self_attention.query_key_value.weight", Change::kFusedHeads},
-         {"attn_qkv.bias", "self_attention.query_key_value.bias", Change::kFusedHeads},
-         {"attn_output.weight", "self_attention.dense.weight"},
-         {"attn_output.bias", "self_attention.dense.bias"},
-         {"ffn_norm.weight", "post_attention_layernorm.weight"},
-         {"ffn_norm.bias", "post_attention_layernorm.bias"},
-         {"ffn_up.weight", "mlp.dense_h_to_4h.weight"},
-         {"ffn_up.bias", "mlp.dense_h_to_4h.bias"},
-         {"ffn_down.weight", "mlp.dense_4h_to_h.weight"},
-         {"ffn_down.bias", "mlp.dense_4h_to_h.bias"}},
-        "h."}},
-      {"gemma", {"gemma", GemmaWhole(), GemmaLayer(1), "model.layers."}},
-      {"gemma2", {"gemma2", GemmaWhole(), GemmaLayer(2), "model.layers."}},
-      {"gemma3", {"gemma3_text", GemmaWhole(), GemmaLayer(3), "model.layers."}},
-      {"gpt2",
-       {"gpt2",
-        {{"token_embd.weight", "wte.weight"},
-         {"position_embd.weight", "wpe.weight"},
-         {"output_norm.weight", "ln_f.weight"},
-         {"output_norm.bias", "ln_f.bias"},
-         {"output.weight", "lm_head.weight", Change::kNone, kOptional}},
-        {{"attn_norm.weight", "ln_1.weight"},
-         {"attn_norm.bias", "ln_1.bias"},
-         {"attn_qkv.weight", "attn.c_attn.weight", Change::kTransposed},
-         {"attn_qkv.bias", "attn.c_attn.bias"},
-         {"attn_output.weight", "attn.c_proj.weight", Change::kTransposed},
-         {"attn_output.bias", "attn.c_proj.bias"},
-         {"ffn_norm.weight", "ln_2.weight"},
-         {"ffn_norm.bias", "ln_2.bias"},
-         {"ffn_up.weight", "mlp.c_fc.weight", Change::kTransposed},
-         {"ffn_up.bias", "mlp.c_fc.bias"},
-         {"ffn_down.weight", "mlp.c_proj.weight", Change::kTransposed},
-         {"ffn_down.bias", "mlp.c_proj.bias"}},
-        "h."}},
-      {"llama", {"llama", LlamaWhole(), LlamaLayer(Change::kRotaryQueries, Change::kRotaryKeys), "model.layers."}},
-      {"qwen2", {"qwen2", LlamaWhole(), LlamaLayer(Change::kNone, Change::kNone), "model.layers."}},
-      {"qwen3", {"qwen3", LlamaWhole(), LlamaLayer(Change::kNone, Change::kNone), "model.layers."}},
-  };
-  return architectures;
-}
-
 absl::Status Unsupported(const GgufFile& file, const std::string& what) {
   return absl::UnimplementedError(absl::StrCat(file.path().string(), ": ", what));
 }
@@ -165,12 +34,12 @@ absl::Status Broken(const GgufFile& file, const std::string& what) {
   return absl::DataLossError(absl::StrCat(file.path().string(), ": ", what));
 }
 
-absl::StatusOr<const Architecture*> Find(const GgufFile& file, std::string* name) {
+absl::StatusOr<const GgufArchitecture*> Find(const GgufFile& file, std::string* name) {
   const absl::StatusOr<std::string_view> architecture = file.String("general.architecture");
   if (!architecture.ok()) return Broken(file, std::string(architecture.status().message()));
   *name = std::string(*architecture);
-  const auto found = Architectures().find(*name);
-  if (found == Architectures().end()) {
+  const auto found = GgufArchitectureTable().find(*name);
+  if (found == GgufArchitectureTable().end()) {
     return Unsupported(file, absl::StrCat("architecture \"", absl::CHexEscape(*name), "\"; Blazon reads ",
                                           absl::StrJoin(GgufArchitectures(), ", ")));
   }
@@ -257,13 +126,13 @@ at::Tensor ToDense(const Weight& weight) {
   return quantized != nullptr ? language::Dequantize(*quantized) : std::get<at::Tensor>(weight);
 }
 
-absl::StatusOr<Weight> Undo(Weight weight, Change change, int64_t heads, int64_t key_heads) {
+absl::StatusOr<Weight> Undo(Weight weight, GgufChange change, int64_t heads, int64_t key_heads) {
   switch (change) {
-    case Change::kNone:
+    case GgufChange::kNone:
       return weight;
-    case Change::kRotaryQueries:
-    case Change::kRotaryKeys: {
-      const int64_t count = change == Change::kRotaryQueries ? heads : key_heads;
+    case GgufChange::kRotaryQueries:
+    case GgufChange::kRotaryKeys: {
+      const int64_t count = change == GgufChange::kRotaryQueries ? heads : key_heads;
       if (count < 1 || Rows(weight) % (2 * count) != 0) {
         return absl::DataLossError(absl::StrCat(Rows(weight), " rows do not divide into ", count, " rotary heads"));
       }
@@ -275,12 +144,12 @@ absl::StatusOr<Weight> Undo(Weight weight, Change change, int64_t heads, int64_t
             .contiguous();
       });
     }
-    case Change::kPlusOne:
+    case GgufChange::kPlusOne:
       return Weight(ToDense(weight).to(at::kFloat) - 1.0);
-    case Change::kTransposed:  // quantised blocks cannot be turned: the model takes them as they are
+    case GgufChange::kTransposed:  // quantised blocks cannot be turned: the model takes them as they are
       if (std::holds_alternative<QuantizedTensor>(weight)) return weight;
       return Weight(std::get<at::Tensor>(weight).t());
-    case Change::kFusedHeads:
+    case GgufChange::kFusedHeads:
       if (heads < 1 || Rows(weight) % (3 * heads) != 0) {
         return absl::DataLossError(absl::StrCat(Rows(weight), " rows do not divide into ", heads, " heads"));
       }
@@ -298,13 +167,13 @@ absl::StatusOr<Weight> Undo(Weight weight, Change change, int64_t heads, int64_t
 
 std::vector<std::string> GgufArchitectures() {
   std::vector<std::string> names;
-  for (const auto& [name, architecture] : Architectures()) names.push_back(name);
+  for (const auto& [name, architecture] : GgufArchitectureTable()) names.push_back(name);
   return names;
 }
 
 absl::StatusOr<json> ReadGgufConfig(const GgufFile& file) {
   std::string name;
-  const absl::StatusOr<const Architecture*> architecture = Find(file, &name);
+  const absl::StatusOr<const GgufArchitecture*> architecture = Find(file, &name);
   if (!architecture.ok()) return architecture.status();
   ConfigWriter writer(file, name);
   writer.Integer("embedding_length", "hidden_size");
@@ -363,7 +232,7 @@ namespace {
 absl::StatusOr<StateDict> ReadTensors(const GgufFile& file,
                                       const std::function<absl::StatusOr<Weight>(const GgufTensorInfo& tensor)>& read) {
   std::string name;
-  const absl::StatusOr<const Architecture*> architecture = Find(file, &name);
+  const absl::StatusOr<const GgufArchitecture*> architecture = Find(file, &name);
   if (!architecture.ok()) return architecture.status();
   const auto count = [&](const char* key, int64_t fallback) {
     return file.Integer(absl::StrCat(name, ".", key)).value_or(fallback);
@@ -372,7 +241,7 @@ absl::StatusOr<StateDict> ReadTensors(const GgufFile& file,
 
   StateDict weights;
   std::set<std::string, std::less<>> taken;
-  const auto take = [&](const TensorName& entry, const std::string& from, const std::string& to) -> absl::Status {
+  const auto take = [&](const GgufTensorName& entry, const std::string& from, const std::string& to) -> absl::Status {
     const std::string gguf_name = from + entry.gguf;
     if (!file.HasTensor(gguf_name)) {
       return entry.optional ? absl::OkStatus() : Broken(file, absl::StrCat("no tensor \"", gguf_name, "\""));
@@ -385,12 +254,12 @@ absl::StatusOr<StateDict> ReadTensors(const GgufFile& file,
     weights[to + entry.hugging_face] = *std::move(weight);
     return absl::OkStatus();
   };
-  for (const TensorName& entry : (*architecture)->whole) {
+  for (const GgufTensorName& entry : (*architecture)->whole) {
     if (absl::Status status = take(entry, "", ""); !status.ok()) return status;
   }
   const int64_t layers = count("block_count", 0);
   for (int64_t i = 0; i < layers; ++i) {
-    for (const TensorName& entry : (*architecture)->layer) {
+    for (const GgufTensorName& entry : (*architecture)->layer) {
       absl::Status status =
           take(entry, absl::StrCat("blk.", i, "."), absl::StrCat((*architecture)->layer_prefix, i, "."));
       if (!status.ok()) return status;

@@ -1,5 +1,5 @@
 // GGUF's vocabularies ("tokenizer.ggml.*"): token texts, types and scores or merges, and a name for the cutting of
-// text.
+// text; read and written.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/tokenizer/pipeline_tokenizer.h"
 #include "language/tokenizer/utf8.h"
+#include "service/checkpoint/gguf_vocabulary.h"
 #include "service/checkpoint/quoted.h"
 #include "service/checkpoint/tokenizer_loader.h"
 
@@ -291,6 +292,37 @@ absl::StatusOr<TokenizerConfig> ReadConfig(const GgufFile& file) {
       absl::StrCat("tokenizer model ", Quoted(*model), "; Blazon reads \"gpt2\", \"llama\", \"bert\" and \"t5\""));
 }
 
+// ---- Writing.
+
+// Families cut this each in its own way: contractions, digits, runs of spaces and line ends, marks, composed letters.
+constexpr char kCutApart[] =
+    "It's we'LL I'd 1234567 3.14 $99,  two   spaces\t\n\n \n end!!? (a)[b] e\u0301t\u00e9 \u4f60\u597d "
+    "\u3002don't_stop https://a.b/c?d=1 \U0001F600\u2026 x=y+z;  \r\n";
+
+// The name of the family whose steps cut as those of `config` do; "": of none.
+std::string FamilyOf(const TokenizerConfig& config) {
+  const auto encode = [](TokenizerConfig each) -> absl::StatusOr<std::vector<language::TokenId>> {
+    auto tokenizer = language::PipelineTokenizer::Create(std::move(each));
+    if (!tokenizer.ok()) return tokenizer.status();
+    return (*tokenizer)->Encode(kCutApart);
+  };
+  const auto expected = encode(config);
+  if (!expected.ok()) return "";
+  for (const char* name : {"gpt-2", "smollm", "llama-bpe", "qwen2", "bloom"}) {
+    TokenizerConfig candidate = config;
+    candidate.normalizer.clear();
+    candidate.pre_tokenizer.clear();
+    auto& byte_pairs = std::get<language::BytePairConfig>(candidate.model);
+    byte_pairs.ignore_merges = false;
+    bool bos = false;
+    if (!SetPreTokenizer(name, &candidate, &byte_pairs, &bos).ok()) continue;
+    if (byte_pairs.ignore_merges != std::get<language::BytePairConfig>(config.model).ignore_merges) continue;
+    const auto cut = encode(std::move(candidate));
+    if (cut.ok() && *cut == *expected) return name;
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadGgufTokenizer(const GgufFile& file) {
@@ -304,6 +336,72 @@ absl::StatusOr<std::unique_ptr<language::Tokenizer>> LoadGgufTokenizer(const Ggu
   auto tokenizer = language::PipelineTokenizer::Create(*std::move(config));
   if (!tokenizer.ok()) return at_file(tokenizer.status());
   return std::unique_ptr<language::Tokenizer>(*std::move(tokenizer));
+}
+
+absl::Status CopyGgufVocabulary(const GgufFile& file, GgufWriter& writer) {
+  for (const std::string_view key : file.keys()) {
+    if (!key.starts_with("tokenizer.")) continue;
+    if (const auto text = file.String(key); text.ok()) {
+      writer.Set(key, *text);
+    } else if (const auto flag = file.Bool(key); flag.ok()) {
+      writer.SetBool(key, *flag);
+    } else if (const auto number = file.Integer(key); number.ok() && *number >= 0 && *number <= UINT32_MAX) {
+      writer.SetUnsigned(key, static_cast<uint32_t>(*number));
+    } else if (const auto texts = file.Strings(key); texts.ok()) {
+      writer.Set(key, std::vector<std::string>(texts->begin(), texts->end()));
+    } else if (const auto integers = file.Integers(key); integers.ok()) {
+      writer.Set(key, std::vector<int32_t>(integers->begin(), integers->end()));
+    } else if (const auto numbers = file.Numbers(key); numbers.ok()) {
+      writer.Set(key, std::vector<float>(numbers->begin(), numbers->end()));
+    } else {
+      return absl::UnimplementedError(absl::StrCat("metadata ", Quoted(key), " is of a kind that is not written"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WriteGgufVocabulary(const TokenizerConfig& config, int64_t size, GgufWriter& writer) {
+  const auto* byte_pairs = std::get_if<language::BytePairConfig>(&config.model);
+  bool bytes = byte_pairs != nullptr && byte_pairs->scores.empty() && !byte_pairs->byte_fallback;
+  for (const decoders::Step& step : config.decoder) bytes &= std::holds_alternative<decoders::ByteLevel>(step);
+  const std::string family = bytes ? FamilyOf(config) : "";
+  if (family.empty()) {
+    return absl::UnimplementedError(
+        "its tokenizer cannot be written as GGUF: only byte-level BPE that cuts text as GPT-2, SmolLM, Llama 3, Qwen2 "
+        "or "
+        "BLOOM does can");
+  }
+  std::vector<std::string> tokens = config.tokens;
+  std::vector<int32_t> types;
+  for (const std::string& token : tokens) types.push_back(token.empty() ? kUnused : kNormal);
+  for (const language::AddedToken& added : config.added_tokens) {
+    if (added.id < 0 || added.id >= size)
+      return absl::DataLossError(absl::StrCat("token ", Quoted(added.content), " lies behind the embedding's rows"));
+    if (static_cast<size_t>(added.id) >= tokens.size()) {
+      tokens.resize(added.id + 1);
+      types.resize(added.id + 1, kUnused);
+    }
+    tokens[added.id] = added.content;
+    types[added.id] = added.special ? kControl : kUserDefined;
+  }
+  if (static_cast<int64_t>(tokens.size()) > size)
+    return absl::DataLossError(
+        absl::StrCat("the tokenizer has ", tokens.size(), " tokens, the embedding ", size, " rows"));
+  tokens.resize(size);
+  types.resize(size, kUnused);
+  for (int64_t id = 0; id < size; ++id) {
+    if (tokens[id].empty()) tokens[id] = absl::StrCat("[PAD", id, "]");  // spellings must differ
+  }
+  std::vector<std::string> merges;
+  for (const auto& [left, right] : byte_pairs->merges) merges.push_back(absl::StrCat(left, " ", right));
+  writer.Set("tokenizer.ggml.model", "gpt2");
+  writer.Set("tokenizer.ggml.pre", family);
+  writer.Set("tokenizer.ggml.tokens", tokens);
+  writer.Set("tokenizer.ggml.token_type", types);
+  writer.Set("tokenizer.ggml.merges", merges);
+  writer.SetBool("tokenizer.ggml.add_bos_token", !config.prefix.empty());
+  writer.SetBool("tokenizer.ggml.add_eos_token", !config.suffix.empty());
+  return absl::OkStatus();
 }
 
 }  // namespace blazon::service

@@ -201,19 +201,21 @@ absl::StatusOr<std::string> FindChatTemplate(const std::filesystem::path& folder
   return DefaultTemplate(*read);
 }
 
+// tokenizer_config.json; an empty object when there is none.
+absl::StatusOr<json> ReadTokenizerConfig(const std::filesystem::path& folder) {
+  std::error_code error;
+  if (!std::filesystem::exists(folder / "tokenizer_config.json", error)) return json::object();
+  return ReadJsonFile(folder / "tokenizer_config.json");
+}
+
 // given: the template; empty: what FindChatTemplate finds.
 absl::StatusOr<language::ChatTemplate> ReadChatTemplate(const std::filesystem::path& folder, const std::string& given) {
-  std::error_code error;
-  json config = json::object();
-  if (std::filesystem::exists(folder / "tokenizer_config.json", error)) {
-    absl::StatusOr<json> read = ReadJsonFile(folder / "tokenizer_config.json");
-    if (!read.ok()) return read.status();
-    config = *std::move(read);
-  }
-  const absl::StatusOr<std::string> jinja = given.empty() ? FindChatTemplate(folder, config) : given;
+  const absl::StatusOr<json> config = ReadTokenizerConfig(folder);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<std::string> jinja = given.empty() ? FindChatTemplate(folder, *config) : given;
   if (!jinja.ok()) return jinja.status();
   if (jinja->empty()) return NoChatTemplate(folder.string());
-  auto chat = language::ChatTemplate::Parse(*jinja, NamedTokens(config));
+  auto chat = language::ChatTemplate::Parse(*jinja, NamedTokens(*config));
   if (!chat.ok()) return AtPath(folder, chat.status());
   return chat;
 }
@@ -262,6 +264,12 @@ bool MultipliesBf16() {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> ReadChatTemplateText(const std::filesystem::path& folder) {
+  const absl::StatusOr<json> config = ReadTokenizerConfig(folder);
+  if (!config.ok()) return config.status();
+  return FindChatTemplate(folder, *config);
+}
 
 absl::StatusOr<Dtype> ParseDtype(std::string_view name) {
   if (name == "auto") return Dtype::kAuto;

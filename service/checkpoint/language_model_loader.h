@@ -50,6 +50,9 @@ absl::StatusOr<language::Dtype> ParseDtype(std::string_view name);
 // The one GGUF file of a folder. kNotFound: there is none. kInvalidArgument: there are several; the message names them.
 absl::StatusOr<std::filesystem::path> FindGguf(const std::filesystem::path& folder);
 
+// The Jinja text of a Hugging Face folder's chat template; empty: it has none. kDataLoss: a file is broken.
+absl::StatusOr<std::string> ReadChatTemplateText(const std::filesystem::path& folder);
+
 // path: a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
 // Dtype::kBf16 is done as asked, with a warning where the processor has no bf16 arithmetic of its own.
 // kNotFound: no such file; kInvalidArgument, kDataLoss: it is broken, or its parts contradict each other;

@@ -3,13 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/util/Exception.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -19,9 +15,9 @@
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "service/checkpoint/durable_file.h"
 #include "service/checkpoint/mapped_file.h"
 #include "service/checkpoint/quoted.h"
 
@@ -236,26 +232,6 @@ class SafetensorsReader {
   absl::Span<const std::byte> data_;
 };
 
-absl::Status WriteAll(int file, const void* data, size_t size, const std::string& path) {
-  const char* position = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t written = write(file, position, size);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
-    position += written;
-    size -= static_cast<size_t>(written);
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SyncFolder(const std::filesystem::path& folder) {
-  const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open folder ", folder.string()));
-  const auto close_file = absl::MakeCleanup([file] { close(file); });
-  if (fsync(file) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot sync folder ", folder.string()));
-  return absl::OkStatus();
-}
-
 // One tensor to be written.
 struct Item {
   const std::string* name;
@@ -308,20 +284,19 @@ absl::StatusOr<std::string> MakeHeader(const std::vector<Item>& items,
   return text;
 }
 
-absl::Status WriteFile(int file, const std::string& path, const std::string& header, const std::vector<Item>& items) {
+absl::Status Fill(FileAppender& file, const std::string& header, const std::vector<Item>& items) {
   const uint64_t length = header.size();
-  absl::Status status = WriteAll(file, &length, sizeof(length), path);
-  status.Update(WriteAll(file, header.data(), header.size(), path));
+  absl::Status status = file.Append(&length, sizeof(length));
+  status.Update(file.Append(header.data(), header.size()));
   for (const Item& item : items) {
     if (!status.ok()) return status;
     try {
       const at::Tensor dense = item.tensor->detach().to(at::kCPU).contiguous();
-      status = WriteAll(file, dense.const_data_ptr(), dense.nbytes(), path);
+      status = file.Append(dense.const_data_ptr(), dense.nbytes());
     } catch (const c10::Error& error) {
       return absl::InternalError(absl::StrCat("tensor ", Quoted(*item.name), " cannot be copied to main memory"));
     }
   }
-  if (status.ok() && fsync(file) != 0) status = absl::ErrnoToStatus(errno, absl::StrCat("cannot sync ", path));
   return status;
 }
 
@@ -347,21 +322,7 @@ absl::Status WriteSafetensors(const std::filesystem::path& path, const TensorMap
   if (!items.ok()) return items.status();
   absl::StatusOr<std::string> header = MakeHeader(*items, metadata);
   if (!header.ok()) return header.status();
-
-  static std::atomic<uint64_t> counter = 0;  // two writers of one process must not share a temporary file
-  const std::string temporary = absl::StrCat(path.string(), ".tmp-", getpid(), "-", counter++);
-  const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (file < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", temporary));
-  absl::Status status = WriteFile(file, temporary, *header, *items);
-  if (close(file) != 0 && status.ok()) status = absl::ErrnoToStatus(errno, absl::StrCat("cannot close ", temporary));
-  if (status.ok() && rename(temporary.c_str(), path.c_str()) != 0) {
-    status = absl::ErrnoToStatus(errno, absl::StrCat("cannot rename ", temporary, " to ", path.string()));
-  }
-  if (!status.ok()) {
-    unlink(temporary.c_str());
-    return status;
-  }
-  return SyncFolder(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+  return WriteDurably(path, [&](FileAppender& file) { return Fill(file, *header, *items); });
 }
 
 }  // namespace blazon::service

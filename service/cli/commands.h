@@ -21,6 +21,7 @@ void AddIndex(CLI::App& app, Context& context);
 // Adds verify, repair, snapshot and restore to the command `index`.
 void AddIndexCare(CLI::App& index, Context& context);
 void AddModels(CLI::App& app, Context& context);
+void AddModelsExport(CLI::App& models, Context& context);  // models: the command of that name
 void AddModelsPull(CLI::App& models, Context& context);  // models: the command of that name
 void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);

@@ -130,12 +130,13 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
 }  // namespace
 
 void AddModels(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("models", "List the models, say what a checkpoint is, or fetch one");
+  CLI::App* command = app.add_subcommand("models", "List the models, say what a checkpoint is, fetch one, or write it in another format");
   command->footer(R"(Examples:
   blazon models
   blazon models --json --server 127.0.0.1:50051
   blazon models inspect ~/models/gemma-2-2b-it
-  blazon models pull HuggingFaceTB/SmolLM2-360M-Instruct)");
+  blazon models pull HuggingFaceTB/SmolLM2-360M-Instruct
+  blazon models export ~/models/gpt2 --gguf gpt2.gguf)");
   command->require_subcommand(0, 1);
   CLI::App* inspect = command->add_subcommand(
       "inspect", "Say what a checkpoint is, whether it runs here, and what memory it takes; reads no weights");
@@ -144,6 +145,7 @@ void AddModels(CLI::App& app, Context& context) {
       ->required()
       ->type_name("PATH|REPO");
   inspect->callback([&context, path] { context.run = [&context, path] { return RunInspect(context, *path); }; });
+  AddModelsExport(*command, context);
   AddModelsPull(*command, context);
   command->callback([&context, command] {
     if (command->get_subcommands().empty()) context.run = [&context] { return RunModels(context); };
