@@ -44,39 +44,35 @@ struct Source {
   std::filesystem::path path;      // the folder, or the file
   std::unique_ptr<GgufFile> gguf;  // null: a folder
   json config;                     // config.json, or what the GGUF says in its words
-  json generation_config = json::object();
-  LoadedLanguageModel loaded;  // in fp32
+  json generation_config;          // an empty object when there is none
+  LoadedLanguageModel loaded;      // in fp32
 };
 
-absl::StatusOr<Source> OpenSource(const std::filesystem::path& path) {
-  Source source{.path = path};
+absl::StatusOr<Source> OpenSource(const std::filesystem::path& given) {
   std::error_code error;
+  std::filesystem::path path = given;
   if (std::filesystem::is_directory(path, error) && !std::filesystem::exists(path / "config.json", error)) {
     absl::StatusOr<std::filesystem::path> file = FindGguf(path);
     if (!file.ok()) return file.status();
-    source.path = *std::move(file);
+    path = *std::move(file);
   }
-  if (std::filesystem::is_directory(source.path, error)) {
-    absl::StatusOr<json> config = ReadJsonFile(source.path / "config.json");
-    if (!config.ok()) return config.status();
-    source.config = *std::move(config);
-    if (std::filesystem::exists(source.path / "generation_config.json", error)) {
-      absl::StatusOr<json> generation = ReadJsonFile(source.path / "generation_config.json");
-      if (!generation.ok()) return generation.status();
-      source.generation_config = *std::move(generation);
-    }
+  std::unique_ptr<GgufFile> gguf;
+  absl::StatusOr<json> config, generation_config = json::object();
+  if (std::filesystem::is_directory(path, error)) {
+    config = ReadJsonFile(path / "config.json");
+    if (std::filesystem::exists(path / "generation_config.json", error))
+      generation_config = ReadJsonFile(path / "generation_config.json");
   } else {
-    absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(source.path);
+    absl::StatusOr<std::unique_ptr<GgufFile>> file = GgufFile::Open(path);
     if (!file.ok()) return file.status();
-    absl::StatusOr<json> config = ReadGgufConfig(**file);
-    if (!config.ok()) return config.status();
-    source.gguf = *std::move(file);
-    source.config = *std::move(config);
+    gguf = *std::move(file);
+    config = ReadGgufConfig(*gguf);
   }
-  absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(source.path, {.dtype = language::Dtype::kFp32});
+  if (!config.ok()) return config.status();
+  if (!generation_config.ok()) return generation_config.status();
+  absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(path, {.dtype = language::Dtype::kFp32});
   if (!loaded.ok()) return loaded.status();
-  source.loaded = *std::move(loaded);
-  return source;
+  return Source{path, std::move(gguf), *std::move(config), *std::move(generation_config), *std::move(loaded)};
 }
 
 // Those whose every option GGUF and llama.cpp can express.
@@ -104,6 +100,8 @@ absl::Status CheckExpressible(ConfigReader& reader, const std::string& architect
   if (reader.Has({"sliding_window"}) && (!qwen || reader.Flag({"use_sliding_window"}, false)) &&
       reader.Count({"sliding_window"}) < context)
     reader.Refuse("llama.cpp gives this architecture no attention window (sliding_window)");
+  if (architecture == "qwen3" && reader.Flag({"attention_bias"}, false))
+    reader.Refuse("llama.cpp gives this architecture no biases in attention (attention_bias)");
   if (const json* rope = reader.Find({"rope_parameters", "rope_scaling"}); rope != nullptr) {
     ConfigReader parameters(*rope);
     if (!rope->is_object() || parameters.Text({"rope_type", "type"}, "default") != "default")

@@ -33,8 +33,8 @@ int RunEvalCaptions(const EvalCaptionsFlags& flags, const Context& context) {
                                                     {"CIDEr-D", scores->cider_d}, {"exact match", scores->exact}};
   if (context.json) {
     nlohmann::ordered_json json = {
-        {"pictures", scores->pictures}, {"empty", scores->empty}, {"leftOut", set->left_out}};
-    const char* const names[] = {"bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rougeL", "ciderD", "exactMatch"};
+        {"pictures", scores->pictures}, {"empty", scores->empty}, {"left_out", set->left_out}};
+    const char* const names[] = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider_d", "exact_match"};
     for (size_t i = 0; i < std::size(names); ++i) json[names[i]] = figures[i].second;
     std::cout << json.dump() << "\n";
     return kDone;

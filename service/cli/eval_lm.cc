@@ -95,7 +95,7 @@ int RunEvalLm(const EvalLmFlags& flags, Context& context) {
                                         {"windows", windows},
                                         {"loss", loss},
                                         {"perplexity", std::exp(loss)},
-                                        {"bitsPerByte", bits_per_byte}}
+                                        {"bits_per_byte", bits_per_byte}}
                      .dump()
               << "\n";
     return kDone;

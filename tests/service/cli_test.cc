@@ -227,8 +227,8 @@ TEST_F(CliTest, EvalCaptions) {
   const Json scores =
       Line(RunBlazon({"eval", "captions", "--json", "--partial", "--candidates", said, "--references", written}));
   EXPECT_EQ(scores["pictures"], 1);
-  EXPECT_EQ(scores["leftOut"], 1);
-  EXPECT_EQ(scores["exactMatch"], 1.0);
+  EXPECT_EQ(scores["left_out"], 1);
+  EXPECT_EQ(scores["exact_match"], 1.0);
   const Finished all = RunBlazon({"eval", "captions", "--candidates", said, "--references", written});
   EXPECT_EQ(all.status, 1);
   EXPECT_TRUE(absl::StrContains(all.errors, "'dog.jpg'") && absl::StrContains(all.errors, "--partial")) << all.errors;
@@ -247,7 +247,7 @@ TEST_F(CliTest, EvalLanguageModel) {
   const Json score = Line(RunBlazon({"score", "--json", "--completion", words}));
   EXPECT_EQ(whole["windows"], 1);
   EXPECT_EQ(whole["scored"].get<size_t>(), score["tokens"].size());
-  EXPECT_NEAR(whole["loss"].get<double>(), -score["meanLogprob"].get<double>(), 1e-5);
+  EXPECT_NEAR(whole["loss"].get<double>(), -score["mean_logprob"].get<double>(), 1e-5);
   EXPECT_NEAR(whole["perplexity"].get<double>(), std::exp(whole["loss"].get<double>()), 1e-6);
   // Windows score each token once, and see less.
   const Json narrow = eval({"--context", "5", "--stride", "2"});
