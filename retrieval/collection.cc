@@ -229,6 +229,8 @@ absl::Status Collection::Impl::OpenDatabase() {
       }
       if (absl::Status status = CreateSchema(database); !status.ok()) return status;
       if (absl::Status status = CreateCommitRecord(folder_, {}, *files_); !status.ok()) return status;
+      if (absl::Status status = SetManifest(database, "index", IndexKindName(options_.index)); !status.ok())
+        return status;
       if (absl::Status status = transaction.Commit(); !status.ok()) return status;
     }
   }
@@ -268,14 +270,18 @@ absl::Status Collection::Impl::RemoveOrphans() {
     return absl::DataLossError(absl::StrCat(database_file().string(), " has no segment number in its manifest"));
   std::set<std::string> named;
   Rows rows = writer_->Query("SELECT number FROM segments");
-  while (rows.Next()) named.insert(Segment::FileName(rows.Int(0)));
+  while (rows.Next()) {
+    named.insert(Segment::FileName(rows.Int(0)));
+    named.insert(SegmentIndex::FileName(rows.Int(0)));
+  }
   if (!rows.status().ok()) return rows.status();
   std::error_code error;
   std::vector<std::filesystem::path> orphans;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    if (absl::StartsWith(name, "segment-") && (absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp")) &&
-        !named.contains(name)) {
+    const bool ours = absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp") ||
+                      absl::EndsWith(name, ".idx") || absl::EndsWith(name, ".idx.tmp");
+    if (absl::StartsWith(name, "segment-") && ours && !named.contains(name)) {
       orphans.push_back(entry.path());
     }
   }
@@ -608,7 +614,10 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   RecordCommit().IgnoreError();
 
   // One that stays is an orphan, which the next writer deletes.
-  for (const int64_t number : absorbed) files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();
+  for (const int64_t number : absorbed) {
+    files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();
+    files_->Remove(folder_ / SegmentIndex::FileName(number)).IgnoreError();
+  }
   Transaction reading(*writer_, Transaction::Kind::kRead);
   ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
   return absl::OkStatus();
@@ -631,6 +640,7 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Put(absl::Span<const Documen
 absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) {
   return impl_->Delete(document_ids);
 }
+absl::Status Collection::BuildIndexes(const std::function<bool()>& stop) { return impl_->BuildIndexes(stop); }
 absl::StatusOr<std::vector<ScoredChunk>> Collection::Search(const Query& query) const { return impl_->Search(query); }
 absl::StatusOr<Document> Collection::Get(const std::string& document_id) const { return impl_->Get(document_id); }
 absl::StatusOr<DocumentPage> Collection::List(int64_t page_size, const std::string& page_token,

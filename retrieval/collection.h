@@ -4,7 +4,9 @@
 // pages and log are checked at each read), immutable checksummed vector segments (segment-N.vec), the record of what
 // was acknowledged (commits) and a lock file. It may be copied or moved as a folder while no writer has it. A change
 // writes its segment (temporary name, fsync, rename, fsync of the folder) and then makes one SQLite COMMIT, the only
-// commit point. Segments that no manifest row names are left-overs of a crash; the next writer deletes them.
+// commit point. Segments that no manifest row names are left-overs of a crash; the next writer deletes them. A large
+// segment has an approximate index beside it (segment-N.idx), made by BuildIndexes from the segment alone: without it
+// searches look at every vector.
 //
 // Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections,
 // in any process, may have the same folder open for reading beside one that has it open for writing; each search sees
@@ -30,6 +32,7 @@
 #include "retrieval/embedder.h"
 #include "retrieval/files.h"
 #include "retrieval/filter.h"
+#include "retrieval/segment_index.h"
 
 namespace blazon::retrieval {
 
@@ -42,8 +45,10 @@ struct CollectionOptions {
   ChunkerOptions chunker;  // of documents put from now on
   std::string holder;      // with kWrite: written into the lock file beside the process id, e.g. a server's address
   int embed_batch = 32;    // chunks embedded together
-  Files* files = nullptr;  // how segments are written; null for the real file system. A seam for tests
-  std::string sqlite_vfs;  // SQLite's VFS by name; empty for the default. A seam for tests
+  IndexKind index = IndexKind::kAuto;  // of a collection that is created; others keep theirs
+  SegmentIndex::Limits index_limits;   // a seam for tests
+  Files* files = nullptr;              // how segments are written; null for the real file system. A seam for tests
+  std::string sqlite_vfs;              // SQLite's VFS by name; empty for the default. A seam for tests
 };
 
 enum class SearchMode { kBoth, kWords, kMeaning };
@@ -109,7 +114,13 @@ struct CollectionStats {
   int64_t generation = 0, documents = 0, chunks = 0, segments = 0, vectors = 0, dead_vectors = 0;
   int64_t text_bytes = 0, database_bytes = 0, segment_bytes = 0;
   int64_t dimension = 0;
-  std::string embedder;  // fingerprint; empty before the first document
+  std::string embedder;                      // fingerprint; empty before the first document
+  IndexKind index = IndexKind::kAuto;        // the setting
+  IndexKind used_index = IndexKind::kExact;  // what the largest segment has
+  int64_t indexed_vectors = 0;               // of segments that have one; of the others each is looked at
+  // Of the indexed segments, as SegmentIndex::Facts has it, weighted by size; 1 when there are none.
+  double index_recall = 1;
+  int64_t index_bytes = 0;
 };
 
 class Collection {
@@ -136,9 +147,16 @@ class Collection {
   // Removes documents by id in one commit; returns how many there were. Unknown ids are not an error.
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
 
+  // Builds the approximate indexes that large segments lack, measures them, and puts them to use; searches and changes
+  // go on meanwhile. Call it after many documents were put: some tenths of a millisecond a vector. `stop`, when given,
+  // is asked now and then: true ends it with kCancelled; indexes that are ready stay. kFailedPrecondition: open for
+  // reading.
+  absl::Status BuildIndexes(const std::function<bool()>& stop = nullptr);
+
   // The query.count best live chunks, best first; fewer only when fewer live chunks match the filter (or, with kWords,
-  // the words), or max_per_document leaves fewer. What a filter lets through is remembered for the eight used last, 8
-  // bytes a chunk, until the collection changes.
+  // the words), or max_per_document leaves fewer. Where segments have an approximate index, some of the best by meaning
+  // may be missing: Stats says how many were when it was measured. What a filter lets through is remembered for the
+  // eight used last, 8 bytes a chunk, until the collection changes.
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
 
   // The document with its text; sections and maps to the source are not kept. kNotFound.

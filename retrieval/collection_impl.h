@@ -1,5 +1,5 @@
 // The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc
-// (read), collection_filter.cc (narrow), collection_verify.cc.
+// (read), collection_filter.cc (narrow), collection_index.cc (approximate indexes), collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -27,6 +27,7 @@ class Collection::Impl {
 
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
+  absl::Status BuildIndexes(const std::function<bool()>& stop);
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
   absl::StatusOr<Document> Get(const std::string& document_id) const;
   absl::StatusOr<DocumentPage> List(int64_t page_size, const std::string& page_token, const Filter& filter) const;
@@ -39,8 +40,17 @@ class Collection::Impl {
  private:
   struct LiveSegment {
     std::shared_ptr<const Segment> segment;
-    std::vector<uint8_t> live;  // one bit a row
+    std::string checksum;                       // the segment's
+    std::shared_ptr<const SegmentIndex> index;  // null: every vector is looked at
+    std::vector<uint8_t> live;                  // one bit a row
     int64_t live_count = 0;
+
+    // The `count` best of the allowed rows: those of a filter, of which there are allowed_count, or all live ones.
+    absl::StatusOr<std::vector<VectorHit>> Search(absl::Span<const float> query, int64_t count,
+                                                  const std::vector<uint8_t>& allowed, int64_t allowed_count) const {
+      return index ? index->Search(*segment, query, count, allowed, allowed_count)
+                   : segment->Search(query, count, allowed);
+    }
   };
   // The vectors of one generation.
   struct View {
@@ -91,6 +101,12 @@ class Collection::Impl {
   absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
                                                      std::shared_ptr<const Segment> fresh = nullptr) const;
 
+  // What the manifest asks for.
+  absl::StatusOr<IndexKind> AskedIndex(Database& database) const;
+  // Gives the segment the index that lies beside it, when it is whole and what was asked for.
+  void AttachIndex(IndexKind asked, LiveSegment& entry) const;
+  absl::Status AddIndexStats(Database& database, CollectionStats& stats) const;
+
   // `database`'s transaction is open.
   absl::StatusOr<std::shared_ptr<const Filtered>> Evaluate(Database& database, const Filter& filter) const;
   // At most max_per_document candidates of each document, and query.count in all.
@@ -104,6 +120,7 @@ class Collection::Impl {
   Files* files_ = nullptr;
   std::unique_ptr<LockFile> lock_;
 
+  std::mutex index_mutex_;  // one BuildIndexes at a time; taken before write_mutex_
   std::mutex write_mutex_;  // guards the next three
   std::unique_ptr<Database> writer_;
   // Never given twice, not even after a failed commit: its pages may still come back from the log.

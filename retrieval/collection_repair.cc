@@ -220,7 +220,8 @@ class Mender {
     record.generation = generation + 1;
     if (status = CreateCommitRecord(folder_, record, *files_); !status.ok()) return status;
     for (const Damage& damage : report_.damage) {
-      if (!absl::EndsWith(damage.file, ".vec") || in_use.contains(damage.file)) continue;
+      const bool may_go = absl::EndsWith(damage.file, ".vec") || absl::EndsWith(damage.file, ".idx");
+      if (!may_go || in_use.contains(damage.file)) continue;
       if (status = files_->Remove(folder_ / damage.file); !status.ok()) return status;
     }
     return absl::OkStatus();

@@ -29,8 +29,14 @@ std::string MatchExpression(const std::vector<std::string>& words) {
 }
 
 // One bit for each of the ids (ascending) that is among the wanted ones (ascending too). Wanted ones are live.
-std::vector<uint8_t> RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
-  std::vector<uint8_t> bits((ids.size() + 7) / 8);
+struct ChosenRows {
+  std::vector<uint8_t> bits;
+  int64_t count = 0;
+};
+ChosenRows RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
+  ChosenRows rows;
+  std::vector<uint8_t>& bits = rows.bits;
+  bits.resize((ids.size() + 7) / 8);
   auto place = ids.begin();
   for (const int64_t id : wanted) {
     // Steps of doubling length, then between the last two: as good for few wanted ids as for many.
@@ -42,9 +48,11 @@ std::vector<uint8_t> RowsOf(absl::Span<const int64_t> ids, const std::vector<int
     place = std::lower_bound(place, ids.end() - place > step ? place + step + 1 : ids.end(), id);
     if (place == ids.end()) break;
     const int64_t row = place - ids.begin();
-    if (*place == id) bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));
+    if (*place != id) continue;
+    bits[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));
+    ++rows.count;
   }
-  return bits;
+  return rows;
 }
 
 // As collection.cc wrote it: "left top width height".
@@ -83,19 +91,24 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
   (void)absl::SimpleAtoi(*dimension_text, &dimension);
   auto view = std::make_shared<View>();
   view->generation = generation;
+  absl::StatusOr<IndexKind> asked = AskedIndex(database);
+  if (!asked.ok()) return asked.status();
   Rows rows = database.Query("SELECT number, checksum FROM segments");
   while (rows.Next()) {
     const int64_t number = rows.Int(0);
     LiveSegment entry;
+    entry.checksum = rows.Text(1);
     if (fresh && fresh->number() == number) {
       entry.segment = fresh;
     } else if (known && known->segments.contains(number)) {
       entry.segment = known->segments.at(number).segment;
+      entry.index = known->segments.at(number).index;
     } else {
       absl::StatusOr<std::shared_ptr<const Segment>> segment = Segment::Read(folder_, number, dimension, rows.Text(1));
       if (!segment.ok()) return segment.status();
       entry.segment = std::move(*segment);
     }
+    if (!entry.index) AttachIndex(*asked, entry);
     const int64_t size = entry.segment->size();
     entry.live.assign(static_cast<size_t>((size + 7) / 8), 0xff);
     if (size % 8) entry.live.back() = static_cast<uint8_t>((1 << (size % 8)) - 1);
@@ -211,7 +224,7 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     filtered = *std::move(evaluated);
   }
   const std::string match = words.empty() ? "" : MatchExpression(words);
-  absl::flat_hash_map<int64_t, std::vector<uint8_t>> allowed;  // by segment, when there is a filter
+  absl::flat_hash_map<int64_t, ChosenRows> allowed;  // by segment, when there is a filter
   if (filtered && !vector.empty()) {
     for (const auto& [number, entry] : (*reading)->view().segments)
       allowed[number] = RowsOf(entry.segment->ids(), filtered->ids);
@@ -243,7 +256,8 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
         std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
         for (const auto& [number, entry] : view.segments) {
           absl::StatusOr<std::vector<Segment::Hit>> hits =
-              entry.segment->Search(vector, depth, filtered ? allowed[number] : entry.live);
+              filtered ? entry.Search(vector, depth, allowed[number].bits, allowed[number].count)
+                       : entry.Search(vector, depth, entry.live, entry.live_count);
           if (!hits.ok()) return hits.status();
           for (const Segment::Hit& hit : *hits)
             best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
@@ -461,11 +475,15 @@ absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
   absl::StatusOr<std::string> embedder = ManifestValue(database, "embedder");
   if (!embedder.ok()) return embedder.status();
   stats.embedder = *embedder;
+  if (absl::Status status = AddIndexStats(database, stats); !status.ok()) return status;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const uintmax_t size = entry.file_size(error);
     if (error) continue;  // gone since
-    (entry.path().extension() == ".vec" ? stats.segment_bytes : stats.database_bytes) += static_cast<int64_t>(size);
+    const std::string extension = entry.path().extension().string();
+    (extension == ".vec"   ? stats.segment_bytes
+     : extension == ".idx" ? stats.index_bytes
+                           : stats.database_bytes) += static_cast<int64_t>(size);
   }
   return stats;
 }

@@ -208,6 +208,12 @@ class Verifier {
       if (!chunks.status().ok()) return DamageOr(chunks.status());
       if (!std::equal(expected.begin(), expected.end(), (*segment)->ids().begin(), (*segment)->ids().end()))
         Add(name, "it and the database tell of different chunks");
+      const absl::Status index = SegmentIndex::Read(folder_, **segment, segments.Text(1)).status();
+      if (absl::IsDataLoss(index)) {
+        Add(SegmentIndex::FileName(number), std::string(index.message()));
+      } else if (!index.ok() && !absl::IsNotFound(index)) {
+        return index;
+      }
     }
     return DamageOr(segments.status());
   }

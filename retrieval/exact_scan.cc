@@ -177,6 +177,17 @@ void ExactScan::ApproximateProducts(const CodedQuery& query, const int32_t* rows
   }
 }
 
+void ExactScan::ApproximateRowProducts(int32_t row, const int32_t* rows, int64_t count, float* out) const {
+  int32_t raw[kBlockRows];
+  const float scale = scales_[static_cast<size_t>(row)];
+  for (int64_t begin = 0; begin < count; begin += kBlockRows) {
+    const int64_t n = std::min(kBlockRows, count - begin);
+    kernels_->dot_code_rows(row, codes_.data(), stride_, rows + begin, n, raw);
+    for (int64_t i = 0; i < n; ++i)
+      out[begin + i] = static_cast<float>(raw[i]) * scale * scales_[static_cast<size_t>(rows[begin + i])];
+  }
+}
+
 std::vector<std::vector<VectorHit>> ExactScan::Search(absl::Span<const float> queries, int64_t count,
                                                       absl::Span<const uint8_t> allowed) const {
   const size_t width = static_cast<size_t>(dimension_);

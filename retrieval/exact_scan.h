@@ -44,14 +44,17 @@ class ExactScan {
   bool coded() const { return codes_.size() > 0; }
   int64_t code_bytes() const { return static_cast<int64_t>(codes_.bytes()); }
 
+  // Inner products of a query with rows by their codes alone, off by at most about |query| * 0.01; for graphs, which
+  // re-score what they find. Needs coded().
+  void ApproximateProducts(const CodedQuery& query, const int32_t* rows, int64_t count, float* out) const;
+  // Of a row with rows. Needs coded().
+  void ApproximateRowProducts(int32_t row, const int32_t* rows, int64_t count, float* out) const;
   const float* vector(int64_t row) const { return vectors_ + row * dimension_; }
   int64_t size() const { return count_; }
   int64_t dimension() const { return dimension_; }
 
  private:
   void MakeCodes();
-  // By the codes alone.
-  void ApproximateProducts(const CodedQuery& query, const int32_t* rows, int64_t count, float* out) const;
 
   const float* vectors_;
   int64_t count_, dimension_, stride_;

@@ -253,7 +253,7 @@ class Salvager {
   Salvager(Database& from, Database& to, const CollectionOptions& options) : from_(from), to_(to), options_(options) {}
 
   absl::StatusOr<std::vector<std::string>> Run(int64_t last_chunk_id) {
-    for (const char* key : {"embedder", "dimension", "next_segment", "generation"}) {
+    for (const char* key : {"embedder", "dimension", "index", "next_segment", "generation"}) {
       absl::StatusOr<std::string> value = ManifestValue(from_, key);
       if (value.ok() && !value->empty()) {
         if (absl::Status status = SetManifest(to_, key, *value); !status.ok()) return status;

@@ -161,14 +161,19 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
       static_cast<int64_t>(header.number), static_cast<int64_t>(header.dimension), std::move(ids), std::move(vectors)));
 }
 
-absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(absl::Span<const float> query, int64_t count,
-                                                          absl::Span<const uint8_t> allowed) const {
+absl::Status Segment::CheckQuery(absl::Span<const float> query) const {
   if (static_cast<int64_t>(query.size()) != dimension_) {
     return absl::InvalidArgumentError(
         absl::StrCat("the question's vector has ", query.size(), " numbers, the collection's have ", dimension_));
   }
   if (!std::all_of(query.begin(), query.end(), [](float value) { return std::isfinite(value); }))
     return absl::InvalidArgumentError("the question's vector has a number that is not finite");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(absl::Span<const float> query, int64_t count,
+                                                          absl::Span<const uint8_t> allowed) const {
+  if (absl::Status status = CheckQuery(query); !status.ok()) return status;
   return std::move(scan_->Search(query, count, allowed)[0]);
 }
 

@@ -53,6 +53,8 @@ class Segment {
   // are allowed. kInvalidArgument: the query has another dimension, or a number that is not finite.
   absl::StatusOr<std::vector<Hit>> Search(absl::Span<const float> query, int64_t count,
                                           absl::Span<const uint8_t> allowed) const;
+  // What Search says of a query; OK when it can be searched for.
+  absl::Status CheckQuery(absl::Span<const float> query) const;
   const ExactScan& scan() const { return *scan_; }
 
  private:

@@ -42,6 +42,17 @@ void DotCodesPortable(const CodedQuery& query, const uint8_t* codes, int64_t str
   }
 }
 
+void DotCodeRowsPortable(int32_t row, const uint8_t* codes, int64_t stride, const int32_t* rows, int64_t count,
+                         int32_t* out) {
+  const uint8_t* one = codes + row * stride;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint8_t* other = codes + rows[i] * stride;
+    int32_t sum = 0;
+    for (int64_t d = 0; d < stride; ++d) sum += (one[d] - 128) * (other[d] - 128);
+    out[i] = sum;
+  }
+}
+
 #if defined(__x86_64__)
 
 // A row is read from its beginning to its end with four chains of additions: nothing else came near the rate at which
@@ -106,6 +117,27 @@ BLAZON_AVX2 void DotCodesAvx2(const CodedQuery& query, const uint8_t* codes, int
   }
 }
 
+BLAZON_AVX2 inline __m256i LoadShifted(const uint8_t* place) {
+  return _mm256_sub_epi16(_mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(place))),
+                          _mm256_set1_epi16(128));
+}
+
+BLAZON_AVX2 void DotCodeRowsAvx2(int32_t row, const uint8_t* codes, int64_t stride, const int32_t* rows, int64_t count,
+                                 int32_t* out) {
+  const uint8_t* one = codes + row * stride;
+  for (int64_t i = 0; i < count; ++i) {
+    FetchAhead(codes, stride, rows, i, count);
+    const uint8_t* other = codes + rows[i] * stride;
+    __m256i sums[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (int64_t d = 0; d < stride; d += 32) {
+      for (int k = 0; k < 2; ++k)
+        sums[k] = _mm256_add_epi32(sums[k],
+                                   _mm256_madd_epi16(LoadShifted(one + d + 16 * k), LoadShifted(other + d + 16 * k)));
+    }
+    out[i] = SumOf(_mm256_add_epi32(sums[0], sums[1]));
+  }
+}
+
 // --- AVX-512 with VNNI ---
 
 #define BLAZON_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")))
@@ -159,15 +191,33 @@ BLAZON_AVX512 void DotCodesAvx512(const CodedQuery& query, const uint8_t* codes,
   }
 }
 
+BLAZON_AVX512 void DotCodeRowsAvx512(int32_t row, const uint8_t* codes, int64_t stride, const int32_t* rows,
+                                     int64_t count, int32_t* out) {
+  const __m512i half = _mm512_set1_epi8(static_cast<char>(0x80));  // 128, and the bit that tells signed from shifted
+  const uint8_t* one = codes + row * stride;
+  for (int64_t i = 0; i < count; ++i) {
+    FetchAhead(codes, stride, rows, i, count);
+    const uint8_t* other = codes + rows[i] * stride;
+    __m512i products = _mm512_setzero_si512(), shifts = _mm512_setzero_si512();
+    for (int64_t d = 0; d < stride; d += 64) {
+      const __m512i code = _mm512_xor_si512(_mm512_loadu_si512(other + d), half);
+      products = _mm512_dpbusd_epi32(products, _mm512_loadu_si512(one + d), code);
+      shifts = _mm512_dpbusd_epi32(shifts, half, code);
+    }
+    out[i] = _mm512_reduce_add_epi32(_mm512_sub_epi32(products, shifts));
+  }
+}
+
 #endif  // __x86_64__
 
 std::vector<VectorKernels> Runnable() {
-  std::vector<VectorKernels> all = {{"portable", DotPortable, DotCodesPortable}};
+  std::vector<VectorKernels> all = {{"portable", DotPortable, DotCodesPortable, DotCodeRowsPortable}};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) all.push_back({"AVX2", DotAvx2, DotCodesAvx2});
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    all.push_back({"AVX2", DotAvx2, DotCodesAvx2, DotCodeRowsAvx2});
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512vnni"))
-    all.push_back({"AVX-512", DotAvx512, DotCodesAvx512});
+    all.push_back({"AVX-512", DotAvx512, DotCodesAvx512, DotCodeRowsAvx512});
 #endif
   return all;
 }

@@ -40,6 +40,9 @@ struct VectorKernels {
   // a multiple of kCodePadding.
   void (*dot_codes)(const CodedQuery& query, const uint8_t* codes, int64_t stride, const int32_t* rows, int64_t count,
                     int32_t* out);
+  // out[i] = sum over d of (codes[row][d] - 128) * (codes[rows[i]][d] - 128).
+  void (*dot_code_rows)(int32_t row, const uint8_t* codes, int64_t stride, const int32_t* rows, int64_t count,
+                        int32_t* out);
 };
 
 // The best for this processor.

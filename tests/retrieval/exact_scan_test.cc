@@ -159,6 +159,25 @@ TEST(ExactScanTest, KernelsGiveTheSameProductsOfCodes) {
   }
 }
 
+TEST(ExactScanTest, KernelsGiveTheProductsOfRowsOfCodes) {
+  const int64_t count = 40, stride = 320;
+  std::mt19937 random(12);
+  std::vector<uint8_t> codes(static_cast<size_t>(count * stride));
+  for (uint8_t& code : codes) code = static_cast<uint8_t>(1 + random() % 255);
+  const std::vector<int32_t> rows = {39, 0, 7, 7, 13, 21, 2};
+  for (const VectorKernels& kernels : RunnableKernels()) {
+    std::vector<int32_t> products(rows.size());
+    kernels.dot_code_rows(7, codes.data(), stride, rows.data(), static_cast<int64_t>(rows.size()), products.data());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      int32_t expected = 0;
+      for (size_t d = 0; d < static_cast<size_t>(stride); ++d)
+        expected += (codes[7 * static_cast<size_t>(stride) + d] - 128) *
+                    (codes[static_cast<size_t>(rows[i] * stride) + d] - 128);
+      EXPECT_EQ(products[i], expected) << kernels.name;
+    }
+  }
+}
+
 TEST(SegmentTest, RefusesAQueryThatIsNotFiniteOrOfAnotherDimension) {
   const std::vector<float> vectors = UnitVectors(10, 4, 11);
   const Segment segment(1, 4, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, vectors);
