@@ -71,6 +71,8 @@ class Backend {
                                               const std::function<void(const v1::AskSources&)>& on_sources,
                                               const OnText& on_text) = 0;
 
+  // kAlreadyExists.
+  virtual absl::StatusOr<v1::CreateCollectionResponse> CreateCollection(const v1::CreateCollectionRequest& request) = 0;
   virtual absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) = 0;
   virtual absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) = 0;

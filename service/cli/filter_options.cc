@@ -1,7 +1,7 @@
 #include "service/cli/filter_options.h"
 
 #include "retrieval/filter.h"
-#include "service/rpc/convert_filter.h"
+#include "service/rpc/convert_retrieval.h"
 
 namespace blazon::service::cli {
 

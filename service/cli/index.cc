@@ -16,6 +16,8 @@
 #include "service/cli/filter_options.h"
 #include "service/cli/input.h"
 #include "service/cli/progress.h"
+#include "service/cli/search_options.h"
+#include "service/rpc/convert_retrieval.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -24,6 +26,7 @@ constexpr size_t kExcerptBytes = 160;
 
 struct IndexFlags {
   std::string collection;
+  std::string kind = "auto";  // create
   // add
   std::vector<std::string> paths;
   std::string files_from, source;
@@ -32,12 +35,24 @@ struct IndexFlags {
   std::string json_text;
   // list, delete, search
   FilterFlags filter;
-  std::string query, mode = "both", fusion = "weighted";
-  std::optional<double> word_weight;
+  SearchFlags search;
+  std::string query;
   int32_t max_per_document = 0, neighbours = 0;
   std::vector<std::string> documents;
   std::optional<int32_t> count;
 };
+
+int RunCreate(const IndexFlags& flags, Context& context) {
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  v1::CreateCollectionRequest request;
+  request.set_collection(flags.collection);
+  request.set_index(rpc::ToProto(*retrieval::ParseIndexKind(flags.kind)));
+  absl::StatusOr<v1::CreateCollectionResponse> response = (*backend)->CreateCollection(request);
+  if (!response.ok()) return Fail(response.status());
+  if (context.json) PrintJson(*response);
+  return kDone;
+}
 
 int RunAdd(const IndexFlags& flags, Context& context) {
   absl::StatusOr<std::vector<std::string>> paths = GatherPaths(flags.paths, flags.files_from, flags.nul);
@@ -159,14 +174,7 @@ int RunSearch(const IndexFlags& flags, Context& context) {
   request.set_collection(flags.collection);
   request.set_query(*std::move(query));
   if (flags.count) request.set_count(*flags.count);
-  request.set_mode(flags.mode == "words"     ? v1::SEARCH_MODE_LEXICAL
-                   : flags.mode == "meaning" ? v1::SEARCH_MODE_VECTOR
-                                             : v1::SEARCH_MODE_HYBRID);
-  if (flags.fusion == "ranks") request.set_fusion(v1::FUSION_RECIPROCAL_RANK);
-  if (flags.word_weight) request.set_word_weight(*flags.word_weight);
-  absl::StatusOr<v1::Filter> filter = ToFilter(flags.filter);
-  if (!filter.ok()) return Fail(filter.status(), kWrongUsage);
-  *request.mutable_filter() = *std::move(filter);
+  if (absl::Status status = ToRequest(flags.search, request); !status.ok()) return Fail(status, kWrongUsage);
   request.set_max_per_document(flags.max_per_document);
   request.set_neighbours(flags.neighbours);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
@@ -189,6 +197,11 @@ int RunSearch(const IndexFlags& flags, Context& context) {
   return response->results_size() == 0 ? kNoMatch : kDone;
 }
 
+std::string KindName(v1::IndexKind kind) {
+  const absl::StatusOr<retrieval::IndexKind> known = rpc::FromProto(kind);
+  return known.ok() ? std::string(retrieval::IndexKindName(*known)) : "unknown";
+}
+
 int RunStats(const IndexFlags& flags, Context& context) {
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
@@ -202,7 +215,17 @@ int RunStats(const IndexFlags& flags, Context& context) {
     std::cout << response->collection().documents() << " documents in " << response->collection().chunks()
               << " chunks; embedder "
               << (response->collection().embedder().empty() ? "not set yet" : response->collection().embedder())
-              << std::endl;
+              << "\n";
+    const v1::SearchIndex& index = response->collection().index();
+    if (index.indexed_chunks() > 0) {
+      std::cout << absl::StrFormat(
+          "%d of %d vectors under an approximate index (%s): it finds %.3f of the ten nearest, measured on the "
+          "collection's own vectors\n",
+          index.indexed_chunks(), response->collection().chunks(), KindName(index.used()), index.recall_at_10());
+    } else {
+      std::cout << "every vector is looked at (index " << KindName(index.kind()) << ")\n";
+    }
+    std::cout << std::flush;
   }
   return kDone;
 }
@@ -226,6 +249,16 @@ Examples:
         [flags, &context, run] { context.run = [flags, &context, run] { return run(*flags, context); }; });
     return command;
   };
+
+  CLI::App* create =
+      add_command("create", "Make an empty collection; 'index add' makes one of kind auto by itself", RunCreate);
+  create
+      ->add_option(
+          "--kind", flags->kind,
+          "How near vectors are found: by looking at each (exact), by a graph (hnsw), by lists around centroids "
+          "(ivf, ivfpq), or by what suits the size (auto)")
+      ->check(CLI::IsMember({"auto", "exact", "hnsw", "ivf", "ivfpq"}))
+      ->capture_default_str();
 
   CLI::App* add =
       add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd);
@@ -253,16 +286,7 @@ Examples:
       add_command("search", "Find the pieces that fit a query best, as path:line or path#page", RunSearch);
   search->add_option("query", flags->query, "What to look for; - reads standard input")->required();
   search->add_option("--count", flags->count, "Pieces at most, 1 to 1000 (default 8)");
-  search->add_option("--mode", flags->mode, "Go by words, by meaning, or by both")
-      ->check(CLI::IsMember({"both", "words", "meaning"}))
-      ->capture_default_str();
-  search
-      ->add_option("--fusion", flags->fusion,
-                   "How a search by both joins them: the weighted sum of their scores, or by ranks alone")
-      ->check(CLI::IsMember({"weighted", "ranks"}))
-      ->capture_default_str();
-  search->add_option("--word-weight", flags->word_weight, "What words count for in that sum, 0 to 1 (default 0.5)");
-  AddFilterOptions(*search, flags->filter);
+  AddSearchOptions(*search, flags->search);
   search
       ->add_option("--max-per-document", flags->max_per_document,
                    "Pieces of one document at most (default: any number)")

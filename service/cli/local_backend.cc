@@ -14,6 +14,7 @@
 #include "service/cli/pending.h"
 #include "service/picture_describer.h"
 #include "service/rpc/convert.h"
+#include "service/rpc/convert_retrieval.h"
 #include "service/rpc/status.h"
 #include "service/text_generator.h"
 
@@ -155,6 +156,25 @@ class LocalBackend : public Backend {
     return Convert(sink->pending.Wait(on_text, *cancel));
   }
 
+  absl::StatusOr<v1::CreateCollectionResponse> CreateCollection(const v1::CreateCollectionRequest& request) override {
+    absl::StatusOr<retrieval::IndexKind> index = rpc::FromProto(request.index());
+    if (!index.ok()) return index.status();
+    retrieval::CollectionOptions options;
+    if (retrieval::Collection::Open(request.collection(), options).ok())
+      return absl::AlreadyExistsError(absl::StrCat("there is a collection in ", request.collection(), " already"));
+    options.mode = retrieval::OpenMode::kWrite;
+    options.create = true;
+    options.index = *index;
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
+        retrieval::Collection::Open(request.collection(), options);
+    if (!collection.ok()) return collection.status();
+    absl::StatusOr<retrieval::CollectionStats> stats = (*collection)->Stats();
+    if (!stats.ok()) return stats.status();
+    v1::CreateCollectionResponse response;
+    *response.mutable_collection() = rpc::ToProto(request.collection(), *stats);
+    return response;
+  }
+
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
     retrieval::CollectionOptions options;
     options.mode = retrieval::OpenMode::kWrite;
@@ -194,6 +214,9 @@ class LocalBackend : public Backend {
       if (const auto result = results.find(warning.id); result != results.end())
         result->second->add_warnings(warning.text);
     }
+    // What is left out by Ctrl-C, the next call builds.
+    const absl::Status built = (*collection)->BuildIndexes([] { return Interrupted(); });
+    if (!built.ok() && !absl::IsCancelled(built)) return built;
     report.pruned = added->pruned;
     report.unsupported = added->unsupported;
     report.stopped = added->stopped;
@@ -254,11 +277,7 @@ class LocalBackend : public Backend {
     absl::StatusOr<retrieval::CollectionStats> stats = (*collection)->Stats();
     if (!stats.ok()) return stats.status();
     v1::GetCollectionResponse response;
-    v1::Collection& result = *response.mutable_collection();
-    result.set_name(request.collection());
-    result.set_documents(static_cast<int32_t>(stats->documents));
-    result.set_chunks(static_cast<int32_t>(stats->chunks));
-    result.set_embedder(stats->embedder);
+    *response.mutable_collection() = rpc::ToProto(request.collection(), *stats);
     return response;
   }
 

@@ -198,6 +198,11 @@ class RemoteBackend : public Backend {
         [&](auto* context, auto* response) { return index_->SnapshotCollection(context, request, response); });
   }
 
+  absl::StatusOr<v1::CreateCollectionResponse> CreateCollection(const v1::CreateCollectionRequest& request) override {
+    return Unary<v1::CreateCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->CreateCollection(context, request, response); });
+  }
+
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
     if (request.prune || request.chunk_tokens > 0) {
       return absl::UnimplementedError(
@@ -210,8 +215,7 @@ class RemoteBackend : public Backend {
     const std::vector<retrieval::FoundFile>& files = found->files;
     v1::CreateCollectionRequest create;
     create.set_collection(request.collection);
-    const auto created = Unary<v1::CreateCollectionResponse>(
-        [&](auto* context, auto* response) { return index_->CreateCollection(context, create, response); });
+    const auto created = CreateCollection(create);
     if (!created.ok() && !absl::IsAlreadyExists(created.status())) return created.status();
 
     Call call;

@@ -61,12 +61,14 @@ bool CollectionStore::Exists(const std::string& name) const {
 }
 
 absl::StatusOr<std::unique_ptr<retrieval::Collection>> CollectionStore::OpenCollection(const std::string& name,
-                                                                                       bool create) {
+                                                                                       bool create,
+                                                                                       retrieval::IndexKind index) {
   absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
   if (!embedder.ok()) return embedder.status();
   retrieval::CollectionOptions options;
   options.mode = retrieval::OpenMode::kWrite;
   options.create = create;
+  options.index = index;
   options.embedder = *std::move(embedder);
   options.holder = holder_;
   return retrieval::Collection::Open(folder_ / name, std::move(options));
@@ -89,7 +91,7 @@ absl::StatusOr<CollectionStore::Handle> CollectionStore::Use(const std::string& 
   }
 }
 
-absl::Status CollectionStore::Create(const std::string& name) {
+absl::Status CollectionStore::Create(const std::string& name, retrieval::IndexKind index) {
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   const std::shared_ptr<Entry> entry = FindEntry(name);
   std::unique_lock exclusive(entry->mutex);
@@ -97,7 +99,7 @@ absl::Status CollectionStore::Create(const std::string& name) {
     return WithReason(absl::AlreadyExistsError(absl::StrCat("there is a collection \"", name, "\" already")),
                       "COLLECTION_EXISTS");
   }
-  auto collection = OpenCollection(name, /*create=*/true);
+  auto collection = OpenCollection(name, /*create=*/true, index);
   if (!collection.ok()) return collection.status();
   entry->collection = *std::move(collection);
   return absl::OkStatus();
@@ -107,7 +109,9 @@ absl::Status CollectionStore::Delete(const std::string& name) {
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   if (!Exists(name)) return NotFound(name);
   const std::shared_ptr<Entry> entry = FindEntry(name);
+  ++entry->unwanted;
   std::unique_lock exclusive(entry->mutex);
+  --entry->unwanted;
   if (!Exists(name)) return NotFound(name);
   if (entry->collection == nullptr) {
     if (const auto writer = retrieval::FindWriter(folder_ / name); writer.has_value()) {
@@ -130,6 +134,40 @@ absl::StatusOr<fs::path> CollectionStore::Folder(const std::string& name) const 
   if (absl::Status status = CheckName(name); !status.ok()) return status;
   if (!Exists(name)) return NotFound(name);
   return folder_ / name;
+}
+
+CollectionStore::~CollectionStore() {
+  {
+    std::lock_guard lock(build_mutex_);
+    stopping_ = true;
+  }
+  build_wake_.notify_all();
+  if (builder_.joinable()) builder_.join();
+}
+
+void CollectionStore::BuildIndexesLater(const std::string& name) {
+  {
+    std::lock_guard lock(build_mutex_);
+    to_build_.insert(name);
+    if (!builder_.joinable()) builder_ = std::thread([this] { BuildIndexes(); });
+  }
+  build_wake_.notify_all();
+}
+
+void CollectionStore::BuildIndexes() {
+  std::unique_lock lock(build_mutex_);
+  while (true) {
+    build_wake_.wait(lock, [this] { return stopping_ || !to_build_.empty(); });
+    if (stopping_) return;
+    const std::string name = *to_build_.begin();
+    to_build_.erase(to_build_.begin());
+    lock.unlock();
+    if (absl::StatusOr<Handle> collection = Use(name); collection.ok()) {
+      const std::shared_ptr<Entry> entry = FindEntry(name);
+      (*collection)->BuildIndexes([this, &entry] { return stopping_ || entry->unwanted > 0; }).IgnoreError();
+    }
+    lock.lock();
+  }
 }
 
 absl::StatusOr<std::vector<std::string>> CollectionStore::List() const {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "service/rpc/convert_filter.h"
+#include "service/rpc/convert_retrieval.h"
 #include "service/rpc/status.h"
 
 namespace blazon::service::rpc {

@@ -5,6 +5,7 @@
 #include "retrieval/collection_care.h"
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
+#include "service/rpc/convert_retrieval.h"
 #include "service/rpc/paging.h"
 #include "service/rpc/put_documents.h"
 #include "service/rpc/services.h"
@@ -19,10 +20,7 @@ absl::Status Describe(CollectionStore& collections, const std::string& name, v1:
   if (!collection.ok()) return collection.status();
   absl::StatusOr<retrieval::CollectionStats> stats = (*collection)->Stats();
   if (!stats.ok()) return stats.status();
-  out.set_name(name);
-  out.set_documents(static_cast<int32_t>(stats->documents));
-  out.set_chunks(static_cast<int32_t>(stats->chunks));
-  out.set_embedder(stats->embedder);
+  out = ToProto(name, *stats);
   return absl::OkStatus();
 }
 
@@ -119,7 +117,9 @@ grpc::ServerUnaryReactor* IndexService::CreateCollection(grpc::CallbackServerCon
       runtime_, context, request, response,
       [](const v1::CreateCollectionRequest& request, v1::CreateCollectionResponse& response, UnaryCall& call) {
         CollectionStore& collections = call.runtime().collections();
-        absl::Status status = collections.Create(request.collection());
+        absl::StatusOr<retrieval::IndexKind> index = FromProto(request.index());
+        if (!index.ok()) return index.status();
+        absl::Status status = collections.Create(request.collection(), *index);
         return status.ok() ? Describe(collections, request.collection(), *response.mutable_collection()) : status;
       });
 }

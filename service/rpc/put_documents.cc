@@ -182,7 +182,9 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
   absl::Status TakeEnd() {
     if (header_.has_value()) return Unfinished();
     if (collection_.empty()) return FieldError("collection", "is missing; the first message names it");
-    return Commit();
+    if (absl::Status status = Commit(); !status.ok()) return status;
+    runtime().collections().BuildIndexesLater(collection_);
+    return absl::OkStatus();
   }
 
   absl::Status Unfinished() const {

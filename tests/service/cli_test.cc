@@ -350,6 +350,15 @@ TEST_F(CliTest, Index) {
                 .status,
             3);
 
+  const std::string made = Path("made");
+  EXPECT_EQ(Line(RunBlazon(
+                {"index", "create", "--json", "--collection", made, "--kind", "ivf"}))["collection"]["index"]["kind"],
+            "INDEX_KIND_IVF");
+  EXPECT_EQ(RunBlazon({"index", "create", "--collection", made}).status, 1);
+  EXPECT_EQ(RunBlazon({"index", "add", "--collection", made, Path("documents/boat.txt")}).status, 0);
+  const Finished stats = RunBlazon({"index", "stats", "--collection", made});
+  EXPECT_TRUE(absl::StrContains(stats.output, "every vector is looked at (index ivf)")) << stats.output;
+
   const std::string other = Path("other notes");
   ASSERT_EQ(
       RunBlazon({"index", "add", "--collection", other, "--files-from", "-"}, Path("documents/boat.txt") + "\n").status,

@@ -287,6 +287,12 @@ TEST_F(RpcRefusalTest, Numbers) {
     search.set_count(count);
     ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::Search, search, &found), "count", "search count");
   }
+  v1::CreateCollectionRequest create;
+  v1::CreateCollectionResponse created;
+  create.set_collection("none");
+  create.set_index(static_cast<v1::IndexKind>(77));
+  ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::CreateCollection, create, &created), "index",
+                "kind 77");
   const auto refuse_search = [&](const std::string& field, const auto& change) {
     v1::SearchRequest wrong;
     wrong.set_collection("none");

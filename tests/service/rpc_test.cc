@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/filter.h"
-#include "service/rpc/convert_filter.h"
+#include "service/rpc/convert_retrieval.h"
 #include "tests/service/rpc_fixture.h"
 
 namespace blazon::service::rpc {
@@ -484,8 +484,11 @@ TEST_F(RpcTest, SearchIsNarrowedSpreadAndGivenContext) {
   using Index = v1::IndexService::Stub;
   v1::CreateCollectionRequest create;
   create.set_collection("records");
+  create.set_index(v1::INDEX_KIND_HNSW);
   v1::CreateCollectionResponse created;
   ASSERT_TRUE(Unary(*server_->index, &Index::CreateCollection, create, &created).ok());
+  EXPECT_EQ(created.collection().index().kind(), v1::INDEX_KIND_HNSW);
+  EXPECT_EQ(created.collection().index().used(), v1::INDEX_KIND_EXACT);  // it is small
   std::string manual = "# Pump manual\n";
   for (int part = 1; part <= 12; ++part) {
     manual += absl::StrCat("\n## Part ", part, "\n\n");

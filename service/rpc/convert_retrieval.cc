@@ -1,4 +1,4 @@
-#include "service/rpc/convert_filter.h"
+#include "service/rpc/convert_retrieval.h"
 
 #include "absl/strings/str_cat.h"
 #include "service/rpc/status.h"
@@ -172,6 +172,54 @@ v1::Condition ToProto(const retrieval::Condition& condition) {
       result.mutable_field()->set_comparison(ToComparison(condition.kind));
       *result.mutable_field()->mutable_value() = ToMessage(condition.values[0]);
   }
+  return result;
+}
+
+absl::StatusOr<retrieval::IndexKind> FromProto(v1::IndexKind kind) {
+  switch (kind) {
+    case v1::INDEX_KIND_UNSPECIFIED:
+    case v1::INDEX_KIND_AUTO:
+      return retrieval::IndexKind::kAuto;
+    case v1::INDEX_KIND_EXACT:
+      return retrieval::IndexKind::kExact;
+    case v1::INDEX_KIND_HNSW:
+      return retrieval::IndexKind::kHnsw;
+    case v1::INDEX_KIND_IVF:
+      return retrieval::IndexKind::kIvf;
+    case v1::INDEX_KIND_IVF_PQ:
+      return retrieval::IndexKind::kIvfPq;
+    default:
+      return FieldError("index", absl::StrCat("is ", static_cast<int>(kind), ", which this server does not know"));
+  }
+}
+
+v1::IndexKind ToProto(retrieval::IndexKind kind) {
+  switch (kind) {
+    case retrieval::IndexKind::kAuto:
+      return v1::INDEX_KIND_AUTO;
+    case retrieval::IndexKind::kExact:
+      return v1::INDEX_KIND_EXACT;
+    case retrieval::IndexKind::kHnsw:
+      return v1::INDEX_KIND_HNSW;
+    case retrieval::IndexKind::kIvf:
+      return v1::INDEX_KIND_IVF;
+    case retrieval::IndexKind::kIvfPq:
+      return v1::INDEX_KIND_IVF_PQ;
+  }
+  return v1::INDEX_KIND_UNSPECIFIED;
+}
+
+v1::Collection ToProto(const std::string& name, const retrieval::CollectionStats& stats) {
+  v1::Collection result;
+  result.set_name(name);
+  result.set_documents(static_cast<int32_t>(stats.documents));
+  result.set_chunks(static_cast<int32_t>(stats.chunks));
+  result.set_embedder(stats.embedder);
+  v1::SearchIndex& index = *result.mutable_index();
+  index.set_kind(ToProto(stats.index));
+  index.set_used(ToProto(stats.used_index));
+  index.set_indexed_chunks(static_cast<int32_t>(stats.indexed_vectors));
+  index.set_recall_at_10(stats.index_recall);
   return result;
 }
 

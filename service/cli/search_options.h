@@ -1,0 +1,26 @@
+// The flags that say how to search.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "blazon/v1/index.pb.h"
+#include "service/cli/filter_options.h"
+
+namespace blazon::service::cli {
+
+struct SearchFlags {
+  std::string mode = "both", fusion = "weighted";
+  std::optional<double> word_weight;
+  FilterFlags filter;
+};
+
+// --mode, --fusion, --word-weight and those of AddFilterOptions. `flags` must outlive the command.
+void AddSearchOptions(CLI::App& command, SearchFlags& flags);
+
+// Sets the fields of the request that they stand for. As ToFilter.
+absl::Status ToRequest(const SearchFlags& flags, v1::SearchRequest& request);
+
+}  // namespace blazon::service::cli
