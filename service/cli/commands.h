@@ -20,6 +20,7 @@ void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);
 // Adds verify, repair, snapshot and restore to the command `index`.
 void AddIndexCare(CLI::App& index, Context& context);
+void AddIndexEval(CLI::App& index, Context& context);  // index: the command of that name
 void AddModels(CLI::App& app, Context& context);
 void AddModelsExport(CLI::App& models, Context& context);  // models: the command of that name
 void AddModelsPull(CLI::App& models, Context& context);  // models: the command of that name

@@ -296,6 +296,7 @@ Examples:
 
   add_command("stats", "Count what is in it", RunStats);
   AddIndexCare(*index, context);
+  AddIndexEval(*index, context);
 }
 
 }  // namespace blazon::service::cli

@@ -350,6 +350,20 @@ TEST_F(CliTest, Index) {
                 .status,
             3);
 
+  const std::string queries = Write("queries.jsonl", R"({"_id": "1", "text": "when is the gate locked"})"
+                                                     "\n"
+                                                     R"({"_id": "2", "text": "the weight of the boat"})"
+                                                     "\n");
+  const std::string judged = Write("qrels.tsv", "query-id\tcorpus-id\tscore\n1\tgarden\t1\n2\tboat.txt\t2\n");
+  const Json measured = Line(RunBlazon({"index", "eval", "--json", "--collection", Path("notes"), "--queries", queries,
+                                        "--qrels", judged, "--run", Path("run.txt")}));
+  EXPECT_EQ(measured["ndcg_at_10"], 1) << measured;
+  EXPECT_EQ(measured["queries"], 2);
+  std::ifstream run(Path("run.txt"));
+  std::string first;
+  std::getline(run, first);
+  EXPECT_TRUE(absl::StartsWith(first, "1 Q0 garden 1 ")) << first;
+
   const std::string made = Path("made");
   EXPECT_EQ(Line(RunBlazon(
                 {"index", "create", "--json", "--collection", made, "--kind", "ivf"}))["collection"]["index"]["kind"],
@@ -474,6 +488,7 @@ TEST_F(CliTest, WrongUseSaysWhat) {
        2,
        "the filter has .*byte 6",
        ""},
+      {{"index", "eval", "--collection", Path("notes"), "--queries", text, "--qrels", text}, 1, "text.png: line 1", ""},
       {{"index", "search", "--collection", Path("notes"), "--neighbours", "9", "x"}, 2, "neighbours", ""},
       {{"index", "search", "--collection", Path("notes"), "--word-weight", "2", "x"}, 1, "word_weight", ""},
       {{"generate", "-"}, 1, "limit", prompt},
