@@ -12,7 +12,9 @@
 #include "service/cli/context.h"
 #include "service/cli/download_progress.h"
 #include "service/cli/interrupt.h"
+#include "service/hub/environment.h"
 #include "service/hub/pull.h"
+#include "service/hub/token.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -22,16 +24,12 @@ constexpr char kDefaultEndpoint[] = "https://huggingface.co";
 struct PullFlags {
   std::string model;
   std::string endpoint;
+  int files_at_once = 4;
 };
 
 std::string FromEnvironment(const char* name) {
   const char* value = std::getenv(name);
   return value == nullptr ? "" : value;
-}
-
-bool OfflineIsSet() {
-  const std::string value = FromEnvironment("HF_HUB_OFFLINE");
-  return !value.empty() && value != "0" && value != "false" && value != "no" && value != "off";
 }
 
 void SayWhatItIs(const hub::HubModel& model) {
@@ -71,14 +69,16 @@ int RunPull(const PullFlags& flags, const Context& context) {
   }
   const absl::StatusOr<hub::ModelReference> reference = hub::ParseModelReference(flags.model);
   if (!reference.ok()) return Fail(reference.status(), kWrongUsage);
-  if (OfflineIsSet()) {
+  if (hub::Environment(std::getenv).IsSwitchedOn("HF_HUB_OFFLINE")) {
     return Fail(absl::FailedPreconditionError(
         "HF_HUB_OFFLINE is set, so nothing is fetched; unset it, or use what the cache has with --model"));
   }
   std::string endpoint = flags.endpoint.empty() ? FromEnvironment("HF_ENDPOINT") : flags.endpoint;
   if (endpoint.empty()) endpoint = kDefaultEndpoint;
   const std::unique_ptr<hub::HttpClient> http = hub::MakeCurlClient(Interrupted);
-  absl::StatusOr<hub::HubClient> client = hub::HubClient::Create(endpoint, FromEnvironment("HF_TOKEN"), http.get());
+  const absl::StatusOr<hub::HubToken> token = hub::FindToken(std::getenv);
+  if (!token.ok()) return Fail(token.status());
+  absl::StatusOr<hub::HubClient> client = hub::HubClient::Create(endpoint, *token, http.get());
   if (!client.ok()) return Fail(client.status(), kWrongUsage);
   const hub::Cache cache = hub::Cache::FromEnvironment(std::getenv);
 
@@ -87,7 +87,7 @@ int RunPull(const PullFlags& flags, const Context& context) {
     progress.Clear();
     std::cerr << absl::StrCat("blazon: ", text, "\n");
   };
-  if (client->withholds_token()) note("HF_TOKEN is not sent: the hub is spoken to over plain http on another machine");
+  if (client->withholds_token()) note("the token is not sent: the hub is spoken to over plain http on another machine");
   hub::PullOptions options;
   options.interrupted = Interrupted;
   options.on_model = SayWhatItIs;
@@ -96,6 +96,8 @@ int RunPull(const PullFlags& flags, const Context& context) {
   };
   options.on_progress = [&](const hub::PullProgress& at) { progress.Show(at.done, at.total, std::string(at.file)); };
   options.on_note = note;
+  options.files_at_once = flags.files_at_once;
+  options.connect = [] { return hub::MakeCurlClient(Interrupted); };
   const absl::StatusOr<hub::PulledModel> pulled = hub::Pull(*reference, *client, cache, options);
   progress.Clear();
   if (absl::IsCancelled(pulled.status())) {
@@ -119,11 +121,15 @@ void AddModelsPull(CLI::App& models, Context& context) {
       ->add_option("--endpoint", flags->endpoint,
                    absl::StrCat("The hub's address (default: HF_ENDPOINT, or ", kDefaultEndpoint, ")"))
       ->type_name("URL");
+  command->add_option("--parallel", flags->files_at_once, "Files that are fetched at once, 1 to 16")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 16));
   command->footer(
       R"(Prints where the model lies. Afterwards its name is enough: --model REPO finds it without the network.
-A token for models that need one is read from HF_TOKEN, and sent to the hub alone. The cache is where the hub's Python
-client has it (HF_HUB_CACHE, HF_HOME, ~/.cache/huggingface/hub): what lies there is not fetched again. Interrupted or cut
-off, the same command goes on where it ended.
+A token for models that need one is read from HF_TOKEN, or the file that HF_TOKEN_PATH names, or HF_HOME/token, as the
+hub's Python client keeps it, and sent to the hub alone. The cache is where that client has it (HF_HUB_CACHE, HF_HOME,
+~/.cache/huggingface/hub): what lies there is not fetched again. Interrupted or cut off, the same command goes on where
+it ended.
 
 Examples:
   blazon models pull HuggingFaceTB/SmolLM2-360M-Instruct

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "service/hub/environment.h"
 #include "service/hub/file_error.h"
 
 namespace blazon::service::hub {
@@ -52,20 +53,11 @@ absl::Status MakeFolders(const fs::path& folder) {
 }  // namespace
 
 Cache Cache::FromEnvironment(const std::function<const char*(const char*)>& get) {
-  const auto value = [&](const char* name) -> std::string {
-    const char* text = get(name);
-    return text == nullptr ? "" : text;
-  };
-  const std::string home = value("HOME");
-  const auto expanded = [&](const std::string& text) -> fs::path {
-    return text == "~" || absl::StartsWith(text, "~/") ? fs::path(home + text.substr(1)) : fs::path(text);
-  };
+  const Environment environment(get);
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const std::string text = value(name); !text.empty()) return Cache(expanded(text));
+    if (fs::path folder = environment.Path(name); !folder.empty()) return Cache(std::move(folder));
   }
-  if (const std::string text = value("HF_HOME"); !text.empty()) return Cache(expanded(text) / "hub");
-  if (const std::string text = value("XDG_CACHE_HOME"); !text.empty()) return Cache(expanded(text) / "huggingface/hub");
-  return Cache(fs::path(home) / ".cache/huggingface/hub");
+  return Cache(environment.HubHome() / "hub");
 }
 
 fs::path Cache::RepositoryFolder(const std::string& repository) const {

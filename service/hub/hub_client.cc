@@ -59,23 +59,23 @@ std::chrono::seconds RetryAfter(const absl::Status& status) {
   return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 3600));
 }
 
-HubClient::HubClient(Url endpoint, std::string token, HttpClient* http)
+HubClient::HubClient(Url endpoint, HubToken token, HttpClient* http)
     : endpoint_(std::move(endpoint)),
       token_(std::move(token)),
-      sends_token_(!token_.empty() && (endpoint_.scheme == "https" || endpoint_.IsLoopback())),
+      sends_token_(!token_.value.empty() && (endpoint_.scheme == "https" || endpoint_.IsLoopback())),
       http_(http) {}
 
-absl::StatusOr<HubClient> HubClient::Create(absl::string_view endpoint, absl::string_view token, HttpClient* http) {
+absl::StatusOr<HubClient> HubClient::Create(absl::string_view endpoint, HubToken token, HttpClient* http) {
   absl::StatusOr<Url> url = ParseUrl(absl::StripSuffix(endpoint, "/"));
   if (!url.ok()) return absl::InvalidArgumentError(absl::StrCat("the hub's address: ", url.status().message()));
   if (absl::StrContains(url->text, '?') || absl::StrContains(url->text, '#')) {
     return absl::InvalidArgumentError("the hub's address has no place for '?' or '#'");
   }
-  token = absl::StripAsciiWhitespace(token);
-  if (!std::all_of(token.begin(), token.end(), [](char c) { return absl::ascii_isgraph(c); })) {
-    return absl::InvalidArgumentError("HF_TOKEN holds a character that no token has; copy it again");
+  absl::StripAsciiWhitespace(&token.value);
+  if (!std::all_of(token.value.begin(), token.value.end(), [](char c) { return absl::ascii_isgraph(c); })) {
+    return absl::InvalidArgumentError(absl::StrCat(token.place, " holds a character that no token has; copy it again"));
   }
-  return HubClient(*std::move(url), std::string(token), http);
+  return HubClient(*std::move(url), std::move(token), http);
 }
 
 absl::StatusOr<HttpResponse> HubClient::Fetch(const std::string& path, int64_t range_start, const BodySink& sink) {
@@ -84,7 +84,7 @@ absl::StatusOr<HttpResponse> HubClient::Fetch(const std::string& path, int64_t r
   for (int redirects = 0; redirects <= kMaxRedirects; ++redirects) {
     HttpRequest request{url->text, {{"Accept-Encoding", "identity"}}};
     if (sends_token_ && url->Origin() == endpoint_.Origin()) {
-      request.headers.emplace_back("Authorization", absl::StrCat("Bearer ", token_));
+      request.headers.emplace_back("Authorization", absl::StrCat("Bearer ", token_.value));
     }
     if (range_start > 0) request.headers.emplace_back("Range", absl::StrCat("bytes=", range_start, "-"));
     absl::StatusOr<HttpResponse> response =
@@ -119,9 +119,10 @@ absl::Status HubClient::Explain(const HttpResponse& response, const ModelReferen
     }
     return unavailable;
   }
-  const absl::string_view token = withholds_token() ? "HF_TOKEN is not sent over plain http to another machine"
-                                  : token_.empty()  ? "HF_TOKEN is not set"
-                                                    : "the token in HF_TOKEN does not give access";
+  const std::string token =
+      withholds_token() ? absl::StrCat("the token in ", token_.place, " is not sent over plain http to another machine")
+      : token_.value.empty() ? absl::StrCat("there is no token in ", token_.place)
+                             : absl::StrCat("the token in ", token_.place, " does not give access");
   if (code == "GatedRepo" || (gated && (status == 401 || status == 403))) {
     return absl::PermissionDeniedError(absl::StrCat(reference.repository, " is for those who accepted its terms, and ",
                                                     token, " (", status, "). Sign in, accept them at ", model,

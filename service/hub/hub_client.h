@@ -16,19 +16,23 @@
 #include "absl/strings/string_view.h"
 #include "service/hub/http_client.h"
 #include "service/hub/repository.h"
+#include "service/hub/token.h"
 #include "service/hub/url.h"
 
 namespace blazon::service::hub {
 
 class HubClient {
  public:
-  // http must outlive the client. `token`: "" for none.
+  // http must outlive the client.
   // kInvalidArgument: the endpoint is no address, or the token cannot stand in a header.
-  static absl::StatusOr<HubClient> Create(absl::string_view endpoint, absl::string_view token, HttpClient* http);
+  static absl::StatusOr<HubClient> Create(absl::string_view endpoint, HubToken token, HttpClient* http);
+
+  // The same over another connection, for another thread.
+  HubClient Over(HttpClient* http) const { return HubClient(endpoint_, token_, http); }
 
   const Url& endpoint() const { return endpoint_; }
   // There is a token, and it stays here because the hub is spoken to over plain http on another machine.
-  bool withholds_token() const { return !token_.empty() && !sends_token_; }
+  bool withholds_token() const { return !token_.value.empty() && !sends_token_; }
 
   // kNotFound, kPermissionDenied: the message says what may be wrong and the remedy. kUnavailable: trying again may
   // help (see RetryAfter). kDataLoss: the answer is not a hub's.
@@ -41,13 +45,13 @@ class HubClient {
   absl::Status GetFile(const HubModel& model, const HubFile& file, int64_t offset, const FileSink& sink);
 
  private:
-  HubClient(Url endpoint, std::string token, HttpClient* http);
+  HubClient(Url endpoint, HubToken token, HttpClient* http);
   // Follows redirects; `sink` gets the body of the last answer. range_start: 0 for the whole.
   absl::StatusOr<HttpResponse> Fetch(const std::string& path, int64_t range_start, const BodySink& sink);
   absl::Status Explain(const HttpResponse& response, const ModelReference& reference, bool gated) const;
 
   Url endpoint_;
-  std::string token_;
+  HubToken token_;
   bool sends_token_;
   HttpClient* http_;
 };

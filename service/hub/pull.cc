@@ -3,8 +3,10 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <map>
+#include <mutex>
 #include <sstream>
 #include <system_error>
 #include <thread>
@@ -12,17 +14,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "service/hub/blob_file.h"
+#include "service/hub/file_fetcher.h"
 #include "service/hub/file_selection.h"
+#include "service/hub/retries.h"
 
 namespace blazon::service::hub {
 namespace {
 
 namespace fs = std::filesystem;
-using std::chrono::seconds;
-
-constexpr int64_t kProgressBytes = 1 << 20;  // that make a try count as none
-constexpr seconds kFirstWait(1), kLongestWait(32), kLongestAskedWait(300);
-
 // Of the file system of the nearest folder that is there.
 int64_t FreeBytes(fs::path folder) {
   std::error_code error;
@@ -37,10 +36,18 @@ std::string Mebibytes(int64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 
 class Puller {
  public:
   Puller(const ModelReference& reference, HubClient& hub, const Cache& cache, const PullOptions& options)
-      : reference_(reference), hub_(hub), cache_(cache), options_(options) {}
+      : reference_(reference), hub_(hub), cache_(cache), options_(options) {
+    retries_.interrupted = [this] { return failed_ || (options_.interrupted && options_.interrupted()); };
+    retries_.on_note = [this](const std::string& note) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (options_.on_note) options_.on_note(note);
+    };
+    retries_.max_tries = options_.max_tries;
+    retries_.wait = options_.wait;
+  }
 
   absl::StatusOr<PulledModel> Run() {
-    absl::Status status = WithRetries([&](int64_t&) {
+    absl::Status status = WithRetries(retries_, [&](int64_t&) {
       absl::StatusOr<HubModel> model = hub_.GetModel(reference_);
       if (!model.ok()) return model.status();
       result_.model = *std::move(model);
@@ -55,9 +62,7 @@ class Puller {
       if (status = AddFilesOfIndex(*selection); !status.ok()) return status;
     }
     if (status = Plan(selection->files); !status.ok()) return status;
-    for (const HubFile& file : selection->files) {
-      if (status = FetchFile(file); !status.ok()) return status;
-    }
+    if (status = FetchAll(selection->files); !status.ok()) return status;
     // Only now: a snapshot that a revision points to is whole.
     if (status = cache_.WriteRef(reference_.repository, reference_.revision, result_.model.commit); !status.ok()) {
       return status;
@@ -71,8 +76,8 @@ class Puller {
   // The index is fetched and read first; the weights' files are those that it names.
   absl::Status AddFilesOfIndex(FileSelection& selection) {
     const HubFile index = selection.index.front();
-    progress_.total = index.bytes;
-    if (absl::Status status = FetchFile(index); !status.ok()) return status;
+    total_ = index.bytes;
+    if (absl::Status status = FetchAll({index}); !status.ok()) return status;
     std::ifstream file(cache_.Blob(reference_.repository, index.digest), std::ios::binary);
     std::ostringstream text;
     text << file.rdbuf();
@@ -87,15 +92,10 @@ class Puller {
     int64_t to_fetch = 0;
     std::map<std::string, int64_t> missing;  // by digest: files of one content are fetched once
     for (const HubFile& file : files) {
-      progress_.total += file.bytes;
-      const fs::path blob = cache_.Blob(reference_.repository, file.digest);
-      if (BlobIsThere(blob, file.bytes)) continue;
-      std::error_code error;
-      const auto part = fs::file_size(absl::StrCat(blob.string(), ".incomplete"), error);
-      const int64_t begun = error ? 0 : std::min(static_cast<int64_t>(part), file.bytes);
-      if (missing.emplace(file.digest.hex, file.bytes).second) to_fetch += file.bytes - begun;
+      total_ += file.bytes;
+      if (missing.emplace(file.digest.hex, file.bytes).second) to_fetch += file.bytes - BytesThere(file);
     }
-    if (options_.on_plan) options_.on_plan(progress_.total, to_fetch);
+    if (options_.on_plan) options_.on_plan(total_, to_fetch);
     const int64_t free = options_.free_bytes ? options_.free_bytes(cache_.folder()) : FreeBytes(cache_.folder());
     if (free < 0 || free >= to_fetch) return absl::OkStatus();
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -103,115 +103,93 @@ class Puller {
         Mebibytes(free), " are free there; free some space, or choose another folder with HF_HUB_CACHE"));
   }
 
-  absl::Status FetchFile(const HubFile& file) {
-    PulledFile pulled{file.name, file.bytes, 0,
-                      cache_.Snapshot(reference_.repository, result_.model.commit) / file.name};
-    const int64_t before = progress_.done;
-    progress_.file = file.name;
-    if (!BlobIsThere(cache_.Blob(reference_.repository, file.digest), file.bytes)) {
-      absl::StatusOr<std::unique_ptr<BlobFile>> blob =
-          BlobFile::Open(cache_, reference_.repository, file, options_.interrupted,
-                         [&] { Note(absl::StrCat("waiting for another process that fetches ", file.name)); });
-      if (!blob.ok()) return blob.status();
-      if (absl::Status status = FetchBlob(file, **blob, pulled.fetched_bytes); !status.ok()) {
-        (*blob)->Flush();
-        return status;
-      }
+  // How much of a file earlier attempts have left.
+  int64_t BytesThere(const HubFile& file) const {
+    const fs::path blob = cache_.Blob(reference_.repository, file.digest);
+    if (BlobIsThere(blob, file.bytes)) return file.bytes;
+    std::error_code error;
+    const auto part = fs::file_size(absl::StrCat(blob.string(), ".incomplete"), error);
+    return error ? 0 : std::min(static_cast<int64_t>(part), file.bytes);
+  }
+
+  // Files of one content, which are fetched once.
+  struct Job {
+    std::vector<size_t> files;  // their places in result_.files
+    HubFile content;            // the first of them
+    int64_t there = 0;          // bytes of each
+    int64_t fetched = 0;
+  };
+
+  absl::Status FetchAll(const std::vector<HubFile>& files) {
+    std::vector<Job> jobs;
+    std::map<std::string, size_t> by_digest;
+    for (const HubFile& file : files) {
+      const auto [at, is_new] = by_digest.emplace(file.digest.hex, jobs.size());
+      if (is_new) jobs.push_back({.files = {}, .content = file, .there = BytesThere(file)});
+      jobs[at->second].files.push_back(result_.files.size());
+      done_ += jobs[at->second].there;
+      result_.files.push_back(
+          {file.name, file.bytes, 0, cache_.Snapshot(reference_.repository, result_.model.commit) / file.name});
     }
-    progress_.done = before + file.bytes;
-    if (absl::Status status = cache_.Link(reference_.repository, result_.model.commit, file); !status.ok())
-      return status;
-    result_.files.push_back(std::move(pulled));
+    if (options_.on_progress && !jobs.empty()) options_.on_progress({done_, total_, jobs.front().content.name});
+    const auto at_once = std::min(jobs.size(), static_cast<size_t>(std::max(1, options_.files_at_once)));
+    std::atomic<size_t> next = 0;
+    const auto work = [&](HubClient& hub) {
+      FileFetcher fetcher(result_.model, hub, cache_, retries_);
+      for (size_t job = next++; job < jobs.size() && !failed_; job = next++) {
+        if (absl::Status status = Finish(fetcher, jobs[job]); !status.ok()) Fail(std::move(status));
+      }
+    };
+    std::vector<std::unique_ptr<HttpClient>> connections;
+    std::vector<std::thread> workers;
+    for (size_t i = 1; i < at_once && options_.connect; ++i) {
+      connections.push_back(options_.connect());
+      workers.emplace_back([&work, hub = hub_.Over(connections.back().get())]() mutable { work(hub); });
+    }
+    work(hub_);
+    for (std::thread& worker : workers) worker.join();
+    return error_;
+  }
+
+  // Fetches a content and gives it its names.
+  absl::Status Finish(FileFetcher& fetcher, Job& job) {
+    const auto show = [&](int64_t there) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      done_ += (there - job.there) * static_cast<int64_t>(job.files.size());
+      job.there = there;
+      if (options_.on_progress) options_.on_progress({done_, total_, job.content.name});
+    };
+    if (absl::Status status = fetcher.Fetch(job.content, show, job.fetched); !status.ok()) return status;
+    for (const size_t place : job.files) {
+      HubFile named = job.content;
+      named.name = result_.files[place].name;
+      if (absl::Status status = cache_.Link(reference_.repository, result_.model.commit, named); !status.ok())
+        return status;
+    }
+    result_.files[job.files.front()].fetched_bytes = job.fetched;
+    show(job.content.bytes);
     return absl::OkStatus();
   }
 
-  absl::Status FetchBlob(const HubFile& file, BlobFile& blob, int64_t& fetched) {
-    if (blob.complete()) return absl::OkStatus();
-    const int64_t before = progress_.done;
-    bool continues = blob.size() > 0;  // what an earlier process left: it may be wrong without this one's fault
-    while (true) {
-      absl::Status status = WithRetries([&](int64_t& progress) { return FetchRest(file, blob, before, progress); });
-      fetched += fetched_;
-      fetched_ = 0;
-      if (!status.ok()) return status;
-      status = blob.Finish();
-      if (status.ok() || !continues) return status;
-      Note(absl::StrCat("what was there of ", file.name, " does not fit the rest; fetching it anew"));
-      continues = false;
-    }
-  }
-
-  // One try. before: bytes of the files before this one.
-  absl::Status FetchRest(const HubFile& file, BlobFile& blob, int64_t before, int64_t& progress) {
-    if (blob.size() == file.bytes && file.bytes > 0) return absl::OkStatus();
-    const auto receive = [&](int64_t offset, absl::string_view bytes) -> absl::Status {
-      if (offset != blob.size()) {  // the server began anew
-        if (absl::Status status = blob.Restart(); !status.ok()) return status;
-      }
-      if (absl::Status status = blob.Append(bytes); !status.ok()) return status;
-      fetched_ += static_cast<int64_t>(bytes.size());
-      progress += static_cast<int64_t>(bytes.size());
-      progress_.done = before + blob.size();
-      if (options_.on_progress) options_.on_progress(progress_);
-      return Interrupted() ? absl::CancelledError("stopped") : absl::OkStatus();
-    };
-    const absl::Status status = hub_.GetFile(result_.model, file, blob.size(), receive);
-    if (!status.ok() || blob.size() == file.bytes) return status;
-    return absl::DataLossError(
-        absl::StrCat(file.name, " has ", file.bytes, " bytes in the hub's list, and ", blob.size(), " came"));
-  }
-
-  // Calls `attempt` until it succeeds or fails for good; it adds what it got to its argument.
-  absl::Status WithRetries(const std::function<absl::Status(int64_t&)>& attempt) {
-    seconds wait = kFirstWait;
-    for (int tries = 1;; ++tries) {
-      if (Interrupted()) return absl::CancelledError("stopped");
-      int64_t progress = 0;
-      absl::Status status = attempt(progress);
-      if (!absl::IsUnavailable(status)) return status;
-      if (progress >= kProgressBytes) {
-        tries = 1;
-        wait = kFirstWait;
-      }
-      if (tries >= options_.max_tries) {
-        return absl::UnavailableError(absl::StrCat(status.message(), "; given up after ", tries,
-                                                   " tries. The same command goes on where this one ended."));
-      }
-      const seconds asked = RetryAfter(status);
-      if (asked > kLongestAskedWait) {
-        return absl::UnavailableError(absl::StrCat(status.message(), "; it asks for ", asked.count(),
-                                                   " s of patience. The same command goes on where this one ended."));
-      }
-      const seconds now = std::max(wait, asked);
-      Note(absl::StrCat(status.message(), "; trying again in ", now.count(), " s"));
-      if (!Wait(now)) return absl::CancelledError("stopped");
-      wait = std::min(2 * wait, kLongestWait);
-    }
-  }
-
-  bool Wait(seconds time) const {
-    if (options_.wait) return options_.wait(time);
-    const auto end = std::chrono::steady_clock::now() + time;
-    while (std::chrono::steady_clock::now() < end) {
-      if (Interrupted()) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    }
-    return true;
-  }
-
-  bool Interrupted() const { return options_.interrupted && options_.interrupted(); }
-
-  void Note(const std::string& note) const {
-    if (options_.on_note) options_.on_note(note);
+  // The first error counts; those of files that it stopped do not.
+  void Fail(absl::Status status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (error_.ok()) error_ = std::move(status);
+    failed_ = true;
   }
 
   const ModelReference& reference_;
   HubClient& hub_;
   const Cache& cache_;
   const PullOptions& options_;
-  PulledModel result_;
-  PullProgress progress_;
-  int64_t fetched_ = 0;  // bytes of the blob under way
+  RetryOptions retries_;
+  PulledModel result_;  // each worker writes to the files of its jobs alone
+  int64_t total_ = 0;   // bytes of all files
+
+  std::mutex mutex_;  // for what follows, and the calls of options_.on_...
+  int64_t done_ = 0;  // bytes that are there
+  absl::Status error_;
+  std::atomic<bool> failed_ = false;
 };
 
 }  // namespace

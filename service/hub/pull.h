@@ -2,6 +2,8 @@
 // has another digest than the hub's list is thrown away. A file is in the cache whole or not at all, and the revision
 // points to a commit only once its files are there.
 //
+// Several files are fetched at once where the options allow it; those of one content once.
+//
 // Thread safety: one thread at a time; other processes may pull into the same cache.
 #pragma once
 
@@ -9,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,6 +29,7 @@ struct PullProgress {
   absl::string_view file;       // under way
 };
 
+// Functions named on_... are called by one thread at a time; the others also by several at once.
 struct PullOptions {
   std::function<bool()> interrupted;  // asked again and again; true ends with kCancelled
   // Before anything is fetched: name, commit, licence.
@@ -35,11 +39,13 @@ struct PullOptions {
   std::function<void(const PullProgress&)> on_progress;
   std::function<void(const std::string&)> on_note;  // "trying again in 2 s: ..."
 
-  // An answer that may be better later (429, 5xx, cut connections) is waited for 1, 2, 4, ... 32 s, or as long as the
-  // server says up to 5 minutes; after `max_tries` in a row without a mebibyte of progress it is an error.
-  int max_tries = 6;
-  // Sleeps; false: interrupted. Empty: really sleeps.
-  std::function<bool(std::chrono::seconds)> wait;
+  // Connections of their own for files that are fetched beside the first: with `files_at_once` over 1 it is called that
+  // many times less one. Empty: one file after another.
+  std::function<std::unique_ptr<HttpClient>()> connect;
+  int files_at_once = 4;
+
+  int max_tries = 6;                               // as RetryOptions has it, for each file
+  std::function<bool(std::chrono::seconds)> wait;  // as RetryOptions has it
   // Free bytes for a file in this folder; -1: unknown. Empty: asks the file system.
   std::function<int64_t(const std::filesystem::path&)> free_bytes;
 };
@@ -58,7 +64,8 @@ struct PulledModel {
 };
 
 // Besides what HubClient and SelectFiles return: kResourceExhausted where the disk has no room, kDataLoss for a wrong
-// digest or size, kCancelled. What was fetched until an error stays for the next attempt.
+// digest or size, kCancelled. The first error stops the other files; what was fetched until then stays for the next
+// attempt.
 absl::StatusOr<PulledModel> Pull(const ModelReference& reference, HubClient& hub, const Cache& cache,
                                  const PullOptions& options);
 

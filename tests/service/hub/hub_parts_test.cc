@@ -12,6 +12,7 @@
 #include "service/hub/cache.h"
 #include "service/hub/hub_client.h"
 #include "service/hub/repository.h"
+#include "service/hub/token.h"
 #include "service/hub/url.h"
 
 namespace blazon::service::hub {
@@ -108,7 +109,7 @@ TEST(TokenTest, GoesToTheHubsOwnOriginAlone) {
         Case{"file:///etc/passwd", false, true}}) {
     ScriptedHttp http;
     http.answers[list] = {307, {{"location", c.location}}};
-    auto client = HubClient::Create("https://hub.example", "hf_secret\n", &http);
+    auto client = HubClient::Create("https://hub.example", {"hf_secret\n"}, &http);
     ASSERT_TRUE(client.ok()) << client.status();
     EXPECT_FALSE(client->GetModel({"o/n", "main", ""}).ok());
     EXPECT_TRUE(http.SentToken(0));
@@ -120,7 +121,7 @@ TEST(TokenTest, GoesToTheHubsOwnOriginAlone) {
   // A redirect in a circle ends.
   ScriptedHttp http;
   http.answers[list] = {302, {{"location", list}}};
-  auto client = HubClient::Create("https://hub.example", "", &http);
+  auto client = HubClient::Create("https://hub.example", {""}, &http);
   EXPECT_THAT(std::string(client->GetModel({"o/n", "main", ""}).status().message()),
               HasSubstr("redirects more than 5"));
 }
@@ -128,7 +129,7 @@ TEST(TokenTest, GoesToTheHubsOwnOriginAlone) {
 TEST(TokenTest, IsNotSentOverPlainHttpToAnotherMachine) {
   const auto sent = [](const char* endpoint) {
     ScriptedHttp http;
-    auto client = HubClient::Create(endpoint, "hf_secret", &http);
+    auto client = HubClient::Create(endpoint, {"hf_secret"}, &http);
     const absl::Status status = client->GetModel({"o/n", "main", ""}).status();
     EXPECT_EQ(client->withholds_token(), !http.SentToken(0));
     return http.SentToken(0);
@@ -139,8 +140,47 @@ TEST(TokenTest, IsNotSentOverPlainHttpToAnotherMachine) {
   EXPECT_TRUE(sent("http://localhost"));
   EXPECT_TRUE(sent("https://hub.example"));
   ScriptedHttp http;
-  EXPECT_FALSE(HubClient::Create("https://hub.example", "hf_a\r\nX-Injected: 1", &http).ok());
-  EXPECT_FALSE(HubClient::Create("hub.example", "", &http).ok());
+  EXPECT_FALSE(HubClient::Create("https://hub.example", {"hf_a\r\nX-Injected: 1"}, &http).ok());
+  EXPECT_FALSE(HubClient::Create("hub.example", {""}, &http).ok());
+}
+
+TEST(TokenTest, IsFoundWhereThePythonClientKeepsIt) {
+  const fs::path folder = fs::path(testing::TempDir()) / absl::StrCat("token_test.", getpid());
+  fs::create_directories(folder / ".cache/huggingface");
+  std::map<std::string, std::string> environment = {{"HOME", folder.string()}};
+  const auto found = [&] {
+    const auto token = FindToken([&](const char* name) -> const char* {
+      const auto at = environment.find(name);
+      return at == environment.end() ? nullptr : at->second.c_str();
+    });
+    return token.ok() ? token->value + " in " + token->place : std::string(token.status().message());
+  };
+  const std::string usual = (folder / ".cache/huggingface/token").string();
+  EXPECT_EQ(found(), " in HF_TOKEN, nor in " + usual);
+  std::ofstream(usual) << "\nhf_usual\r\n";
+  EXPECT_EQ(found(), "hf_usual in " + usual);
+  environment["HF_HOME"] = "~/home";
+  EXPECT_EQ(found(), absl::StrCat(" in HF_TOKEN, nor in ", (folder / "home/token").string()));
+  fs::create_directories(folder / "home");
+  std::ofstream(folder / "home/token") << "hf_home";
+  EXPECT_EQ(found(), "hf_home in " + (folder / "home/token").string());
+  environment["HF_TOKEN_PATH"] = (folder / "mine").string();
+  std::ofstream(folder / "mine") << "hf_mine";
+  EXPECT_EQ(found(), "hf_mine in " + (folder / "mine").string());
+  environment["HUGGING_FACE_HUB_TOKEN"] = "hf_old";
+  EXPECT_EQ(found(), "hf_old in HUGGING_FACE_HUB_TOKEN");
+  environment["HF_TOKEN"] = " hf_new\n";
+  EXPECT_EQ(found(), "hf_new in HF_TOKEN");
+  environment["HF_HUB_DISABLE_IMPLICIT_TOKEN"] = "1";
+  EXPECT_EQ(found(), " in use: HF_HUB_DISABLE_IMPLICIT_TOKEN is set");
+  environment = {{"HF_TOKEN_PATH", (folder / "home").string()}};
+  EXPECT_THAT(found(), HasSubstr("home, where the hub's token is kept, cannot be read"));
+  environment = {{"HF_TOKEN_PATH", (folder / "long").string()}};
+  std::ofstream(folder / "long") << std::string(5000, 'x');
+  EXPECT_THAT(found(), HasSubstr("long has more than 4096 bytes"));
+  std::ofstream(folder / "long") << " \n";
+  EXPECT_EQ(found(), " in HF_TOKEN, nor in " + (folder / "long").string());
+  fs::remove_all(folder);
 }
 
 TEST(CacheTest, WhereTheEnvironmentHasIt) {

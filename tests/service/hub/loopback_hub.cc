@@ -80,6 +80,7 @@ LoopbackServer::~LoopbackServer() {
   ends_ = true;
   shutdown(listener_, SHUT_RDWR);  // ends the accept
   thread_.join();
+  for (std::thread& connection : connections_) connection.join();
   close(listener_);
 }
 
@@ -110,8 +111,10 @@ void LoopbackServer::Serve() {
   while (!ends_) {
     const int connection = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
     if (connection < 0) continue;
-    Answer(connection);
-    close(connection);
+    connections_.emplace_back([this, connection] {
+      Answer(connection);
+      close(connection);
+    });
   }
 }
 

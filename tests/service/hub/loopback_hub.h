@@ -28,7 +28,8 @@ struct Reply {
   std::function<void()> then;            // called when the body was sent, before the connection is closed
 };
 
-// An HTTP server on a free port of 127.0.0.1, one request a connection. `answer` is called on a thread of its own.
+// An HTTP server on a free port of 127.0.0.1, one request a connection. `answer` is called on a thread of its own for
+// each, so several may run at once where a client asks so.
 class LoopbackServer {
  public:
   explicit LoopbackServer(std::function<Reply(const Asked&)> answer);
@@ -51,6 +52,7 @@ class LoopbackServer {
   std::atomic<bool> ends_ = false;
   mutable std::mutex mutex_;
   std::vector<Asked> asked_;
+  std::vector<std::thread> connections_;  // of thread_ alone, until that has ended
   std::thread thread_;
 };
 
@@ -72,7 +74,7 @@ class LoopbackHub {
   std::map<std::string, HostedFile> files;
   std::string card = R"({"license": "apache-2.0"})";  // JSON
   std::string gated = "false";                        // JSON
-  // May change an answer before it goes out, the storage's too; on the server's thread.
+  // May change an answer before it goes out, the storage's too; on the threads of both servers.
   std::function<void(const Asked&, Reply&)> fault;
 
   LoopbackServer& hub() { return hub_; }

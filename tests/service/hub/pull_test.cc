@@ -7,8 +7,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
@@ -56,19 +60,22 @@ class PullTest : public testing::Test {
     const auto http = MakeCurlClient(nullptr);
     const auto parsed = ParseModelReference(reference);
     if (!parsed.ok()) return parsed.status();
-    auto client = HubClient::Create(hub_.endpoint(), token, http.get());
+    auto client = HubClient::Create(hub_.endpoint(), {token}, http.get());
     if (!client.ok()) return client.status();
     PullOptions options;
-    options.interrupted = [this] { return interrupted_; };
+    options.interrupted = [this] { return interrupted_.load(); };
     options.wait = [this](std::chrono::seconds time) {
       waits_.push_back(static_cast<int>(time.count()));
       return true;
     };
     options.on_note = [this](const std::string& note) { notes_.push_back(note); };
     options.on_progress = [this](const PullProgress& at) {
-      progress_ = at.done;
+      progress_.push_back(at.done);
+      total_ = at.total;
       if (at.done >= interrupt_at_) interrupted_ = true;
     };
+    if (files_at_once_ > 1) options.connect = [] { return MakeCurlClient(nullptr); };
+    options.files_at_once = files_at_once_;
     if (free_ >= 0) options.free_bytes = [this](const fs::path&) { return free_; };
     return Pull(*parsed, *client, cache_, options);
   }
@@ -87,8 +94,10 @@ class PullTest : public testing::Test {
   Cache cache_;
   LoopbackHub hub_;
   std::string weights_;
-  bool interrupted_ = false;
-  int64_t interrupt_at_ = INT64_MAX, free_ = -1, progress_ = 0;
+  std::atomic<bool> interrupted_ = false;
+  int64_t interrupt_at_ = INT64_MAX, free_ = -1, total_ = 0;
+  int files_at_once_ = 1;
+  std::vector<int64_t> progress_;
   std::vector<int> waits_;
   std::vector<std::string> notes_;
 };
@@ -242,8 +251,9 @@ TEST_F(PullTest, SaysWhatMayBeWrongAndWhatToDo) {
     };
     return std::string(Refused("org/tiny", token).message());
   };
-  EXPECT_THAT(answered(401, "RepoNotFound"),
-              HasSubstr("org/tiny does not exist at 127.0.0.1, or is not open to you: HF_TOKEN is not set (401)"));
+  EXPECT_THAT(
+      answered(401, "RepoNotFound"),
+      HasSubstr("org/tiny does not exist at 127.0.0.1, or is not open to you: there is no token in HF_TOKEN (401)"));
   EXPECT_THAT(answered(401, "", "hf_old"), HasSubstr("the token in HF_TOKEN does not give access (401)"));
   EXPECT_THAT(answered(404, "RepoNotFound"), HasSubstr("there is no org/tiny at main on 127.0.0.1 (404)"));
   EXPECT_THAT(answered(404, "RevisionNotFound"), HasSubstr("org/tiny has no revision main (404)"));
@@ -268,7 +278,7 @@ TEST_F(PullTest, NoConnection) {
   {
     address = LoopbackServer([](const Asked&) { return Reply(); }).address();
   }  // nobody listens there any more
-  auto client = HubClient::Create(address, "", http.get());
+  auto client = HubClient::Create(address, {}, http.get());
   ASSERT_TRUE(client.ok());
   PullOptions options;
   options.max_tries = 2;
@@ -299,6 +309,72 @@ TEST_F(PullTest, AnInterruptKeepsWhatIsThere) {
   const auto pulled = Pulled();
   ASSERT_TRUE(pulled.ok()) << pulled.status();
   EXPECT_EQ(pulled->files.back().fetched_bytes, (3 << 20) - kept);
+}
+
+// Four large files and a small one, and as many requests under way as may be.
+TEST_F(PullTest, FilesAreFetchedAtOnce) {
+  files_at_once_ = 4;
+  hub_.files.clear();
+  const std::string index =
+      R"({"weight_map": {"a": "1.safetensors", "b": "2.safetensors", "c": "3.safetensors", "d": "4.safetensors"}})";
+  hub_.files = {{"config.json", {"{}", false}}, {"model.safetensors.index.json", {index, false}}};
+  for (const char* name : {"1", "2", "3", "4"}) {
+    hub_.files[absl::StrCat(name, ".safetensors")] = {name + weights_, true};
+  }
+  hub_.files["4.safetensors"] = hub_.files["3.safetensors"];  // one content under two names
+  std::mutex mutex;
+  std::condition_variable all_there;
+  int under_way = 0;
+  hub_.fault = [&](const Asked& asked, Reply&) {
+    if (!absl::StartsWith(asked.target, "/blobs/")) return;
+    std::unique_lock<std::mutex> lock(mutex);
+    ++under_way;
+    all_there.notify_all();
+    EXPECT_TRUE(all_there.wait_for(lock, std::chrono::seconds(30), [&] { return under_way == 3; }))
+        << "the next is asked for before the first is there";
+  };
+  const auto pulled = Pulled();
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  for (const auto& [name, file] : hub_.files) EXPECT_EQ(Contents(pulled->path / name), file.content) << name;
+  std::vector<std::string> names;
+  int64_t fetched = 0;
+  for (const PulledFile& file : pulled->files) {
+    names.push_back(file.name);
+    fetched += file.fetched_bytes;
+  }
+  EXPECT_THAT(names, ElementsAre("model.safetensors.index.json", "config.json", "1.safetensors", "2.safetensors",
+                                 "3.safetensors", "4.safetensors"));
+  EXPECT_EQ(fetched, total_ - static_cast<int64_t>(weights_.size()) - 1) << "one content is fetched once";
+  EXPECT_TRUE(std::is_sorted(progress_.begin(), progress_.end()));
+  EXPECT_EQ(progress_.back(), total_);
+}
+
+TEST_F(PullTest, WhatSeveralFilesHadIsKept) {
+  files_at_once_ = 3;
+  hub_.files.clear();
+  for (const char* name : {"a", "b", "c"}) hub_.files[absl::StrCat(name, ".json")] = {name + weights_, true};
+  hub_.files["model.safetensors"] = {weights_, true};
+  hub_.fault = [](const Asked& asked, Reply& reply) {
+    if (asked.target == "/blobs/b.json") reply.body[7] ^= 1;
+  };
+  EXPECT_THAT(std::string(Refused().message()), HasSubstr("b.json has the digest "));
+  hub_.fault = nullptr;
+  int64_t there = 0;
+  for (const auto& [name, file] : hub_.files) {
+    const fs::path blob = Repository() / "blobs" / Sha256Hex(file.content);
+    std::error_code error;
+    if (fs::exists(blob)) there += static_cast<int64_t>(fs::file_size(blob));
+    const auto part = fs::file_size(absl::StrCat(blob.string(), ".incomplete"), error);
+    if (!error) there += static_cast<int64_t>(part);
+  }
+  progress_.clear();
+  const auto pulled = Pulled();
+  ASSERT_TRUE(pulled.ok()) << pulled.status();
+  int64_t fetched = 0;
+  for (const PulledFile& file : pulled->files) fetched += file.fetched_bytes;
+  EXPECT_EQ(fetched, total_ - there);
+  EXPECT_EQ(progress_.front(), there) << "what was there is not counted as fetched now";
+  EXPECT_EQ(progress_.back(), total_);
 }
 
 TEST_F(PullTest, HostileNamesAreRefused) {
