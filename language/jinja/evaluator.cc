@@ -106,7 +106,9 @@ class Evaluator {
         break;
       }
       case Statement::Kind::kFilter: {
-        const Value value = Filtered(*statement.expression, Captured(statement, scope), *scope);
+        Scope inner{scope, {}};  // of the filter's arguments too
+        const Value text = Captured(statement.body, &inner);
+        const Value value = Filtered(*statement.expression, text, inner);
         if (!run_.failed()) AppendStr(run_, value, output_);
         break;
       }
@@ -130,6 +132,11 @@ class Evaluator {
         return Flow::kBreak;
       case Statement::Kind::kContinue:
         return Flow::kContinue;
+      case Statement::Kind::kHide:
+        for (const std::string& name : statement.names) {
+          scope->Set(name, Undefined{absl::StrCat("'", name, "' is undefined")});
+        }
+        break;
     }
     return Flow::kNext;
   }

@@ -2,11 +2,8 @@
 //
 // Names are looked up from the innermost scope outwards: loop bodies, macros, blocks of set, filter, with and
 // generation have one of their own, `if` has none; then in the caller's variables, then among the globals range, dict,
-// namespace, raise_exception and strftime_now.
-//
-// One difference to jinja2 is known: where a loop or macro reads a name before the template's own `set` of that name
-// further down on the outer level, jinja2 finds it undefined even when the caller gives a variable of that name, and
-// here it is the caller's.
+// namespace, raise_exception and strftime_now. A name that a scope sets further down hides those
+// (language/jinja/scoping.h).
 #pragma once
 
 #include <ctime>

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "language/jinja/expression_parser.h"
+#include "language/jinja/scoping.h"
 #include "language/jinja/token_stream.h"
 #include "language/tokenizer/utf8.h"
 
@@ -241,7 +242,9 @@ absl::StatusOr<Block> Parse(std::string_view source) {
   if (!IsValidUtf8(source)) return absl::InvalidArgumentError("chat template: the text is not valid UTF-8");
   absl::StatusOr<std::vector<Token>> tokens = Tokenize(source);
   if (!tokens.ok()) return tokens.status();
-  return Parser(*std::move(tokens)).Run();
+  absl::StatusOr<Block> block = Parser(*std::move(tokens)).Run();
+  if (block.ok()) HideNamesBeforeTheyAreSet(&*block);
+  return block;
 }
 
 }  // namespace blazon::language::jinja

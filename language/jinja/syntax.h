@@ -75,6 +75,7 @@ struct Statement {
     kGeneration,  // body
     kBreak,
     kContinue,
+    kHide,  // names: undefined from here on (language/jinja/scoping.h)
   };
   struct Branch {
     ExpressionPtr test;
@@ -88,6 +89,7 @@ struct Statement {
   Position position;
   Text text;
   std::string name;
+  std::vector<std::string> names;
   Target target;
   ExpressionPtr expression, test;
   std::vector<Branch> branches;
