@@ -63,9 +63,9 @@ struct Content {
   std::vector<language::ChatPart> parts;  // empty: text alone
 };
 
-// Appends the pictures to `images`.
+// Appends the pictures to `images`. may_be_empty: no text and no picture are as good as any.
 absl::StatusOr<Content> ReadParts(const google::protobuf::RepeatedPtrField<v1::Part>& parts, const std::string& field,
-                                  std::vector<std::string>& images) {
+                                  std::vector<std::string>& images, bool may_be_empty = false) {
   size_t bytes = 0;
   for (const v1::Part& part : parts) bytes += part.text().size();
   if (absl::Status status = CheckLength(field, bytes, kMaxPromptBytes); !status.ok()) return status;
@@ -93,7 +93,7 @@ absl::StatusOr<Content> ReadParts(const google::protobuf::RepeatedPtrField<v1::P
     content.text.clear();
   } else {
     content.parts.clear();
-    if (content.text.empty()) return FieldError(field, "is empty; give at least one character");
+    if (content.text.empty() && !may_be_empty) return FieldError(field, "is empty; give at least one character");
   }
   return content;
 }
@@ -206,7 +206,8 @@ absl::Status ToMessages(const v1::Chat& chat, GenerateRequest& request) {
     const absl::string_view role = RoleName(message.role());
     if (role.empty()) return FieldError(field + ".role", "is missing; say who speaks");
     if (role == "system" && i > 0) return FieldError(field + ".role", "is the system's; only the first message may be");
-    auto content = ReadParts(message.parts(), field + ".parts", request.images);
+    // A model may have had nothing to say.
+    auto content = ReadParts(message.parts(), field + ".parts", request.images, /*may_be_empty=*/role == "assistant");
     if (!content.ok()) return content.status();
     messages.push_back({std::string(role), std::move(content->text), std::move(content->parts)});
   }

@@ -151,6 +151,18 @@ TEST_F(CliTest, ChatKeepsItsConversation) {
   EXPECT_EQ(RunBlazon({"chat", "--session", Write("broken.json", "no JSON")}, "Hello\n").status, 1);
 }
 
+// The model may end its turn at once; the conversation goes on from there.
+TEST_F(CliTest, ChatGoesOnAfterATurnWithoutWords) {
+  const Json messages = {{{"role", "ROLE_USER"}, {"parts", {{{"text", "Say nothing."}}}}},
+                         {{"role", "ROLE_ASSISTANT"}, {"parts", {{{"text", ""}}}}}};
+  const std::string session = Write("silent.json", Json({{"messages", messages}}).dump());
+  const Finished run =
+      RunBlazon({"chat", "--json", "--max-new-tokens", "24", "--session", session}, "What is the capital of France?\n");
+  EXPECT_EQ(run.status, 0) << run.errors;
+  EXPECT_TRUE(absl::StrContains(Line(run)["text"].get<std::string>(), "Paris")) << run.output;
+  EXPECT_EQ(Json::parse(std::ifstream(session))["messages"].size(), 4u);
+}
+
 TEST_F(CliTest, ChatLeavesOutTheOldestTurns) {
   std::string words;
   for (int i = 0; i < 1500; ++i) words += "one two ";

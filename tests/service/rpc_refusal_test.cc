@@ -210,6 +210,12 @@ TEST_F(RpcRefusalTest, PromptsAndMessages) {
                 "late system");
   ExpectRefused(Generate(chat({v1::ROLE_USER, v1::ROLE_ASSISTANT})), "chat.messages", "the assistant last");
   ExpectRefused(Generate(chat(std::vector<v1::Role>(1025, v1::ROLE_USER))), "chat.messages", "too many");
+  v1::GenerateRequest silent = chat({v1::ROLE_USER, v1::ROLE_ASSISTANT, v1::ROLE_USER});
+  silent.mutable_options()->set_max_new_tokens(1);
+  silent.mutable_chat()->mutable_messages(1)->mutable_parts(0)->set_text("");
+  EXPECT_TRUE(Generate(silent).ok()) << "the model may have had nothing to say";
+  silent.mutable_chat()->mutable_messages(2)->mutable_parts(0)->set_text("");
+  ExpectRefused(Generate(silent), "chat.messages[2].parts", "an empty question");
 }
 
 TEST_F(RpcRefusalTest, WhatTheServerDoesNotKnow) {
