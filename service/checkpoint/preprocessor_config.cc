@@ -241,9 +241,10 @@ absl::Status ReadSteps(const json& config, Kind kind, ConfigReader& reader, Prep
   result.pad_to_square = pad && kind == Kind::kLlava;
   if (kind == Kind::kGemma3 && reader.Flag({"do_pan_and_scan"}, false)) {
     result.split = SplitRule::kPanAndScan;
-    result.min_crop_size = reader.Count({"pan_and_scan_min_crop_size"});
-    result.max_crops = reader.Count({"pan_and_scan_max_num_crops"});
-    result.min_ratio = reader.Positive({"pan_and_scan_min_ratio_to_activate"});
+    // Hub files have null for these; Gemma3Processor takes its own defaults then.
+    result.min_crop_size = reader.Count({"pan_and_scan_min_crop_size"}, result.min_crop_size);
+    result.max_crops = reader.Count({"pan_and_scan_max_num_crops"}, result.max_crops);
+    result.min_ratio = reader.Positive({"pan_and_scan_min_ratio_to_activate"}, result.min_ratio);
   }
   if (kind == Kind::kIdefics3) {
     const absl::StatusOr<json> tile = SizeObject(config.at("max_image_size"), "max_image_size", /*square=*/true);

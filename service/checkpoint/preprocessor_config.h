@@ -22,8 +22,8 @@ namespace blazon::service {
 // the result to kPillow13, or to kPillow for the Pillow of that time. A Lanczos or box filter in another class is
 // computed as Pillow does, where the torchvision backend would take a bicubic filter in its stead or fail.
 // Gemma3Processor switches pan and scan off unless its caller asks for it; here the config's do_pan_and_scan counts, as
-// for Gemma3ImageProcessor by itself. Pictures are always RGB and pixels always channels first, so do_convert_rgb is
-// without effect.
+// for Gemma3ImageProcessor by itself, and its numbers are Gemma3Processor's where the config has none. Pictures are
+// always RGB and pixels always channels first, so do_convert_rgb is without effect.
 //
 // nanoVLM (huggingface/nanoVLM, data/processors.py of each age): without max_img_size the picture is squashed to
 // vit_img_size, bilinear; with it, tiles; and with a "global_image_token" among vlm_extra_tokens the whole first.

@@ -6,7 +6,9 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -45,6 +47,19 @@ class Gemma3Images : public ImageTokenEncoder {
   at::Tensor projection_;  // multi_modal_projector.mm_input_projection_weight: [W, D]
 };
 
+// The whole picture, then its crops where pan and scan made some: in the words of Gemma3Processor, which the model was
+// trained with.
+absl::StatusOr<std::vector<std::string>> WholeThenCrops(const TileGrid& grid) {
+  const std::string begin = "\n\n<start_of_image>", end = "<end_of_image>\n\n";
+  const int64_t crops = grid.rows * grid.columns;
+  if (crops == 0) return std::vector{begin, end};
+  std::vector<std::string> texts = {absl::StrCat("Here is the original image ", begin),
+                                    absl::StrCat(end, " and here are some crops to help you see better ", begin)};
+  for (int64_t i = 1; i < crops; ++i) texts.push_back(absl::StrCat(end, " ", begin));
+  texts.push_back(end);
+  return texts;
+}
+
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, const language::StateDict& weights,
@@ -81,7 +96,7 @@ absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, c
   model.layout = {.image_token = static_cast<language::TokenId>(image_token),
                   .tile_tokens = tokens,
                   .attention = PromptAttention::kImageRuns,
-                  .text_around_tiles = OneTile("\n\n<start_of_image>", "<end_of_image>\n\n"),
+                  .text_around_tiles = WholeThenCrops,
                   .form = {.chat_image = "<start_of_image>"}};
   model.images = std::make_unique<Gemma3Images>(*std::move(tower), grid / side, norm + 1.0, std::move(projection));
   return model;

@@ -76,7 +76,7 @@ struct ImageLayout {
   int64_t tile_tokens = 0;             // T
   PromptAttention attention = PromptAttention::kCausal;
   // The text of a picture's place in a prompt, control tokens written out: before its first tile, between its tiles and
-  // after the last, so one more than there are tiles. Tiles come in EncodePixels' order, the whole picture last.
+  // after the last, so one more than there are tiles. Tiles come in EncodePixels' order.
   // kInvalidArgument: this family does not split pictures.
   std::function<absl::StatusOr<std::vector<std::string>>(const TileGrid& grid)> text_around_tiles = nullptr;
   PromptForm form = {};

@@ -73,7 +73,8 @@ TEST_F(PreprocessorConfigTest, RefusesWhatIsOutOfRange) {
   Expect(kInvalid, "ViT", R"("image_std": [0.5, 0, 0.5])", "image_std must be above 0");
   Expect(kInvalid, "ViT", R"("rescale_factor": -1)", "rescale_factor is -1");
   Expect(kInvalid, "ViT", R"("do_resize": 1)", "do_resize is 1; it must be true or false");
-  Expect(kInvalid, "Gemma3", R"("do_pan_and_scan": true)", "pan_and_scan_min_crop_size is missing");
+  Expect(kInvalid, "Gemma3", R"("do_pan_and_scan": true, "pan_and_scan_min_crop_size": 0)",
+         "pan_and_scan_min_crop_size is 0");
   Expect(kInvalid, "SmolVLM", R"("max_image_size": 384)", "max_image_size must have longest_edge");
 }
 
@@ -108,6 +109,16 @@ TEST_F(PreprocessorConfigTest, TheModelNamesTheProcessorThatItsConfigDoesNot) {
   EXPECT_EQ(Read()->size_rule, vision::SizeRule::kShortestEdge);  // SiglipImageProcessor's default_to_square is false
   EXPECT_EQ(Read()->arithmetic, vision::ResizeArithmetic::kTorchvision);
   EXPECT_FALSE(Read()->center_crop.has_value());
+}
+
+TEST_F(PreprocessorConfigTest, PanAndScanHasTheNumbersOfGemma3Processor) {
+  Write("preprocessor_config.json", R"({"image_processor_type": "Gemma3ImageProcessor", "do_pan_and_scan": true,
+        "pan_and_scan_min_crop_size": null, "pan_and_scan_max_num_crops": 3})");
+  ASSERT_TRUE(Read().ok()) << Read().status();
+  EXPECT_EQ(Read()->split, vision::SplitRule::kPanAndScan);
+  EXPECT_EQ(Read()->min_crop_size, 256);
+  EXPECT_EQ(Read()->max_crops, 3);
+  EXPECT_EQ(Read()->min_ratio, 1.2);
 }
 
 TEST_F(PreprocessorConfigTest, NanoVlmNeedsWholeTiles) {

@@ -293,6 +293,10 @@ TEST_F(VisionLanguageParityTest, TextAroundTilesIsThatOfTheProcessors) {
     return around.ok() ? absl::StrJoin(*around, "|") : std::string(around.status().message());
   };
   EXPECT_EQ(texts("gemma3.scaled", {}), "\n\n<start_of_image>|<end_of_image>\n\n");
+  EXPECT_EQ(
+      texts("gemma3.scaled", {.rows = 2, .columns = 1}),
+      "Here is the original image \n\n<start_of_image>|<end_of_image>\n\n and here are some crops to help you see "
+      "better \n\n<start_of_image>|<end_of_image>\n\n \n\n<start_of_image>|<end_of_image>\n\n");
   EXPECT_EQ(texts("nanovlm.first", {}), "|");
   EXPECT_EQ(texts("nanovlm.tiles", {}), "<|global_image|>|");
   EXPECT_EQ(texts("nanovlm.tiles", {.rows = 1, .columns = 2}), "<|global_image|>|<row_1_col_1>|<row_1_col_2>|");
