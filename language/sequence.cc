@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "language/prompt_checks.h"
 #include "language/token_logprobs.h"
 
 namespace blazon::language {
@@ -16,11 +17,6 @@ namespace {
 
 double Milliseconds(Sequence::Clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
-}
-
-int64_t Length(const PromptPart& part) {
-  if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) return static_cast<int64_t>(tokens->size());
-  return std::get<at::Tensor>(part).size(0);
 }
 
 // int64 [n]
@@ -36,7 +32,7 @@ std::vector<TokenId> Words(const Prompt& prompt) {
     if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part))
       words.insert(words.end(), tokens->begin(), tokens->end());
     else
-      words.insert(words.end(), Length(part), -1);
+      words.insert(words.end(), PartLength(part), -1);
   }
   return words;
 }
@@ -55,7 +51,7 @@ Sequence::Sequence(GenerationRequest request, uint64_t seed, const LanguageModel
       prompt_(Words(request_.prompt)),
       end_tokens_(end_tokens),
       prompt_length_(static_cast<int64_t>(prompt_.size())),
-      memory_length_(model.config().memory_width > 0 ? Length(request_.prompt.front()) : 0),
+      memory_length_(model.config().memory_width > 0 ? PartLength(request_.prompt.front()) : 0),
       submitted_(Clock::now()) {
   result_.image_tokens = std::count(prompt_.begin(), prompt_.end(), -1);
   result_.prompt_tokens = prompt_length_;
@@ -103,8 +99,8 @@ std::vector<ModelInput> Sequence::Next(int64_t prompt_tokens) {
     pieces.clear();
     int64_t offset = 0;  // of the part in the prompt
     for (const PromptPart& part : request_.prompt) {
-      const int64_t from = std::max(begin, offset) - offset, to = std::min(end, offset + Length(part)) - offset;
-      offset += Length(part);
+      const int64_t from = std::max(begin, offset) - offset, to = std::min(end, offset + PartLength(part)) - offset;
+      offset += PartLength(part);
       if (from >= to) continue;
       if (const auto* tokens = std::get_if<std::vector<TokenId>>(&part)) {
         const at::Tensor ids = Ids(absl::MakeConstSpan(*tokens).subspan(from, to - from));

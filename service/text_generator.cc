@@ -1,17 +1,17 @@
 #include "service/text_generator.h"
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/log_softmax.h>
-#include <ATen/ops/tensor.h>
-#include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <future>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "language/completion_score.h"
+#include "language/prompt_checks.h"
 #include "language/text_embedder.h"
 #include "service/families/checkpoint_family.h"
 #include "service/families/vision_language_models.h"
@@ -26,7 +26,6 @@ constexpr size_t kMaxPromptBytes = 4u << 20;
 constexpr size_t kMaxImages = 64;
 constexpr size_t kMaxTokenizeBytes = 8u << 20;
 constexpr size_t kMaxEmbedTexts = 1024;
-constexpr int64_t kScoreChunk = 256;  // tokens of one forward pass: bounds the memory that logits take
 
 absl::Status CheckBytes(absl::string_view field, size_t bytes, size_t limit) {
   if (bytes <= limit) return absl::OkStatus();
@@ -75,17 +74,18 @@ size_t TextBytes(const std::vector<language::ChatPart>& parts) {
   return bytes;
 }
 
+absl::Status CheckPictures(size_t pictures) {
+  if (pictures <= kMaxImages) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("the prompt has ", pictures, " pictures; the limit is ", kMaxImages));
+}
+
 // What needs no model to be refused.
 absl::Status CheckRequest(const GenerateRequest& request) {
   size_t bytes = request.prompt.size() + TextBytes(request.parts);
   for (const language::ChatMessage& message : request.messages)
     bytes += message.content.size() + TextBytes(message.parts);
   if (absl::Status status = CheckBytes("prompt", bytes, kMaxPromptBytes); !status.ok()) return status;
-  if (request.images.size() > kMaxImages) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the prompt has ", request.images.size(), " pictures; the limit is ", kMaxImages));
-  }
-  return absl::OkStatus();
+  return CheckPictures(request.images.size());
 }
 
 absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateRequest& request,
@@ -150,9 +150,9 @@ struct Pictures {
   double decode_ms = 0, encode_ms = 0;
 };
 
-absl::StatusOr<Pictures> ReadPictures(const GenerateRequest& request, const LanguageRuntime& runtime) {
+absl::StatusOr<Pictures> ReadPictures(const std::vector<std::string>& files, const LanguageRuntime& runtime) {
   Pictures pictures;
-  if (request.images.empty()) return pictures;
+  if (files.empty()) return pictures;
   if (runtime.pictures == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat(
         runtime.loaded.name, " is a model of text and takes no pictures; name a vision-language model (",
@@ -160,7 +160,7 @@ absl::StatusOr<Pictures> ReadPictures(const GenerateRequest& request, const Lang
   }
   auto start = std::chrono::steady_clock::now();
   std::vector<vision::Image> images;
-  for (const std::string& bytes : request.images) {
+  for (const std::string& bytes : files) {
     absl::StatusOr<vision::Image> image = vision::DecodeImage(bytes);
     if (!image.ok()) {
       return absl::Status(image.status().code(),
@@ -177,21 +177,39 @@ absl::StatusOr<Pictures> ReadPictures(const GenerateRequest& request, const Lang
   return pictures;
 }
 
-// The prompt of a vision-language model, with pictures or without.
-absl::StatusOr<language::Prompt> LayOut(const GenerateRequest& request, const Pictures& pictures,
-                                        const LanguageRuntime& runtime) {
+// The plain prompt of a vision-language model, with pictures or without: of a GenerateRequest or a ScoreRequest.
+template <typename Request>
+absl::StatusOr<language::Prompt> LayOutPrompt(const Request& request, const Pictures& pictures,
+                                              const LanguageRuntime& runtime) {
   const CheckpointFamily& family = *runtime.pictures;
-  if (!request.messages.empty()) return family.LayOutChat(pictures.encoded, request.messages);
   if (!request.prompt_tokens.empty()) {
     if (absl::Status status = CheckRows("prompt", request.prompt_tokens, runtime.loaded); !status.ok()) return status;
     return family.LayOutTokens(pictures.encoded, request.prompt_tokens);
   }
-  if (request.parts.empty() && request.prompt.empty()) {
-    return absl::InvalidArgumentError("prompt is empty; give at least one character or a picture");
-  }
   if (!request.parts.empty()) return family.LayOut(pictures.encoded, request.parts);
   const language::ChatPart text = {.kind = language::ChatPart::Kind::kText, .text = request.prompt};
   return family.LayOut(pictures.encoded, {&text, 1});
+}
+
+absl::StatusOr<language::Prompt> LayOut(const GenerateRequest& request, const Pictures& pictures,
+                                        const LanguageRuntime& runtime) {
+  if (!request.messages.empty()) return runtime.pictures->LayOutChat(pictures.encoded, request.messages);
+  if (request.prompt_tokens.empty() && request.parts.empty() && request.prompt.empty()) {
+    return absl::InvalidArgumentError("prompt is empty; give at least one character or a picture");
+  }
+  return LayOutPrompt(request, pictures, runtime);
+}
+
+// What a completion is scored after; empty: nothing.
+absl::StatusOr<language::Prompt> ScoredPrompt(const ScoreRequest& request, const Pictures& pictures,
+                                              const LanguageRuntime& runtime) {
+  if (runtime.pictures != nullptr) return LayOutPrompt(request, pictures, runtime);
+  const LoadedLanguageModel& loaded = runtime.loaded;
+  std::string prompt = request.prompt;
+  for (const language::ChatPart& part : request.parts) prompt += part.text;
+  auto tokens = TokensOf("prompt", prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
+  if (!tokens.ok()) return tokens.status();
+  return tokens->empty() ? language::Prompt() : language::Prompt{*std::move(tokens)};
 }
 
 absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request, const LanguageRuntime& runtime,
@@ -202,7 +220,7 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
       !status.ok()) {
     return status;
   }
-  const absl::StatusOr<Pictures> pictures = ReadPictures(request, runtime);
+  const absl::StatusOr<Pictures> pictures = ReadPictures(request.images, runtime);
   if (!pictures.ok()) return pictures.status();
   language::GenerationRequest result;
   if (runtime.pictures != nullptr) {
@@ -225,32 +243,6 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
   return result;
 }
 
-// Log-probability of each of tokens[first..], given all tokens before it. tokens: [T] with T <= context.
-std::vector<language::TokenLogprob> ScoreTokens(const language::LanguageModel& model, const language::Adapter* adapter,
-                                                const std::vector<language::TokenId>& tokens, int64_t first) {
-  c10::InferenceMode guard;
-  const std::vector<int64_t> ids(tokens.begin(), tokens.end());
-  const at::Tensor all = at::tensor(at::ArrayRef<int64_t>(ids), at::kLong);  // [T]
-  const int64_t count = all.size(0);
-  std::unique_ptr<language::ModelState> state = model.NewState();
-  std::vector<language::TokenLogprob> scores;
-  for (int64_t begin = 0; begin < count - 1; begin += kScoreChunk) {
-    const int64_t end = std::min(begin + kScoreChunk, count - 1);  // the last token predicts nothing that is scored
-    const language::ModelInput input{.tokens = all.slice(0, begin, end), .state = state.get(), .adapter = adapter};
-    const at::Tensor hidden = model.Forward({&input, 1});  // [end - begin, D]
-    const int64_t from = std::max(begin, first - 1);       // the row that predicts tokens[first]
-    if (from >= end) continue;
-    const at::Tensor logprobs =
-        at::log_softmax(model.Logits(hidden.slice(0, from - begin, end - begin).contiguous()), -1);  // [n, V]
-    const at::Tensor chosen =
-        logprobs.gather(1, all.slice(0, from + 1, end + 1).unsqueeze(1)).squeeze(1).contiguous();  // [n]
-    for (int64_t row = 0; row < chosen.size(0); ++row) {
-      scores.push_back({.id = tokens[from + 1 + row], .logprob = chosen.const_data_ptr<float>()[row], .top = {}});
-    }
-  }
-  return scores;
-}
-
 }  // namespace
 
 absl::StatusOr<CancelFunction> TextGenerator::Start(const GenerateRequest& request,
@@ -270,40 +262,47 @@ absl::StatusOr<GeneratedText> TextGenerator::Generate(const GenerateRequest& req
 }
 
 absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request) {
-  if (absl::Status status = CheckBytes("prompt", request.prompt.size(), kMaxPromptBytes); !status.ok()) return status;
-  if (absl::Status status = CheckBytes("completion", request.completion.size(), kMaxPromptBytes); !status.ok())
-    return status;
+  for (const absl::Status& status :
+       {CheckBytes("prompt", request.prompt.size() + TextBytes(request.parts), kMaxPromptBytes),
+        CheckBytes("completion", request.completion.size(), kMaxPromptBytes), CheckPictures(request.images.size())}) {
+    if (!status.ok()) return status;
+  }
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
   const LoadedLanguageModel& loaded = (*runtime)->loaded;
-  // Such a model reads a prompt as no causal model does.
-  if (loaded.model->config().memory_width > 0 ||
-      ((*runtime)->pictures != nullptr && !(*runtime)->pictures->Spans({std::vector<language::TokenId>{0}}).empty())) {
-    return absl::UnimplementedError(absl::StrCat(
-        loaded.name,
-        " reads a prompt in both directions or beside a picture; scores are for models that read forward"));
-  }
+  const language::LanguageModelConfig& config = loaded.model->config();
 
-  auto encoded = TokensOf("prompt", request.prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
-  if (!encoded.ok()) return encoded.status();
-  const auto answer = TokensOf("completion", request.completion, request.completion_tokens, loaded);
-  if (!answer.ok()) return answer.status();
-  std::vector<language::TokenId> tokens = *std::move(encoded);
-  if (answer->empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
-  const int64_t prompt_tokens = tokens.size();
-  tokens.insert(tokens.end(), answer->begin(), answer->end());
-  const int64_t context = loaded.model->config().context_length;
-  if (static_cast<int64_t>(tokens.size()) > context) {
-    return absl::InvalidArgumentError(absl::StrCat("prompt and completion have ", tokens.size(),
-                                                   " tokens together; the model's context has ", context,
-                                                   ". Give less text."));
+  const absl::StatusOr<Pictures> pictures = ReadPictures(request.images, **runtime);
+  if (!pictures.ok()) return pictures.status();
+  absl::StatusOr<language::Prompt> prompt = ScoredPrompt(request, *pictures, **runtime);
+  if (!prompt.ok()) return prompt.status();
+  const auto completion = TokensOf("completion", request.completion, request.completion_tokens, loaded);
+  if (!completion.ok()) return completion.status();
+  if (completion->empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
+  if (config.memory_width > 0) {
+    if (absl::Status status = language::CheckMemory(*prompt); !status.ok()) return status;
   }
-
   CompletionScore score;
-  score.prompt_tokens = prompt_tokens;
+  score.decode_ms = pictures->decode_ms;
+  score.encode_ms = pictures->encode_ms;
+  for (const language::PromptPart& part : *prompt) {
+    score.prompt_tokens += language::PartLength(part);
+    if (std::holds_alternative<at::Tensor>(part)) score.image_tokens += language::PartLength(part);
+  }
+  const int64_t length = score.prompt_tokens + static_cast<int64_t>(completion->size());
+  if (length > config.context_length) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("prompt and completion have ", length, " tokens together; the model's context has ",
+                     config.context_length, ". Give less text", request.images.empty() ? "." : " or fewer pictures."));
+  }
+
   const auto start = std::chrono::steady_clock::now();
+  language::GenerationRequest read;
+  if ((*runtime)->pictures != nullptr) read.bidirectional = (*runtime)->pictures->Spans(*prompt);
+  read.prompt = *std::move(prompt);
+  read.adapter = (*runtime)->adapter;
   try {
-    score.tokens = ScoreTokens(*loaded.model, (*runtime)->adapter.get(), tokens, std::max<int64_t>(prompt_tokens, 1));
+    score.tokens = language::ScoreCompletion(*loaded.model, *loaded.tokenizer, std::move(read), *completion);
   } catch (const c10::Error&) {
     return absl::InternalError("the language model failed while scoring; is there enough memory?");
   }

@@ -51,7 +51,9 @@ struct Token {
 
 struct ScoreRequest {
   std::string prompt;                            // may be empty
+  std::vector<language::ChatPart> parts;         // instead of `prompt`, when not empty: text and pictures in order
   std::vector<language::TokenId> prompt_tokens;  // instead of `prompt`, when not empty
+  std::vector<std::string> images;               // of each image part, as in GenerateRequest
   std::string completion;
   std::vector<language::TokenId> completion_tokens;  // instead of `completion`, when not empty
 };
@@ -61,7 +63,9 @@ struct CompletionScore {
   std::vector<std::string> pieces;             // their bytes
   double total_logprob = 0;                    // natural log
   double mean_logprob = 0;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // those of pictures among them
+  int64_t image_tokens = 0;
+  double decode_ms = 0, encode_ms = 0;  // of the pictures
   double prefill_ms = 0;
 };
 
@@ -86,8 +90,9 @@ class TextGenerator {
   absl::StatusOr<GeneratedText> Generate(const GenerateRequest& request);
 
   // Log-probability of each token of the completion after the prompt. With an empty prompt scoring starts at the second
-  // token of the completion, since nothing comes before the first. kInvalidArgument: no completion, both longer than
-  // the context, or a token id out of the vocabulary. kUnimplemented: the model is PaliGemma or BLIP.
+  // token of the completion, since nothing comes before the first. What sees one another in a prompt (PaliGemma's whole
+  // prompt, Gemma 3's pictures) does so here too; the completion sees what is before it. kInvalidArgument: no
+  // completion, both longer than the context, a token id out of the vocabulary, or as Start says of pictures.
   absl::StatusOr<CompletionScore> Score(const ScoreRequest& request);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);

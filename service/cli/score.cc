@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
@@ -15,6 +16,7 @@ namespace {
 
 struct ScoreFlags {
   std::string prompt, completion;
+  std::vector<std::string> images;
   bool token_ids = false;
 };
 
@@ -28,6 +30,10 @@ int RunScore(const ScoreFlags& flags, Context& context) {
   absl::StatusOr<std::string> completion = TextOrInput(flags.completion);
   if (!completion.ok()) return Fail(completion.status());
   v1::ScoreRequest request;
+  if (flags.token_ids && !flags.images.empty()) {
+    return Fail(absl::InvalidArgumentError("--token-ids and --image do not go together; give the texts in words"),
+                kWrongUsage);
+  }
   if (flags.token_ids) {
     if (!prompt->empty()) {
       absl::StatusOr<std::vector<int32_t>> ids = ParseTokenIds(*prompt);
@@ -38,7 +44,16 @@ int RunScore(const ScoreFlags& flags, Context& context) {
     if (!ids.ok()) return Fail(ids.status(), kWrongUsage);
     request.mutable_completion_token_ids()->Add(ids->begin(), ids->end());
   } else {
-    request.set_prompt(*std::move(prompt));
+    for (const std::string& file : flags.images) {
+      absl::StatusOr<std::string> picture = ReadInput(file);
+      if (!picture.ok()) return Fail(picture.status());
+      request.add_prompt_parts()->mutable_image()->set_data(*std::move(picture));
+    }
+    if (flags.images.empty()) {
+      request.set_prompt(*std::move(prompt));
+    } else if (!prompt->empty()) {
+      request.add_prompt_parts()->set_text(*std::move(prompt));
+    }
     request.set_completion(*std::move(completion));
   }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
@@ -68,6 +83,10 @@ void AddScore(CLI::App& app, Context& context) {
   command->add_option("--completion", flags->completion, "What to score; - reads standard input")
       ->type_name("TEXT")
       ->required();
+  command
+      ->add_option("--image", flags->images, "A picture before the prompt, for a model that sees; may be given again")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   command->add_flag("--token-ids", flags->token_ids,
                     "Both are token ids: separated by commas or spaces, or a JSON list");
   command->footer(
@@ -77,6 +96,7 @@ into tokens by itself: begin it with a space when a word follows.
 Examples:
   blazon score --prompt "The capital of France is" --completion " Paris"
   blazon score --token-ids --prompt "504 3575 282 4649 314" --completion 7042
+  blazon score --model ~/models/paligemma-3b-mix-224 --image photo.jpg --prompt "caption en" --completion "a cat"
   blazon score --json --prompt "2 + 2 =" --completion " 4")");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunScore(*flags, context); }; });
 }

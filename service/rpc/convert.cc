@@ -441,7 +441,16 @@ absl::StatusOr<ScoreRequest> FromProto(const v1::ScoreRequest& request, const Mo
   if (!request.completion().empty() && request.completion_token_ids_size() > 0)
     return FieldError("completion_token_ids", "stands beside completion; give one of the two");
   ScoreRequest result;
-  result.prompt = request.prompt();
+  if (request.prompt_parts_size() > 0) {
+    if (!request.prompt().empty() || request.prompt_token_ids_size() > 0)
+      return FieldError("prompt_parts", "stands beside prompt or prompt_token_ids; give one of them");
+    auto content = ReadParts(request.prompt_parts(), "prompt_parts", result.images);
+    if (!content.ok()) return content.status();
+    result.prompt = std::move(content->text);
+    result.parts = std::move(content->parts);
+  } else {
+    result.prompt = request.prompt();
+  }
   result.prompt_tokens.assign(request.prompt_token_ids().begin(), request.prompt_token_ids().end());
   result.completion = request.completion();
   result.completion_tokens.assign(request.completion_token_ids().begin(), request.completion_token_ids().end());
@@ -595,9 +604,12 @@ v1::ScoreResponse ToProto(const CompletionScore& result, ModelStore& models, dou
     Fill(*reply.add_tokens(), result.tokens[i].id, result.tokens[i].logprob,
          i < result.pieces.size() ? result.pieces[i] : "");
   }
+  reply.mutable_usage()->set_image_tokens(Int32(result.image_tokens));
   reply.mutable_usage()->set_prompt_tokens(Int32(result.prompt_tokens));
   reply.mutable_usage()->set_output_tokens(Int32(result.tokens.size()));
   reply.mutable_timings()->set_queue_ms(waited_ms);
+  reply.mutable_timings()->set_decode_ms(result.decode_ms);
+  reply.mutable_timings()->set_encode_ms(result.encode_ms);
   reply.mutable_timings()->set_prefill_ms(result.prefill_ms);
   *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
   return reply;

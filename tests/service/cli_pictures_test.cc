@@ -120,6 +120,10 @@ TEST_F(CliPicturesTest, SaysTheSameThroughAServer) {
   same(with({"--image", Path("c.bmp"), "What?"}), 1);
   same(with({"--image", Path("a.bmp"), "--num-beams", "2", ""}), 0);
 
+  const auto score = same({"score", "--image", Path("a.bmp"), "--prompt", "What?", "--completion", "This."}, 0);
+  EXPECT_EQ(score[0]["usage"]["image_tokens"], 16);
+  EXPECT_EQ(score[0]["tokens"].size(), 5u);
+
   const std::string talk = absl::StrCat("/image ", Path("a.bmp"), "\nWhat?\nSure?\n/image ", Path("b.bmp"), "\nOr?\n");
   const auto turns = same({"chat", "--seed", "7", "--max-new-tokens", "4", "--ignore-eos"}, 0, talk);
   ASSERT_EQ(turns.size(), 3u);
@@ -168,6 +172,14 @@ TEST_F(CliPicturesTest, WrongUseSaysWhat) {
       {{"generate", "--image", picture, "x"}, 1, "is a model of text and takes no pictures"},
       {{"generate", "--model", llava, "--image", Path("none.bmp"), "x"}, 1, "none.bmp: no such file"},
       {{"generate", "--model", llava, "--image", picture, "--token-ids", "3"}, 2, "--token-ids and --image"},
+      {{"score", "--model", llava, "--image", picture, "--token-ids", "--completion", "3"},
+       2,
+       "--token-ids and --image"},
+      {{"score", "--model", llava, "--image", picture, "--completion", std::string(200, 'x')},
+       1,
+       "prompt and completion have 217 tokens together.*or fewer pictures"},
+      {{"score", "--image", picture, "--completion", "x"}, 1, "is a model of text and takes no pictures"},
+      {{"score", "--model", Model("blip.tied"), "--completion", "x"}, 1, "prompt has 0 pictures"},
       {{"generate", "--model", llava, "--token-ids", "150"}, 1, "1 image slots \\(token 150\\) for 0 image tokens"},
       {{"generate", "--model", llava, "--image", picture, std::string(200, 'x')},
        1,

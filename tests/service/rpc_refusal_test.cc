@@ -172,6 +172,14 @@ TEST_F(RpcRefusalTest, TokenIds) {
   v1::ScoreResponse reply;
   const auto scored = [&] { return Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &reply); };
   ExpectRefused(scored(), "prompt_token_ids", "text and ids");
+  score.clear_prompt_token_ids();
+  score.add_prompt_parts()->set_text("x");
+  ExpectRefused(scored(), "prompt_parts", "a text twice");
+  score.clear_prompt();
+  score.mutable_prompt_parts(0)->mutable_image()->set_data("no picture");
+  EXPECT_NE(scored().error_message().find("takes no pictures"), std::string::npos) << scored().error_message();
+  score.clear_prompt_parts();
+  score.add_prompt_token_ids(5);
   score.clear_prompt();
   score.add_completion_token_ids(5);
   ExpectRefused(scored(), "completion_token_ids", "text and ids");

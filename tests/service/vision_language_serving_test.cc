@@ -322,7 +322,15 @@ TEST_F(VisionLanguageServingTest, WhatDoesNotFitIsRefusedByName) {
   ScoreRequest score;
   score.prompt = "a";
   score.completion = "b";
-  EXPECT_TRUE(absl::StrContains(TextGenerator(*blip).Score(score).status().message(), "beside a picture"));
+  EXPECT_EQ(TextGenerator(*blip).Score(score).status().message(),
+            "prompt has 0 pictures; this model writes about one picture at a time");
+  score.images = {picture};
+  score.prompt.clear();
+  score.parts = {TextPart("a"), ImagePart()};
+  EXPECT_TRUE(absl::StrContains(TextGenerator(*blip).Score(score).status().message(), "takes its pictures first"));
+  score.parts = {ImagePart()};
+  score.completion.clear();
+  EXPECT_TRUE(absl::StrContains(TextGenerator(*blip).Score(score).status().message(), "completion is empty"));
 
   const std::unique_ptr<ModelStore> first = OpenCase("nanovlm.first");
   EXPECT_TRUE(absl::StrContains(refusal(*first, chat), "has no chat template"));
