@@ -39,7 +39,7 @@ absl::Status ToStatus(const VerifyReport& report, const std::filesystem::path& f
 
 struct RepairReport {
   std::vector<Damage> damage;     // found before
-  int64_t bits_corrected = 0;     // pages and log frames where one flipped bit could be found by the checksum
+  int64_t bytes_corrected = 0;    // pages and log frames where the one wrong byte could be found by the checksum
   int64_t pages_from_log = 0;     // damaged pages that the log holds too
   int64_t vectors_embedded = 0;   // made again from the stored text
   std::vector<std::string> lost;  // what could not be saved, in words; empty: nothing
@@ -48,7 +48,7 @@ struct RepairReport {
 
 // Makes a damaged collection whole again, from what it still holds. Nobody may have it open, this process included:
 // what another process has open is seen and refused, what this one has cannot be.
-// - a page or log frame with one flipped bit is put right (its checksum tells the bit), a page that the log holds is
+// - a page or log frame with one wrong byte is put right (its checksum tells which), a page that the log holds is
 //   taken from there;
 // - vectors that are damaged or missing are embedded again from the stored text, into a new segment;
 // - of a database with worse damage, every document that can be read whole is carried over into a new one.

@@ -94,7 +94,7 @@ class Mender {
   absl::Status MendDatabase() {
     absl::StatusOr<Corrections> corrected = CorrectDatabase(folder_ / kDatabaseFile);
     if (!corrected.ok()) return corrected.status();
-    report_.bits_corrected = corrected->bits;
+    report_.bytes_corrected = corrected->bytes;
     report_.pages_from_log = corrected->pages;
     absl::StatusOr<VerifyReport> found = VerifyCollection(folder_, options_.sqlite_vfs);
     if (!found.ok()) return found.status();

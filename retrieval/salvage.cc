@@ -56,13 +56,25 @@ class PatchedFile {
   int64_t size_ = 0;
 };
 
-// Flips each bit in turn until `fits`; leaves the bytes as they were when none does.
+constexpr int kBytesTriedParts = 64;  // of so many parts each byte is tried too: a third of a second a part
+
+// Changes each bit, then each byte in turn until `fits`; leaves the bytes as they were when nothing does. bytes_tried:
+// of how many parts bytes were tried.
 template <typename Predicate>
-bool CorrectBit(unsigned char* bytes, int64_t size, const Predicate& fits) {
+bool CorrectByte(unsigned char* bytes, int64_t size, int& bytes_tried, const Predicate& fits) {
   for (int64_t bit = 0; bit < size * 8; ++bit) {
     bytes[bit / 8] ^= static_cast<unsigned char>(1 << (bit % 8));
     if (fits()) return true;
     bytes[bit / 8] ^= static_cast<unsigned char>(1 << (bit % 8));
+  }
+  if (++bytes_tried > kBytesTriedParts) return false;
+  for (int64_t at = 0; at < size; ++at) {
+    const unsigned char byte = bytes[at];
+    for (int change = 1; change < 256; ++change) {
+      bytes[at] = static_cast<unsigned char>(byte ^ change);
+      if (fits()) return true;
+    }
+    bytes[at] = byte;
   }
   return false;
 }
@@ -71,11 +83,13 @@ absl::StatusOr<int64_t> CorrectPages(const std::filesystem::path& path) {
   absl::StatusOr<std::unique_ptr<PatchedFile>> file = PatchedFile::Open(path);
   if (!file.ok()) return absl::IsNotFound(file.status()) ? absl::StatusOr<int64_t>(0) : file.status();
   int64_t corrected = 0;
+  int bytes_tried = 0;
   unsigned char page[kPageBytes];
   for (int64_t number = 1; number * kPageBytes <= (*file)->size(); ++number) {
     const int64_t at = (number - 1) * kPageBytes;
     if (absl::Status status = (*file)->Read(page, kPageBytes, at); !status.ok()) return status;
-    if (PageIsWhole(page, number) || !CorrectBit(page, kPageBytes, [&] { return PageIsWhole(page, number); })) continue;
+    if (PageIsWhole(page, number)) continue;
+    if (!CorrectByte(page, kPageBytes, bytes_tried, [&] { return PageIsWhole(page, number); })) continue;
     if (absl::Status status = (*file)->Write(page, kPageBytes, at); !status.ok()) return status;
     ++corrected;
   }
@@ -100,13 +114,14 @@ absl::StatusOr<int64_t> CorrectLog(const std::filesystem::path& path) {
   unsigned char header[kLogHeaderBytes], frame[kFrameBytes], next[kFrameBytes];
   if (absl::Status status = (*file)->Read(header, kLogHeaderBytes, 0); !status.ok()) return status;
   int64_t corrected = 0;
+  int bytes_tried = 0;
   const auto header_fits = [&] {
     uint32_t sum[2] = {0, 0};
     AddToLogSum(header, 24, sum);
     return sum[0] == BigEndian(header + 24) && sum[1] == BigEndian(header + 28);
   };
   if (!header_fits()) {
-    if (!CorrectBit(header, kLogHeaderBytes, header_fits)) return 0;
+    if (!CorrectByte(header, kLogHeaderBytes, bytes_tried, header_fits)) return 0;
     if (absl::Status status = (*file)->Write(header, kLogHeaderBytes, 0); !status.ok()) return status;
     ++corrected;
   }
@@ -126,7 +141,7 @@ absl::StatusOr<int64_t> CorrectLog(const std::filesystem::path& path) {
         const uint32_t sum[2] = {BigEndian(frame + 16), BigEndian(frame + 20)};
         return !next_is_of_log || FrameFits(next, header, sum);
       };
-      if (!CorrectBit(frame, kFrameBytes, fits)) break;
+      if (!CorrectByte(frame, kFrameBytes, bytes_tried, fits)) break;
       if (absl::Status status = (*file)->Write(frame, kFrameBytes, at); !status.ok()) return status;
       ++corrected;
     }

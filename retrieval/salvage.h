@@ -21,12 +21,12 @@ absl::StatusOr<std::vector<std::string>> SalvageDatabase(const std::filesystem::
                                                          const CollectionOptions& options, int64_t last_chunk_id);
 
 struct Corrections {
-  int64_t bits = 0;   // pages and frames that one flipped bit had damaged
+  int64_t bytes = 0;  // pages and frames that one byte, or bit, had damaged
   int64_t pages = 0;  // pages that were put in from the log
 };
 
-// Puts right every database page and every frame of the log that differs by one bit from what its checksum was made of,
-// and puts in what the log holds of other damaged pages. What has worse damage stays as it is.
+// Puts right every database page and every frame of the log that differs by one byte from what its checksum was made
+// of, and puts in what the log holds of other damaged pages. What has worse damage stays as it is.
 absl::StatusOr<Corrections> CorrectDatabase(const std::filesystem::path& database_file);
 
 }  // namespace blazon::retrieval

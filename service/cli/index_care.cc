@@ -96,7 +96,8 @@ int RunRepair(const CareFlags& flags, Context& context) {
   if (report->damage.empty()) {
     std::cout << "Nothing is damaged" << std::endl;
   } else {
-    std::cout << report->bits_corrected << " bits put right, " << report->vectors_embedded << " vectors made again, "
+    std::cout << report->bytes_corrected << " bytes put right, " << report->pages_from_log
+              << " pages taken from the log, " << report->vectors_embedded << " vectors made again, "
               << report->lost.size() << " losses; the files as they were are in " << report->kept_in << std::endl;
   }
   return report->lost.empty() ? kDone : kFailed;

@@ -405,14 +405,14 @@ TEST_F(CliTest, IndexIsVerifiedCopiedRepairedAndRestored) {
   database.seekg(9000);
   const char byte = static_cast<char>(database.get());
   database.seekp(9000);
-  database.put(static_cast<char>(byte ^ 16));
+  database.put(static_cast<char>(byte ^ 0x5A));
   database.close();
   const Finished verified = RunBlazon({"index", "verify", "--collection", place});
   EXPECT_EQ(verified.status, 1);
   EXPECT_TRUE(absl::StrContains(verified.errors, "page 3 fails its checksum")) << verified.errors;
   const Finished repaired = RunBlazon({"index", "repair", "--collection", place});
   EXPECT_EQ(repaired.status, 0) << repaired.errors;
-  EXPECT_TRUE(absl::StrContains(repaired.output, "1 bits put right")) << repaired.output;
+  EXPECT_TRUE(absl::StrContains(repaired.output, "1 bytes put right")) << repaired.output;
   EXPECT_EQ(RunBlazon({"index", "verify", "--collection", place}).status, 0);
 
   EXPECT_EQ(RunBlazon({"index", "restore", "--from", copy, "--collection", restored}).status, 0);
