@@ -11,6 +11,7 @@
 #include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_care.h"
 #include "retrieval/collection_impl.h"
+#include "retrieval/segment_index.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -78,6 +79,10 @@ absl::Status CopyInto(const fs::path& folder, const fs::path& target, bool link_
       if (!status.ok()) return status;
       if (checksum != rows.Text(1))
         return absl::DataLossError(absl::StrCat((folder / name).string(), " is another segment", RepairRemedy(folder)));
+      // An index is derived from its segment: where it is missing or damaged, searches do without.
+      const std::string index = SegmentIndex::FileName(rows.Int(0));
+      status = LinkOrCopy(folder / index, target / index, link_files, report);
+      if (!status.ok() && !absl::IsNotFound(status)) return status;
     }
     if (!rows.status().ok()) return rows.status();
   }

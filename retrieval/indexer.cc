@@ -3,29 +3,24 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <set>
-#include <system_error>
 #include <thread>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "retrieval/files.h"
+#include "retrieval/near_duplicates.h"
 
 namespace blazon::retrieval {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A file that has been read: to be put, unchanged, or not readable.
+// A file that has been read: to be put, or not readable.
 struct LoadedFile {
   FoundFile found;
-  size_t bytes = 0;
-  bool current = false;
   absl::StatusOr<Document> document = absl::UnknownError("not read");
 };
-
-bool IsHidden(const fs::path& name) { return name.string().starts_with('.'); }
 
 // Documents on their way from the loaders to the committer; a loader that is too far ahead waits.
 class Queue {
@@ -63,7 +58,7 @@ class Queue {
   bool closed_ = false;
 };
 
-LoadedFile Load(const FoundFile& found, const LoaderOptions& options, const Collection& collection) {
+LoadedFile Load(const FoundFile& found, const LoaderOptions& options) {
   LoadedFile loaded{found};
   absl::StatusOr<DocumentFormat> format = FormatFromPath(found.path);
   if (!format.ok()) {
@@ -75,88 +70,81 @@ LoadedFile Load(const FoundFile& found, const LoaderOptions& options, const Coll
     loaded.document = bytes.status();
     return loaded;
   }
-  loaded.bytes = bytes->size();
-  const absl::StatusOr<bool> current =
-      collection.IsCurrent(found.source, found.path, ContentDigest(*bytes), ParserVersion(*format, options));
-  if (current.ok() && *current) {
-    loaded.current = true;
-    return loaded;
-  }
   loaded.document = LoadDocument(*format, *bytes, found.path, options);
   if (loaded.document.ok()) loaded.document->source = found.source;
   return loaded;
 }
 
-}  // namespace
-
-absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const std::string& source_name) {
-  FoundFiles found;
-  std::set<std::pair<std::string, std::string>> present;
-  for (const fs::path& given : paths) {
-    std::error_code error;
-    const fs::path root = fs::canonical(given, error);
-    if (error) return FileError("open", given, error.value());
-    const bool folder = fs::is_directory(root, error);
-    const std::string source = !source_name.empty() ? source_name
-                               : folder             ? root.filename().string()
-                                                    : root.parent_path().filename().string();
-    const auto add = [&](const fs::path& file, std::string path) {
-      if (present.emplace(source, path).second) found.files.push_back({file, source, std::move(path)});
-    };
-    if (!folder) {
-      add(root, root.filename().string());
-      continue;
-    }
-    found.sources.push_back(source);
-    fs::recursive_directory_iterator walk(root, fs::directory_options::none, error), end;
-    if (error) return FileError("list", root, error.value());
-    while (!error && walk != end) {
-      const fs::directory_entry& entry = *walk;
-      std::error_code kind_error;
-      if (IsHidden(entry.path().filename())) {
-        if (entry.is_directory(kind_error)) walk.disable_recursion_pending();
-      } else if (entry.is_regular_file(kind_error)) {
-        if (FormatFromPath(entry.path()).ok()) {
-          add(entry.path(), entry.path().lexically_relative(root).generic_string());
-        } else {
-          ++found.unsupported;
-        }
-      } else if (kind_error) {
-        found.skipped.push_back({"", entry.path().string(), FileError("examine", entry.path(), kind_error.value())});
-      }
-      const fs::path at = entry.path();
-      walk.increment(error);
-      if (error) {  // a folder that may not be read ends the walk: say so, the rest is still to be had
-        found.skipped.push_back({"", at.string(), FileError("list", at, error.value())});
-      }
-    }
-    if (error) found.complete = false;
-  }
-  std::sort(found.files.begin(), found.files.end(), [](const FoundFile& a, const FoundFile& b) {
-    return std::tie(a.source, a.path) < std::tie(b.source, b.path);
-  });
-  return found;
+absl::Status Refusal(const SkippedFile& skipped) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(skipped.path, " cannot be read, and --strict ends there: ", skipped.reason.message()));
 }
+
+}  // namespace
 
 Indexer::Indexer(Collection& collection, IndexerOptions options)
     : collection_(collection), options_(std::move(options)) {}
 
 absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
+  PlanOptions planning;
+  planning.find = options_.find;
+  planning.loader = options_.loader;
+  planning.threads = options_.loader_threads;
+  planning.cache = options_.cache;
+  if (options_.progress) {
+    planning.progress = [this](int64_t done, int64_t total, const std::string& path) {
+      return options_.progress({false, done, total, 0, 0, path});
+    };
+  }
+  absl::StatusOr<SyncPlan> plan = PlanSync(&collection_, paths, planning);
+  if (!plan.ok()) return plan.status();
+  return Apply(*plan);
+}
+
+absl::StatusOr<IndexReport> Indexer::Apply(const SyncPlan& plan) {
   if (options_.loader_threads < 1 || options_.loader_threads > 64)
     return absl::InvalidArgumentError("loader_threads must be 1 to 64");
   if (options_.queue_documents < 1) return absl::InvalidArgumentError("queue_documents must be at least 1");
+  if (options_.near_duplicates != 0 && !(options_.near_duplicates >= 0.5 && options_.near_duplicates <= 1))
+    return absl::InvalidArgumentError("near_duplicates must be 0, or 0.5 to 1");
   IndexReport report;
-  absl::StatusOr<FoundFiles> found = FindFiles(paths, options_.source);
-  if (!found.ok()) return found.status();
-  const std::vector<FoundFile>& files = found->files;
-  report.skipped = std::move(found->skipped);
-  report.unsupported = found->unsupported;
+  report.gone = plan.gone;
+  report.skipped = plan.skipped;
+  report.unsupported = plan.unsupported;
+  report.left_out = plan.left_out;
+  report.stopped = plan.stopped;
+  if (options_.strict && !report.skipped.empty()) return Refusal(report.skipped[0]);
+  if (report.stopped) return report;
+
+  std::vector<const PlannedFile*> files;  // to be indexed
+  std::vector<std::string> folded;        // documents of what has become a duplicate
+  IndexProgress progress;
+  progress.indexing = true;
+  for (const PlannedFile& file : plan.files) {
+    const std::string id = DocumentId(file.found.source, file.found.path);
+    switch (file.state) {
+      case FileState::kUnchanged:
+        ++report.unchanged;
+        if (options_.acknowledged) options_.acknowledged(id, file.found.path, PutOutcome::kUnchanged);
+        break;
+      case FileState::kDuplicate:
+        report.duplicates.push_back({id, file.found.path, file.duplicate_of});
+        if (file.has_document) folded.push_back(id);
+        break;
+      case FileState::kNew:
+      case FileState::kChanged:
+        files.push_back(&file);
+        progress.bytes_total += file.bytes;
+        break;
+    }
+  }
+  progress.files_total = static_cast<int64_t>(files.size());
 
   Queue queue(static_cast<size_t>(options_.queue_documents));
   std::mutex next_mutex;
   size_t next = 0;
   std::vector<std::thread> loaders;
-  for (int i = 0; i < options_.loader_threads; ++i) {
+  for (int i = 0; i < options_.loader_threads && !files.empty(); ++i) {
     loaders.emplace_back([&] {
       while (true) {
         size_t mine;
@@ -165,7 +153,7 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
           if (next == files.size()) return;
           mine = next++;
         }
-        if (!queue.Push(Load(files[mine], options_.loader, collection_))) return;
+        if (!queue.Push(Load(files[mine]->found, options_.loader))) return;
       }
     });
   }
@@ -173,11 +161,11 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     queue.Close();
     for (std::thread& loader : loaders) loader.join();
   };
+  std::map<std::string, int64_t> bytes;  // by document id
+  for (const PlannedFile* file : files) bytes[DocumentId(file->found.source, file->found.path)] = file->bytes;
 
   std::vector<Document> group;
   size_t group_bytes = 0;
-  IndexProgress progress;
-  progress.files_total = static_cast<int64_t>(files.size());
   const auto commit = [&]() -> absl::Status {
     if (group.empty()) return absl::OkStatus();
     const absl::StatusOr<std::vector<PutOutcome>> outcomes = collection_.Put(group);
@@ -197,23 +185,21 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
     LoadedFile loaded = queue.Pop();
     const std::string id = DocumentId(loaded.found.source, loaded.found.path);
     progress.path = loaded.found.path;
-    progress.bytes_done += static_cast<int64_t>(loaded.bytes);
-    if (loaded.current) {
-      ++report.unchanged;
-      if (options_.acknowledged) options_.acknowledged(id, loaded.found.path, PutOutcome::kUnchanged);
-    } else if (!loaded.document.ok()) {
+    progress.bytes_done += bytes[id];
+    absl::Status status;
+    if (!loaded.document.ok()) {
       report.skipped.push_back({id, loaded.found.path, loaded.document.status()});
+      if (options_.strict) status = Refusal(report.skipped.back());
     } else {
       for (std::string& warning : loaded.document->warnings)
         report.warnings.push_back({id, loaded.found.path, std::move(warning)});
       group_bytes += loaded.document->text.size();
       group.push_back(*std::move(loaded.document));
     }
-    if (group_bytes >= options_.commit_text_bytes || i + 1 == files.size()) {
-      if (absl::Status status = commit(); !status.ok()) {
-        join();
-        return status;
-      }
+    if (status.ok() && (group_bytes >= options_.commit_text_bytes || i + 1 == files.size())) status = commit();
+    if (!status.ok()) {
+      join();
+      return status;
     }
     ++progress.files_done;
     if (options_.progress && !options_.progress(progress)) report.stopped = true;
@@ -224,29 +210,66 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
             [](const SkippedFile& a, const SkippedFile& b) { return a.path < b.path; });
   std::stable_sort(report.warnings.begin(), report.warnings.end(),
                    [](const FileWarning& a, const FileWarning& b) { return a.path < b.path; });
+  if (report.stopped) return report;
 
-  if (options_.prune && found->complete && !report.stopped) {
-    std::set<std::pair<std::string, std::string>> present;
-    for (const FoundFile& file : files) present.emplace(file.source, file.path);
-    for (const std::string& source : found->sources) {
-      std::vector<std::string> gone;
-      std::string token;
-      do {
-        Filter filter;
-        filter.source = source;
-        absl::StatusOr<DocumentPage> page = collection_.List(1000, token, filter);
-        if (!page.ok()) return page.status();
-        for (const DocumentInfo& document : page->documents) {
-          if (!present.contains({document.source, document.path})) gone.push_back(document.id);
-        }
-        token = page->next_page_token;
-      } while (!token.empty());
-      absl::StatusOr<int64_t> removed = collection_.Delete(gone);
-      if (!removed.ok()) return removed.status();
-      report.pruned += *removed;
-    }
+  std::vector<std::string> gone;
+  if (options_.prune) {
+    for (const DocumentInfo& document : plan.gone) gone.push_back(document.id);
+  }
+  // Together, so that a document whose file has moved is not twice, or never, for longer than need be.
+  std::vector<std::string> removed = gone;
+  removed.insert(removed.end(), folded.begin(), folded.end());
+  if (!removed.empty()) {
+    if (absl::StatusOr<int64_t> count = collection_.Delete(removed); !count.ok()) return count.status();
+    report.pruned = static_cast<int64_t>(gone.size());
+  }
+  if (options_.near_duplicates > 0 && report.added + report.replaced > 0) {
+    absl::StatusOr<std::vector<NearDuplicateFiles>> near = FindNearDuplicates(plan);
+    if (!near.ok()) return near.status();
+    report.near_duplicates = *std::move(near);
   }
   return report;
+}
+
+absl::StatusOr<std::vector<NearDuplicateFiles>> Indexer::FindNearDuplicates(const SyncPlan& plan) const {
+  std::set<std::string> sources, fresh;  // fresh: ids of new and changed documents
+  for (const PlannedFile& file : plan.files) {
+    sources.insert(file.found.source);
+    if (file.state == FileState::kNew || file.state == FileState::kChanged)
+      fresh.insert(DocumentId(file.found.source, file.found.path));
+  }
+  NearDuplicates near;
+  std::vector<DocumentInfo> documents;
+  const auto text_of = [&](size_t number) -> absl::StatusOr<std::string> {
+    absl::StatusOr<Document> document = collection_.Get(documents[number].id);
+    if (!document.ok()) return document.status();
+    return std::move(document->text);
+  };
+  for (const std::string& source : sources) {
+    Filter filter;
+    filter.source = source;
+    std::string token;
+    do {
+      absl::StatusOr<DocumentPage> page = collection_.List(1000, token, filter);
+      if (!page.ok()) return page.status();
+      for (DocumentInfo& document : page->documents) {
+        documents.push_back(std::move(document));
+        absl::StatusOr<std::string> text = text_of(documents.size() - 1);
+        if (!text.ok()) return text.status();
+        near.Add(*text);
+      }
+      token = page->next_page_token;
+    } while (!token.empty());
+  }
+  absl::StatusOr<std::vector<NearDuplicate>> pairs = near.Find(options_.near_duplicates, text_of);
+  if (!pairs.ok()) return pairs.status();
+  std::vector<NearDuplicateFiles> found;
+  for (const NearDuplicate& pair : *pairs) {
+    const DocumentInfo &first = documents[pair.first], &second = documents[pair.second];
+    if (fresh.contains(first.id) || fresh.contains(second.id))
+      found.push_back({first.path, second.path, pair.similarity});
+  }
+  return found;
 }
 
 }  // namespace blazon::retrieval

@@ -22,30 +22,53 @@
 #include "blazon/v1/model.pb.h"
 #include "service/model_store.h"
 
+namespace blazon::retrieval {
+class DigestCache;
+}
+
 namespace blazon::service::cli {
 
 using OnText = std::function<void(std::string_view)>;
 
-// What `index add` has got through. `total` is 0 while it is not known.
+// What `index add` and `index sync` have got through. Totals are 0 while they are not known.
 struct AddProgress {
+  bool indexing = false;  // false: files are compared with the collection; true: those new or changed are indexed
   int64_t done = 0, total = 0;
+  int64_t bytes = 0, total_bytes = 0;
   std::string path;
 };
 
 struct AddRequest {
   std::string collection;
   std::vector<std::filesystem::path> paths;
-  std::string source;  // empty: the folder's own name
+  std::string source;                         // empty: the folder's own name
+  std::vector<std::string> include, exclude;  // retrieval::FindOptions
+  bool gitignore = true;
   bool prune = false;
-  int64_t chunk_tokens = 0;  // 0: the default
-  std::string json_text;     // LoaderOptions::json_text
+  bool strict = false;
+  bool dry_run = false;        // only say what would be done
+  double near_duplicates = 0;  // IndexerOptions::near_duplicates
+  int64_t chunk_tokens = 0;    // 0: the default
+  std::string json_text;       // LoaderOptions::json_text
+  retrieval::DigestCache* digests = nullptr;
   std::function<void(const AddProgress&)> progress;
 };
 
 struct AddReport {
+  struct Duplicate {
+    std::string path, same_as;
+  };
+  struct NearDuplicate {
+    std::string path, other;
+    double similarity = 0;
+  };
   v1::PutDocumentsResponse response;  // one result for each document, refused ones included
-  int64_t pruned = 0;
+  std::vector<std::string> gone;      // paths of documents without a file
+  std::vector<Duplicate> duplicates;  // files that are not documents, as others are the same
+  std::vector<NearDuplicate> near_duplicates;
+  int64_t pruned = 0;       // of those that are gone
   int64_t unsupported = 0;  // files in folders that are of no kind that can be read
+  int64_t left_out = 0;     // files and folders that patterns left out
   bool stopped = false;     // by Ctrl-C; what the response names is durable
 };
 

@@ -18,6 +18,8 @@ void AddEvalLm(CLI::App& eval, Context& context);  // eval: the command of that 
 void AddGenerate(CLI::App& app, Context& context);
 void AddHealth(CLI::App& app, Context& context);
 void AddIndex(CLI::App& app, Context& context);
+// Adds add, sync and watch to the command `index`.
+void AddIndexFiles(CLI::App& index, Context& context);
 // Adds verify, repair, snapshot and restore to the command `index`.
 void AddIndexCare(CLI::App& index, Context& context);
 void AddIndexEval(CLI::App& index, Context& context);  // index: the command of that name

@@ -1,7 +1,6 @@
 // blazon index: fills collections of documents, and looks into them.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -15,7 +14,6 @@
 #include "service/cli/context.h"
 #include "service/cli/filter_options.h"
 #include "service/cli/input.h"
-#include "service/cli/progress.h"
 #include "service/cli/search_options.h"
 #include "service/rpc/convert_retrieval.h"
 
@@ -27,12 +25,6 @@ constexpr size_t kExcerptBytes = 160;
 struct IndexFlags {
   std::string collection;
   std::string kind = "auto";  // create
-  // add
-  std::vector<std::string> paths;
-  std::string files_from, source;
-  bool nul = false, prune = false;
-  int64_t chunk_tokens = 0;
-  std::string json_text;
   // list, delete, search
   FilterFlags filter;
   SearchFlags search;
@@ -52,50 +44,6 @@ int RunCreate(const IndexFlags& flags, Context& context) {
   if (!response.ok()) return Fail(response.status());
   if (context.json) PrintJson(*response);
   return kDone;
-}
-
-int RunAdd(const IndexFlags& flags, Context& context) {
-  absl::StatusOr<std::vector<std::string>> paths = GatherPaths(flags.paths, flags.files_from, flags.nul);
-  if (!paths.ok()) return Fail(paths.status());
-  if (paths->empty())
-    return Fail(absl::InvalidArgumentError("give files or folders, or --files-from FILE"), kWrongUsage);
-  absl::StatusOr<Backend*> backend = context.OpenBackend();
-  if (!backend.ok()) return Fail(backend.status());
-  AddRequest request;
-  request.collection = flags.collection;
-  request.paths.assign(paths->begin(), paths->end());
-  request.source = flags.source;
-  request.prune = flags.prune;
-  request.chunk_tokens = flags.chunk_tokens;
-  request.json_text = flags.json_text;
-  absl::StatusOr<AddReport> report = [&] {
-    Progress progress("Read");
-    request.progress = [&](const AddProgress& step) { progress.Show(step.done, step.total, step.path); };
-    return (*backend)->AddDocuments(request);
-  }();
-  if (!report.ok()) return Fail(report.status());
-
-  auto& results = *report->response.mutable_results();
-  std::stable_sort(results.begin(), results.end(),
-                   [](const v1::PutResult& a, const v1::PutResult& b) { return a.path() < b.path(); });
-  int64_t counts[v1::PutState_ARRAYSIZE] = {};
-  for (const v1::PutResult& result : results) {
-    ++counts[result.state()];
-    for (const std::string& warning : result.warnings())
-      std::cerr << "blazon: " << result.path() << ": " << warning << "\n";
-    if (result.state() == v1::PUT_STATE_REFUSED) std::cerr << "blazon: left out: " << result.error().message() << "\n";
-  }
-  if (context.json) {
-    PrintJson(report->response);
-  } else {
-    std::cout << absl::StrFormat("%d added, %d replaced, %d unchanged", counts[v1::PUT_STATE_ADDED],
-                                 counts[v1::PUT_STATE_REPLACED], counts[v1::PUT_STATE_UNCHANGED]);
-    if (report->pruned > 0) std::cout << ", " << report->pruned << " pruned";
-    if (counts[v1::PUT_STATE_REFUSED] > 0) std::cout << ", " << counts[v1::PUT_STATE_REFUSED] << " left out";
-    if (report->unsupported > 0) std::cout << "; " << report->unsupported << " files of other kinds";
-    std::cout << std::endl;
-  }
-  return counts[v1::PUT_STATE_REFUSED] > 0 ? kFailed : kDone;
 }
 
 // Calls `visit` for each document of the collection that passes the filter.
@@ -240,6 +188,7 @@ void AddIndex(CLI::App& app, Context& context) {
 
 Examples:
   blazon index add --collection ./notes ~/notes
+  blazon index sync --prune --exclude 'drafts/' --collection ./notes ~/notes
   blazon index search --collection ./notes "opening hours"
   blazon index delete --collection ./notes old.md)");
   const auto add_command = [&](const char* name, const char* about, auto run) {
@@ -260,21 +209,7 @@ Examples:
       ->check(CLI::IsMember({"auto", "exact", "hnsw", "ivf", "ivfpq"}))
       ->capture_default_str();
 
-  CLI::App* add =
-      add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd);
-  add->add_option("path", flags->paths, "Files, and folders with all beneath them");
-  add->add_option("--files-from", flags->files_from, "Read paths from this list, one a line; - reads standard input")
-      ->type_name("FILE");
-  add->add_flag("-0", flags->nul, "Paths in the list end with a NUL character instead of a line break");
-  add->add_option("--source", flags->source, "The name of what paths are relative to (default: the folder's own name)")
-      ->type_name("NAME");
-  add->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
-  add->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")
-      ->check(CLI::Range(32, 256));
-  add->add_option("--json-text", flags->json_text,
-                  "JSON pointer to what is text in JSON and in each line of JSON Lines, such as /body or /items/*/text "
-                  "(default: everything, with its path)")
-      ->type_name("POINTER");
+  AddIndexFiles(*index, context);
 
   CLI::App* list = add_command("list", "List the documents", RunList);
   AddFilterOptions(*list, flags->filter);

@@ -8,6 +8,7 @@
 #include "retrieval/collection_care.h"
 #include "retrieval/document_loader.h"
 #include "retrieval/indexer.h"
+#include "retrieval/sync_plan.h"
 #include "service/answerer.h"
 #include "service/captioner.h"
 #include "service/cli/backend.h"
@@ -176,6 +177,7 @@ class LocalBackend : public Backend {
   }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
+    if (request.dry_run) return PlanDocuments(request);
     retrieval::CollectionOptions options;
     options.mode = retrieval::OpenMode::kWrite;
     options.create = true;
@@ -189,19 +191,22 @@ class LocalBackend : public Backend {
 
     AddReport report;
     retrieval::IndexerOptions indexing;
-    indexing.source = request.source;
+    indexing.find = FindOptionsOf(request);
     indexing.prune = request.prune;
+    indexing.strict = request.strict;
+    indexing.cache = request.digests;
+    indexing.near_duplicates = request.near_duplicates;
     indexing.loader = WithPictures(captioner_, models_);
     indexing.loader.json_text = request.json_text;
     indexing.progress = [&](const retrieval::IndexProgress& progress) {
-      if (request.progress) request.progress({progress.files_done, progress.files_total, progress.path});
+      if (request.progress) {
+        request.progress({progress.indexing, progress.files_done, progress.files_total, progress.bytes_done,
+                          progress.bytes_total, progress.path});
+      }
       return !Interrupted();
     };
     indexing.acknowledged = [&](const std::string& id, const std::string& path, retrieval::PutOutcome outcome) {
-      v1::PutResult& result = *report.response.add_results();
-      result.set_id(id);
-      result.set_path(path);
-      result.set_state(rpc::ToProto(outcome));
+      AddResult(id, path, rpc::ToProto(outcome), report);
     };
     absl::StatusOr<retrieval::IndexReport> added = retrieval::Indexer(**collection, indexing).Add(request.paths);
     if (!added.ok()) return added.status();
@@ -217,8 +222,14 @@ class LocalBackend : public Backend {
     // What is left out by Ctrl-C, the next call builds.
     const absl::Status built = (*collection)->BuildIndexes([] { return Interrupted(); });
     if (!built.ok() && !absl::IsCancelled(built)) return built;
+    for (const retrieval::DocumentInfo& gone : added->gone) report.gone.push_back(gone.path);
+    for (const retrieval::DuplicateFile& file : added->duplicates)
+      report.duplicates.push_back({file.path, file.same_as});
+    for (const retrieval::NearDuplicateFiles& pair : added->near_duplicates)
+      report.near_duplicates.push_back({pair.path, pair.other, pair.similarity});
     report.pruned = added->pruned;
     report.unsupported = added->unsupported;
+    report.left_out = added->left_out;
     report.stopped = added->stopped;
     return report;
   }
@@ -302,6 +313,62 @@ class LocalBackend : public Backend {
   }
 
  private:
+  static retrieval::FindOptions FindOptionsOf(const AddRequest& request) {
+    return {request.source, request.include, request.exclude, request.gitignore};
+  }
+
+  static void AddResult(const std::string& id, const std::string& path, v1::PutState state, AddReport& report) {
+    v1::PutResult& result = *report.response.add_results();
+    result.set_id(id);
+    result.set_path(path);
+    result.set_state(state);
+  }
+
+  // What AddDocuments would do; nothing is parsed.
+  absl::StatusOr<AddReport> PlanDocuments(const AddRequest& request) {
+    retrieval::CollectionOptions options;
+    if (request.chunk_tokens > 0) options.chunker.target_tokens = request.chunk_tokens;
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
+        retrieval::Collection::Open(request.collection, options);
+    if (!collection.ok() && !absl::IsNotFound(collection.status())) return collection.status();
+    retrieval::PlanOptions planning;
+    planning.find = FindOptionsOf(request);
+    planning.loader = WithPictures(captioner_, models_);
+    planning.loader.json_text = request.json_text;
+    planning.progress = [&](int64_t done, int64_t total, const std::string& path) {
+      if (request.progress) request.progress({false, done, total, 0, 0, path});
+      return !Interrupted();
+    };
+    absl::StatusOr<retrieval::SyncPlan> plan =
+        retrieval::PlanSync(collection.ok() ? collection->get() : nullptr, request.paths, planning);
+    if (!plan.ok()) return plan.status();
+    AddReport report;
+    for (const retrieval::PlannedFile& file : plan->files) {
+      const std::string id = retrieval::DocumentId(file.found.source, file.found.path);
+      switch (file.state) {
+        case retrieval::FileState::kNew:
+          AddResult(id, file.found.path, v1::PUT_STATE_ADDED, report);
+          break;
+        case retrieval::FileState::kChanged:
+          AddResult(id, file.found.path, v1::PUT_STATE_REPLACED, report);
+          break;
+        case retrieval::FileState::kUnchanged:
+          AddResult(id, file.found.path, v1::PUT_STATE_UNCHANGED, report);
+          break;
+        case retrieval::FileState::kDuplicate:
+          report.duplicates.push_back({file.found.path, file.duplicate_of});
+          break;
+      }
+    }
+    for (const retrieval::SkippedFile& skipped : plan->skipped) *report.response.add_results() = rpc::ToProto(skipped);
+    for (const retrieval::DocumentInfo& gone : plan->gone) report.gone.push_back(gone.path);
+    report.pruned = request.prune ? static_cast<int64_t>(plan->gone.size()) : 0;
+    report.unsupported = plan->unsupported;
+    report.left_out = plan->left_out;
+    report.stopped = plan->stopped;
+    return report;
+  }
+
   template <typename Result>
   auto Convert(absl::StatusOr<Result> result)
       -> absl::StatusOr<decltype(rpc::ToProto(*result, std::declval<ModelStore&>()))> {

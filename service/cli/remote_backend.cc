@@ -204,14 +204,18 @@ class RemoteBackend : public Backend {
   }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
-    if (request.prune || request.chunk_tokens > 0) {
+    if (request.prune || request.dry_run || request.strict || request.near_duplicates > 0 || request.chunk_tokens > 0) {
       return absl::UnimplementedError(
-          "a server does not take --prune and --chunk-tokens yet; leave them out, or leave out --server");
+          "a server does not take --prune, --dry-run, --strict, --near-duplicates and --chunk-tokens; leave them out, "
+          "or leave out "
+          "--server where its --data folder is");
     }
     AddReport report;
-    absl::StatusOr<retrieval::FoundFiles> found = retrieval::FindFiles(request.paths, request.source);
+    absl::StatusOr<retrieval::FoundFiles> found =
+        retrieval::FindFiles(request.paths, {request.source, request.include, request.exclude, request.gitignore});
     if (!found.ok()) return found.status();
     report.unsupported = found->unsupported;
+    report.left_out = found->left_out;
     const std::vector<retrieval::FoundFile>& files = found->files;
     v1::CreateCollectionRequest create;
     create.set_collection(request.collection);
@@ -223,6 +227,7 @@ class RemoteBackend : public Backend {
     v1::PutDocumentsRequest message;
     message.set_collection(request.collection);
     bool open = writer->Write(message);
+    int64_t sent = 0;
     std::vector<retrieval::SkippedFile>& unread = found->skipped;  // could not even be sent
     for (size_t i = 0; open && i < files.size() && !Interrupted(); ++i) {
       const retrieval::FoundFile& file = files[i];
@@ -235,13 +240,14 @@ class RemoteBackend : public Backend {
       message.mutable_document()->set_source(file.source);
       message.mutable_document()->set_size_bytes(static_cast<int32_t>(bytes->size()));
       message.mutable_document()->set_json_text(request.json_text);
+      sent += static_cast<int64_t>(bytes->size());
       open = writer->Write(message);
       for (size_t begin = 0; open && begin < bytes->size(); begin += kDataBytes) {
         message.set_data(bytes->substr(begin, kDataBytes));
         open = writer->Write(message);
       }
       if (request.progress)
-        request.progress({static_cast<int64_t>(i + 1), static_cast<int64_t>(files.size()), file.path});
+        request.progress({true, static_cast<int64_t>(i + 1), static_cast<int64_t>(files.size()), sent, 0, file.path});
     }
     writer->WritesDone();
     if (absl::Status status = Translate(writer->Finish()); !status.ok()) return status;

@@ -42,7 +42,10 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
     acknowledged.push_back(path);
   };
   int64_t last_done = 0;
+  bool was_indexing = false;
   indexing.progress = [&](const IndexProgress& progress) {
+    if (progress.indexing && !was_indexing) last_done = 0;
+    was_indexing = progress.indexing;
     EXPECT_EQ(progress.files_done, last_done + 1);
     EXPECT_EQ(progress.files_total, 5);
     last_done = progress.files_done;
@@ -68,6 +71,7 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
 
   const int64_t embedded = *calls;
   last_done = 0;
+  indexing.progress = nullptr;
   report = Indexer(*collection, indexing).Add({docs});
   EXPECT_EQ(report->unchanged, 3);
   EXPECT_EQ(report->added + report->replaced, 0);
@@ -75,7 +79,6 @@ TEST(IndexerTest, IndexesFoldersSkipsBadFilesAndDoesNothingTwice) {
 
   WriteFile(docs / "a.txt", "Alpha text, changed");
   std::filesystem::remove(docs / "sub/b.md");
-  indexing.progress = nullptr;
   indexing.prune = true;
   // A document of another source is none of this run's business.
   ASSERT_TRUE(collection->Put({TextDocument("other.txt", "other")}).ok());
@@ -121,7 +124,7 @@ TEST(IndexerTest, StopsWhenToldAndKeepsWhatIsDone) {
   auto collection = *Collection::Open(folder.path() / "collection", WriteOptions());
   IndexerOptions indexing;
   indexing.queue_documents = 2;
-  indexing.progress = [](const IndexProgress& progress) { return progress.files_done < 10; };
+  indexing.progress = [](const IndexProgress& progress) { return !progress.indexing || progress.files_done < 10; };
   const auto report = *Indexer(*collection, indexing).Add({folder.path() / "docs"});
   EXPECT_TRUE(report.stopped);
   EXPECT_EQ(report.added, 10);

@@ -394,6 +394,66 @@ TEST_F(CliTest, Index) {
   EXPECT_EQ(RunBlazon({"index", "list", "--collection", other}).status, 3);
 }
 
+TEST_F(CliTest, IndexIsSyncedWithAFolder) {
+  const std::string place = Path("synced"), docs = Path("synced documents");
+  std::filesystem::create_directories(docs + "/drafts");
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::ofstream(docs + "/" + name) << text;
+  };
+  write("ferry.txt", "The ferry leaves at nine.");
+  write("bakery.md", "The bakery opens at six.");
+  write("drafts/plan.txt", "A plan that nobody should read.");
+  write("copy of ferry.txt", "The ferry leaves at nine.");
+  const std::vector<std::string> options = {"--exclude", "drafts/", "--collection", place, docs};
+  const auto sync = [&](std::vector<std::string> first) {
+    first.insert(first.begin(), {"index", "sync"});
+    first.insert(first.end(), options.begin(), options.end());
+    return RunBlazon(first);
+  };
+  const Finished dry = sync({"--dry-run"});
+  EXPECT_EQ(dry.status, 0) << dry.errors;
+  EXPECT_EQ(
+      dry.output,
+      "+ bakery.md\n+ copy of ferry.txt\nNothing was changed. To do: 2 added, 0 replaced, 0 unchanged, 1 duplicates\n");
+  EXPECT_EQ(dry.errors, "blazon: ferry.txt is the same as copy of ferry.txt\n");
+  EXPECT_FALSE(std::filesystem::exists(place));
+  EXPECT_EQ(sync({}).output, "2 added, 0 replaced, 0 unchanged, 1 duplicates\n");
+
+  write("bakery.md", "The bakery opens at seven.");
+  std::filesystem::remove(docs + "/copy of ferry.txt");
+  const Finished kept = sync({});
+  EXPECT_EQ(kept.output,
+            "- copy of ferry.txt\n(1 documents have no file any more; --prune removes them)\n1 added, 1 replaced, 0 "
+            "unchanged\n");
+  write("broken.txt", std::string("\0\1\2", 3));
+  const Json json = Line(sync({"--prune", "--json"}), 1);
+  EXPECT_EQ(json["pruned"], 1);
+  EXPECT_EQ(json["unchanged"], 2);
+  EXPECT_EQ(json["changes"][0]["path"], "broken.txt");
+  const Finished strict = sync({"--strict"});
+  EXPECT_EQ(strict.status, 1);
+  EXPECT_TRUE(absl::StrContains(strict.errors, "broken.txt cannot be read")) << strict.errors;
+  EXPECT_EQ(RunBlazon({"index", "sync", "--exclude", "", "--collection", place, docs}).status, 1);
+}
+
+TEST_F(CliTest, IndexFollowsAFolder) {
+  const std::string place = Path("followed"), docs = Path("followed documents");
+  std::filesystem::create_directories(docs);
+  std::ofstream(docs + "/ferry.txt") << "The ferry leaves at nine.";
+  BlazonProcess watch({"index", "watch", "--prune", "--quiet-ms", "50", "--collection", place, docs});
+  ASSERT_NE(watch.WaitForErrors("Watching 1 folders", 120), "");
+  std::filesystem::create_directories(docs + "/new");
+  std::ofstream(docs + "/new/bakery.txt") << "The bakery opens at six.";
+  std::ofstream(docs + "/new/copy.txt") << "The bakery opens at six.";
+  ASSERT_NE(watch.WaitForErrors("new/copy.txt is the same as new/bakery.txt", 120), "");
+  watch.Signal(SIGINT);
+  const Finished ended = watch.Wait();
+  EXPECT_EQ(ended.status, 130) << ended.errors;
+  const Finished found =
+      RunBlazon({"index", "search", "--collection", place, "--count", "1", "when does the bakery open"});
+  EXPECT_TRUE(absl::StrContains(found.output, "new/bakery.txt:1: ")) << found.output;
+}
+
 TEST_F(CliTest, IndexIsVerifiedCopiedRepairedAndRestored) {
   const std::string place = Path("kept notes"), copy = Path("copy of notes"), restored = Path("restored notes");
   ASSERT_EQ(RunBlazon({"index", "add", "--collection", place, Path("documents")}).status, 0);
