@@ -15,7 +15,7 @@ PYTHON ?= python3
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: help setup build test convert tokenizers demo bench bigload asan fuzz format lint gemma clean
+.PHONY: help setup build test convert tokenizers demo bench bigload soak asan fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,9 @@ bench: build  ## Measures latency, throughput and memory
 
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
 	@python3 tests/bench/loading.py big build
+
+soak: build  ## Kills writers 200 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
+	@tests/soak.sh build
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING

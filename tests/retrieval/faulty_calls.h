@@ -2,6 +2,9 @@
 // on, which its libraries (SQLite too) use in place of libc's; armed, one of them fails or is the process's last.
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 namespace blazon::retrieval::faulty {
 
 enum class Fault {
@@ -14,5 +17,9 @@ enum class Fault {
 void Arm(Fault fault, int at);
 // Back to normal; returns how many calls there were.
 int Disarm();
+
+// As if `folder` were a disk of so many bytes: writes of this thread that make its files grow further fail with ENOSPC,
+// and statvfs tells what is left. "" ends it.
+void LimitFolder(const std::string& folder, int64_t bytes);
 
 }  // namespace blazon::retrieval::faulty
