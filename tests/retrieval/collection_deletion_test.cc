@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kDocuments = 400;
 
-std::string TextOf(int document) {
+std::string NumberedText(int document) {
   return absl::StrCat("The item of number", document, " is kept in shelf", document % 37, " near door", document % 11);
 }
 
@@ -27,7 +27,8 @@ TEST_P(CollectionDeletionTest, SurvivorsFindThemselvesAndGhostsAreNotFound) {
   auto collection = *Collection::Open(folder, WriteOptions(256));
   for (int begin = 0; begin < kDocuments; begin += 50) {
     std::vector<Document> documents;
-    for (int i = begin; i < begin + 50; ++i) documents.push_back(TextDocument(absl::StrCat(i, ".txt"), TextOf(i)));
+    for (int i = begin; i < begin + 50; ++i)
+      documents.push_back(TextDocument(absl::StrCat(i, ".txt"), NumberedText(i)));
     ASSERT_TRUE(collection->Put(documents).ok());
   }
   std::vector<int> order(kDocuments);
@@ -54,7 +55,7 @@ TEST_P(CollectionDeletionTest, SurvivorsFindThemselvesAndGhostsAreNotFound) {
       int found_themselves = 0;
       for (const std::string& path : alive) {
         Query query;
-        query.text = TextOf(std::atoi(path.c_str()));
+        query.text = NumberedText(std::atoi(path.c_str()));
         query.mode = mode;
         query.count = 10;
         const auto hits = collection->Search(query);

@@ -20,7 +20,7 @@ CollectionOptions IndexedOptions() {
   return options;
 }
 
-std::string TextOf(int document) {
+std::string IndexedText(int document) {
   std::mt19937 random(static_cast<unsigned>(document));
   std::string text;
   for (int word = 0; word < 8; ++word) absl::StrAppend(&text, "w", random() % 3000, " ");
@@ -30,7 +30,7 @@ std::string TextOf(int document) {
 void Fill(Collection& collection, int first, int last) {
   std::vector<Document> documents;
   for (int i = first; i < last; ++i) {
-    documents.push_back(TextDocument(absl::StrCat("d", i), TextOf(i)));
+    documents.push_back(TextDocument(absl::StrCat("d", i), IndexedText(i)));
     documents.back().metadata["tenth"] = absl::StrCat(i % 10);
     documents.back().metadata["hundredth"] = absl::StrCat(i % 100);
   }
@@ -40,7 +40,7 @@ void Fill(Collection& collection, int first, int last) {
 
 std::vector<ScoredChunk> Nearest(const Collection& collection, int document, int64_t count, const std::string& where) {
   Query query;
-  query.text = TextOf(document);
+  query.text = IndexedText(document);
   query.mode = SearchMode::kMeaning;
   query.count = count;
   if (!where.empty()) query.filter.where = *ParseCondition(where);
