@@ -30,6 +30,8 @@ void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
-void AddTrainSft(CLI::App& train, Context& context);  // train: the command of that name
+// train: the command of that name
+void AddTrainSft(CLI::App& train, Context& context);
+void AddTrainTokenizer(CLI::App& train, Context& context);
 
 }  // namespace blazon::service::cli

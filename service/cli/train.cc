@@ -112,6 +112,7 @@ void AddTrain(CLI::App& app, Context& context) {
   train->require_subcommand(1);
   AddTrainReader(*train, context);
   AddTrainSft(*train, context);
+  AddTrainTokenizer(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();
