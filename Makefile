@@ -15,7 +15,9 @@ PYTHON ?= python3
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: help setup build test convert tokenizers demo bench bigload soak asan fuzz format lint gemma clean
+PRETRAIN_FLAGS ?= --minutes 3
+
+.PHONY: help setup build test convert tokenizers pretrain demo bench bigload soak asan fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -50,6 +52,11 @@ bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk 
 
 soak: build  ## Kills writers 200 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
 	@tests/soak.sh build
+
+pretrain: build  ## Trains a GPT on the King James text by PyTorch and by Blazon and compares (needs Debian's bible-kjv; PYTHON=... has torch)
+	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
+	@bible -f "gen1:1-rev22:21" > build/kjv.txt
+	@$(PYTHON) tests/bench/train_gpt.py build/blazon build/kjv.txt $(PRETRAIN_FLAGS)
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING

@@ -15,9 +15,8 @@
 #include "language/weight_taker.h"
 
 namespace blazon::language {
-namespace {
 
-absl::Status CheckConfig(const Gpt2Config& config) {
+absl::Status CheckGpt2Config(const Gpt2Config& config) {
   const std::pair<const char*, int64_t> sizes[] = {{"n_embd", config.width},
                                                    {"n_layer", config.layers},
                                                    {"n_head", config.heads},
@@ -38,13 +37,11 @@ absl::Status CheckConfig(const Gpt2Config& config) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Config& given, StateDict weights,
                                                                  Dtype dtype) {
   Gpt2Config config = given;
   if (config.mlp_width == 0) config.mlp_width = 4 * config.width;
-  if (absl::Status status = CheckConfig(config); !status.ok()) return status;
+  if (absl::Status status = CheckGpt2Config(config); !status.ok()) return status;
 
   std::unique_ptr<Gpt2Model> model(new Gpt2Model);
   model->config_ = config;

@@ -29,6 +29,10 @@ struct Gpt2Config {
   bool scale_scores_by_layer = false;  // scale_attn_by_inverse_layer_idx
 };
 
+// kInvalidArgument: a size is below 1 or the heads do not divide the width; mlp_width must be filled in. The message
+// names the member as config.json has it.
+absl::Status CheckGpt2Config(const Gpt2Config& config);
+
 // h.I
 struct Gpt2Layer {
   LayerNorm ln_1;

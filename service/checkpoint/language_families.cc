@@ -12,6 +12,8 @@
 #include "language/models/gemma.h"
 #include "language/models/gpt2.h"
 #include "language/models/llama.h"
+#include "language/models/lstm.h"
+#include "language/models/openai_gpt.h"
 #include "service/checkpoint/config_reader.h"
 
 namespace blazon::service {
@@ -251,13 +253,40 @@ Created CreateBloom(const json& json_config, StateDict weights, Dtype dtype) {
   return language::BloomModel::Create(config, std::move(weights), dtype);
 }
 
+Created CreateOpenAiGpt(const json& json_config, StateDict weights, Dtype dtype) {
+  ConfigReader reader(json_config);
+  language::Gpt2Config config;
+  reader.Expect("afn", {"gelu"});  // which is the approximation by tanh
+  config.width = reader.Count({"n_embd", "hidden_size"});
+  config.layers = reader.Count({"n_layer", "num_hidden_layers"});
+  config.heads = reader.Count({"n_head", "num_attention_heads"});
+  config.vocabulary_size = reader.Count({"vocab_size"});
+  config.context_length = reader.Count({"n_positions", "max_position_embeddings"});
+  config.norm_epsilon = reader.Positive({"layer_norm_epsilon"}, 1e-5);
+  config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
+  if (!reader.status().ok()) return reader.status();
+  return language::OpenAiGptModel::Create(config, std::move(weights), dtype);
+}
+
+Created CreateLstm(const json& json_config, StateDict weights, Dtype dtype) {
+  ConfigReader reader(json_config);
+  language::LstmConfig config;
+  config.width = reader.Count({"hidden_size"});
+  config.layers = reader.Count({"num_hidden_layers"});
+  config.vocabulary_size = reader.Count({"vocab_size"});
+  config.context_length = reader.Count({"max_position_embeddings"});
+  config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
+  if (!reader.status().ok()) return reader.status();
+  return language::LstmModel::Create(config, std::move(weights), dtype);
+}
+
 using CreateFunction = Created (*)(const json&, StateDict, Dtype);
 
 const std::map<std::string, CreateFunction>& Families() {
   static const auto& families = *new std::map<std::string, CreateFunction>{
-      {"bloom", CreateBloom},        {"gemma", CreateGemma1}, {"gemma2", CreateGemma2},
-      {"gemma3_text", CreateGemma3}, {"gpt2", CreateGpt2},    {"llama", CreateLlama},
-      {"mistral", CreateMistral},    {"qwen2", CreateQwen2},  {"qwen3", CreateQwen3},
+      {"blazon_lstm", CreateLstm},     {"bloom", CreateBloom}, {"gemma", CreateGemma1}, {"gemma2", CreateGemma2},
+      {"gemma3_text", CreateGemma3},   {"gpt2", CreateGpt2},   {"llama", CreateLlama},  {"mistral", CreateMistral},
+      {"openai-gpt", CreateOpenAiGpt}, {"qwen2", CreateQwen2}, {"qwen3", CreateQwen3},
   };
   return families;
 }

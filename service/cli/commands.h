@@ -31,6 +31,7 @@ void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 // train: the command of that name
+void AddTrainGpt(CLI::App& train, Context& context);
 void AddTrainSft(CLI::App& train, Context& context);
 void AddTrainTokenizer(CLI::App& train, Context& context);
 

@@ -112,6 +112,7 @@ void AddTrain(CLI::App& app, Context& context) {
   train->require_subcommand(1);
   AddTrainReader(*train, context);
   AddTrainSft(*train, context);
+  AddTrainGpt(*train, context);
   AddTrainTokenizer(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");

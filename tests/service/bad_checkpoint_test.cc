@@ -123,7 +123,7 @@ TEST_F(BadCheckpointTest, EachIsRefusedByName) {
   const std::string up = "model.layers.1.mlp.up_proj.weight";
   const Case cases[] = {
       // The config.
-      {"unknown architecture", Config("model_type", "mamba"), "model_type is \"mamba\"; Blazon runs bloom, gemma"},
+      {"unknown architecture", Config("model_type", "mamba"), "model_type is \"mamba\"; Blazon runs blazon_lstm, "},
       {"unknown rotation", Config("rope_parameters", {{"rope_type", "longrope"}}), "rope_type is \"longrope\""},
       {"unknown activation", Config("hidden_act", "relu"), "hidden_act is \"relu\""},
       {"a text for a number", Config("hidden_size", "64"), "hidden_size is \"64\""},
