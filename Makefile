@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test convert tokenizers pretrain demo bench bigload soak asan fuzz format lint gemma clean
+.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload soak asan fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -57,6 +57,12 @@ pretrain: build  ## Trains a GPT on the King James text by PyTorch and by Blazon
 	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
 	@bible -f "gen1:1-rev22:21" > build/kjv.txt
 	@$(PYTHON) tests/bench/train_gpt.py build/blazon build/kjv.txt $(PRETRAIN_FLAGS)
+
+seq2seq: build  ## Trains the encoder-decoder model on dates and numbers for 10 minutes at most; 95 % of the held-out ones must be exact
+	@python3 tests/bench/seq2seq_pairs.py build/pairs
+	@build/blazon train seq2seq --data build/pairs/train.tsv --eval build/pairs/held_out.tsv --eval-pairs 1000 --out build/pairs/model --overwrite \
+	  --minutes 10 --steps 1000000 --stop-at-exact 0.99 | tee build/pairs/score
+	@awk '{ for (i = 1; i <= NF; ++i) if ($$i == "of" && $$(i - 1) / $$(i + 1) >= 0.95) good = 1 } END { exit !good }' build/pairs/score || { echo "fewer than 95 % are exact" >&2; exit 1; }
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING

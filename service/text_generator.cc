@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "language/completion_score.h"
+#include "language/encodes_prompt.h"
 #include "language/prompt_checks.h"
 #include "language/text_embedder.h"
 #include "service/families/checkpoint_family.h"
@@ -26,6 +27,19 @@ constexpr size_t kMaxPromptBytes = 4u << 20;
 constexpr size_t kMaxImages = 64;
 constexpr size_t kMaxTokenizeBytes = 8u << 20;
 constexpr size_t kMaxEmbedTexts = 1024;
+
+// Null: the model continues its prompt.
+const language::EncodesPrompt* EncoderOf(const LoadedLanguageModel& loaded) {
+  return dynamic_cast<const language::EncodesPrompt*>(loaded.model.get());
+}
+
+// Ends a prompt as the model expects it; returns the spans that its tokens see one another in.
+std::vector<language::TokenSpan> AddStart(const language::EncodesPrompt& encoder,
+                                          std::vector<language::TokenId>* prompt) {
+  const auto source = static_cast<int64_t>(prompt->size());
+  prompt->push_back(encoder.start_token());
+  return {{0, source}};
+}
 
 absl::Status CheckBytes(absl::string_view field, size_t bytes, size_t limit) {
   if (bytes <= limit) return absl::OkStatus();
@@ -223,6 +237,7 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
   const absl::StatusOr<Pictures> pictures = ReadPictures(request.images, runtime);
   if (!pictures.ok()) return pictures.status();
   language::GenerationRequest result;
+  const language::EncodesPrompt* const encoder = EncoderOf(runtime.loaded);
   if (runtime.pictures != nullptr) {
     absl::StatusOr<language::Prompt> prompt = LayOut(request, *pictures, runtime);
     if (!prompt.ok()) return prompt.status();
@@ -231,11 +246,12 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
   } else {
     absl::StatusOr<std::vector<language::TokenId>> tokens = EncodeRequest(request, runtime.loaded);
     if (!tokens.ok()) return tokens.status();
+    if (encoder != nullptr) result.bidirectional = AddStart(*encoder, &*tokens);
     result.prompt = {*std::move(tokens)};
   }
   result.options = request.options;
   result.adapter = runtime.adapter;
-  result.begins_text = !request.messages.empty();
+  result.begins_text = !request.messages.empty() || encoder != nullptr;
   result.deadline = request.deadline;
   result.sink = std::move(sink);
   if (!request.images.empty())
@@ -279,6 +295,11 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   const auto completion = TokensOf("completion", request.completion, request.completion_tokens, loaded);
   if (!completion.ok()) return completion.status();
   if (completion->empty()) return absl::InvalidArgumentError("completion is empty; give at least one character");
+  language::GenerationRequest read;
+  if (const language::EncodesPrompt* const encoder = EncoderOf(loaded)) {
+    if (prompt->empty()) return absl::InvalidArgumentError("prompt is empty; this model reads one before it writes");
+    read.bidirectional = AddStart(*encoder, &std::get<std::vector<language::TokenId>>(prompt->front()));
+  }
   if (config.memory_width > 0) {
     if (absl::Status status = language::CheckMemory(*prompt); !status.ok()) return status;
   }
@@ -297,7 +318,6 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   }
 
   const auto start = std::chrono::steady_clock::now();
-  language::GenerationRequest read;
   if ((*runtime)->pictures != nullptr) read.bidirectional = (*runtime)->pictures->Spans(*prompt);
   read.prompt = *std::move(prompt);
   read.adapter = (*runtime)->adapter;

@@ -14,6 +14,7 @@
 #include "language/models/llama.h"
 #include "language/models/lstm.h"
 #include "language/models/openai_gpt.h"
+#include "language/models/seq2seq.h"
 #include "service/checkpoint/config_reader.h"
 
 namespace blazon::service {
@@ -280,13 +281,33 @@ Created CreateLstm(const json& json_config, StateDict weights, Dtype dtype) {
   return language::LstmModel::Create(config, std::move(weights), dtype);
 }
 
+Created CreateSeq2Seq(const json& json_config, StateDict weights, Dtype dtype) {
+  ConfigReader reader(json_config);
+  language::Seq2SeqConfig config;
+  config.width = reader.Count({"d_model"});
+  config.layers = reader.Count({"num_layers"});
+  config.heads = reader.Count({"num_heads"});
+  config.mlp_width = reader.Count({"d_ff"});
+  config.vocabulary_size = reader.Count({"vocab_size"});
+  config.context_length = reader.Count({"max_position_embeddings"});
+  config.pre_norm = reader.Flag({"pre_norm"}, true);
+  const json* start = reader.Find({"decoder_start_token_id"});
+  if (start == nullptr || !start->is_number_integer()) {
+    reader.Refuse("decoder_start_token_id is not a whole number");
+  } else {
+    config.start_token = start->get<int64_t>();
+  }
+  if (!reader.status().ok()) return reader.status();
+  return language::Seq2SeqModel::Create(config, std::move(weights), dtype);
+}
+
 using CreateFunction = Created (*)(const json&, StateDict, Dtype);
 
 const std::map<std::string, CreateFunction>& Families() {
   static const auto& families = *new std::map<std::string, CreateFunction>{
-      {"blazon_lstm", CreateLstm},     {"bloom", CreateBloom}, {"gemma", CreateGemma1}, {"gemma2", CreateGemma2},
-      {"gemma3_text", CreateGemma3},   {"gpt2", CreateGpt2},   {"llama", CreateLlama},  {"mistral", CreateMistral},
-      {"openai-gpt", CreateOpenAiGpt}, {"qwen2", CreateQwen2}, {"qwen3", CreateQwen3},
+      {"blazon_lstm", CreateLstm}, {"blazon_seq2seq", CreateSeq2Seq}, {"bloom", CreateBloom}, {"gemma", CreateGemma1},
+      {"gemma2", CreateGemma2},    {"gemma3_text", CreateGemma3},     {"gpt2", CreateGpt2},   {"llama", CreateLlama},
+      {"mistral", CreateMistral},  {"openai-gpt", CreateOpenAiGpt},   {"qwen2", CreateQwen2}, {"qwen3", CreateQwen3},
   };
   return families;
 }

@@ -113,6 +113,7 @@ void AddTrain(CLI::App& app, Context& context) {
   AddTrainReader(*train, context);
   AddTrainSft(*train, context);
   AddTrainGpt(*train, context);
+  AddTrainSeq2Seq(*train, context);
   AddTrainTokenizer(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");
