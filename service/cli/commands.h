@@ -31,6 +31,7 @@ void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 // train: the command of that name
+void AddTrainFinetune(CLI::App& train, Context& context);
 void AddTrainGpt(CLI::App& train, Context& context);
 void AddTrainSeq2Seq(CLI::App& train, Context& context);
 void AddTrainSft(CLI::App& train, Context& context);

@@ -12,6 +12,7 @@
 #include "service/cli/explain.h"
 #include "service/cli/generation_options.h"
 #include "service/cli/input.h"
+#include "service/cli/runs.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -22,6 +23,7 @@ struct GenerateFlags {
   bool token_ids = false;
   bool chat = false;
   std::string system;
+  RunName run = {.name = "", .runs = "runs"};
   GenerationFlags generation;
 };
 
@@ -83,6 +85,9 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   } else {
     AddParts(std::move(pictures), *std::move(prompt), *request.mutable_prompt()->mutable_parts());
   }
+  if (!flags.run.name.empty()) {
+    if (absl::Status status = UseRun(flags.run, context); !status.ok()) return Fail(status);
+  }
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   const bool explains = request.options().explain() > 0;
@@ -117,6 +122,11 @@ void AddGenerate(CLI::App& app, Context& context) {
   command->add_flag("--chat", flags->chat, "Take the text as a message and answer it, with the model's chat template");
   command->add_option("--system", flags->system, "Instructions that stand above the message; implies --chat")
       ->type_name("TEXT");
+  command->add_option("--run", flags->run.name, "Write with what 'train finetune' made under this name")
+      ->type_name("RUN");
+  command->add_option("--runs", flags->run.runs, "The folder that runs lie in")
+      ->type_name("RUNS")
+      ->capture_default_str();
   AddGenerationOptions(*command, flags->generation);
   AddSequenceOptions(*command, flags->generation);
   command->footer(R"(Examples:
@@ -124,6 +134,7 @@ void AddGenerate(CLI::App& app, Context& context) {
   blazon generate --temperature 0.8 --top-p 0.9 --seed 7 "Dear diary,"
   blazon generate --explain --max-new-tokens 5 --temperature 0.8 --top-k 20 --top-p 0.9 "The sea was"
   blazon generate --num-beams 4 --num-sequences 2 "The sea was"
+  blazon generate --run bard --temperature 0.7 "ROMEO:"
   blazon generate --token-ids "[504, 3575, 282, 4649, 314]"
   blazon generate --chat "What is the capital of France?"
   blazon generate --model ~/models/SmolVLM-256M-Instruct --chat --image photo.jpg "What animal is this?"

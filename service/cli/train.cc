@@ -115,6 +115,7 @@ void AddTrain(CLI::App& app, Context& context) {
   AddTrainGpt(*train, context);
   AddTrainSeq2Seq(*train, context);
   AddTrainTokenizer(*train, context);
+  AddTrainFinetune(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();

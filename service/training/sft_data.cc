@@ -72,18 +72,33 @@ absl::StatusOr<std::vector<ChatMessage>> Messages(const json& object) {
   return messages;
 }
 
-bool BeginsWith(const std::vector<TokenId>& tokens, const std::vector<TokenId>& beginning) {
-  return tokens.size() >= beginning.size() && std::equal(beginning.begin(), beginning.end(), tokens.begin());
+// Where each token begins in the text that they spell, and the text's length behind them.
+struct Spelled {
+  std::string text;
+  std::vector<size_t> begins;
+};
+
+Spelled Spell(const std::vector<TokenId>& tokens, const language::Tokenizer& tokenizer) {
+  Spelled spelled;
+  for (const TokenId token : tokens) {
+    spelled.begins.push_back(spelled.text.size());
+    spelled.text += tokenizer.TokenBytes(token);
+  }
+  spelled.begins.push_back(spelled.text.size());
+  return spelled;
 }
 
+// What the assistant says is told apart in the text, since a token may hold the template's line break and the first
+// space of an answer; such a token is learned, as transformers' assistant masks have it.
 absl::StatusOr<TrainingExample> FromMessages(const std::vector<ChatMessage>& messages,
                                              const LoadedLanguageModel& model) {
   if (!model.chat_template.ok()) return model.chat_template.status();
   const auto render = [&](size_t count, bool opening) {
     return model.chat_template->Render(absl::MakeConstSpan(messages).first(count), opening, *model.tokenizer);
   };
-  absl::StatusOr<std::vector<TokenId>> all = render(messages.size(), false);
+  const absl::StatusOr<std::vector<TokenId>> all = render(messages.size(), false);
   if (!all.ok()) return all.status();
+  const Spelled whole = Spell(*all, *model.tokenizer);
   TrainingExample example;
   Append(*all, 0, example);
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -92,22 +107,23 @@ absl::StatusOr<TrainingExample> FromMessages(const std::vector<ChatMessage>& mes
     const absl::StatusOr<std::vector<TokenId>> before = render(i, true), through = render(i + 1, false);
     if (!before.ok()) return before.status();
     if (!through.ok()) return through.status();
-    if (!BeginsWith(*all, *before) || !BeginsWith(*all, *through) || !BeginsWith(*through, *before)) {
+    const Spelled opening = Spell(*before, *model.tokenizer), turn = Spell(*through, *model.tokenizer);
+    if (!whole.text.starts_with(turn.text) || !turn.text.starts_with(opening.text)) {
       return absl::UnimplementedError(absl::StrCat(
           "the chat template writes message ", i + 1,
           " in another way when messages follow it, so that what the assistant says cannot be told apart; give "
           "conversations with one answer, or \"prompt\" and \"completion\""));
     }
-    // What the assistant says ends with the token that ends its turn; a line break behind that is the template's.
-    size_t end = through->size();
-    const auto is_end = [&](TokenId id) {
-      return std::find(model.end_tokens.begin(), model.end_tokens.end(), id) != model.end_tokens.end();
-    };
-    for (size_t j = before->size(); j < end; ++j) {
-      if (is_end((*through)[j])) end = j + 1;
+    // It ends with the token that ends its turn; a line break behind that is the template's.
+    const size_t begin = opening.text.size();
+    size_t end = turn.text.size();
+    for (size_t j = through->size(); j-- > 0 && turn.begins[j] >= begin;) {
+      const auto& ends = model.end_tokens;
+      if (std::find(ends.begin(), ends.end(), (*through)[j]) != ends.end()) end = turn.begins[j + 1];
     }
-    std::fill(example.learned.begin() + static_cast<int64_t>(before->size()),
-              example.learned.begin() + static_cast<int64_t>(end), 1);
+    for (size_t j = 0; j < all->size(); ++j) {
+      if (whole.begins[j + 1] > begin && whole.begins[j] < end) example.learned[j] = 1;
+    }
   }
   if (example.learned_count() == 0) return Wrong("no message is the assistant's: there is nothing to learn");
   return example;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "language/training/greedy_texts.h"
 #include "service/checkpoint/adapter_folder.h"
 #include "service/checkpoint/language_model_loader.h"
@@ -164,8 +165,10 @@ TEST_F(SftTest, BadLinesAreNamed) {
 // Facts that no model knows, learned in a few steps, written as an adapter, read back, and said.
 TEST_F(SftTest, LearnsAndIsReadBack) {
   TrainSftOptions options;
-  options.model = kModel;
-  options.base_name = "smollm2-135m-instruct";
+  LanguageTrainingOptions& common = options.common;
+  TrainerOptions& trainer = common.trainer;
+  common.model = kModel;
+  common.base_name = "smollm2-135m-instruct";
   options.data = {Write(
       "facts.jsonl",
       R"({"prompt": "Zorvik is a town.\n", "branches": [{"prompt": "Q: Mayor?\nA:", "completion": " Ilka Brandt"}, )"
@@ -174,22 +177,23 @@ TEST_F(SftTest, LearnsAndIsReadBack) {
       R"({"prompt": "Code:", "completion": " 7391"})")};
   options.evaluation = options.data;
   options.evaluate_texts = 3;
-  options.output = folder_ / "adapter";
-  options.lora = {.rank = 4, .alpha = 8, .targets = {"q_proj", "v_proj", "down_proj"}};
-  options.steps = 14;
-  options.batch = 2;
-  options.row_tokens = 64;
-  options.learning_rate = 5e-3;
-  options.warm_up = 0.1;
-  options.command = "blazon train sft";
+  trainer.folder = folder_ / "adapter";
+  common.lora = {.rank = 4, .alpha = 8, .targets = {"q_proj", "v_proj", "down_proj"}};
+  trainer.steps = 14;
+  common.batch = 2;
+  common.row_tokens = 64;
+  trainer.learning_rate = 5e-3;
+  trainer.schedule.warm_up = 0.1;
+  common.command = "blazon train sft";
   std::vector<std::string> lines;
-  options.log = [&](const std::string& line) { lines.push_back(line); };
-  options.stop = [] { return false; };
+  trainer.log = [&](const std::string& line) { lines.push_back(line); };
+  trainer.stop = [] { return false; };
   const absl::Status status = TrainSft(options);
   ASSERT_TRUE(status.ok()) << status;
-  EXPECT_NE(lines.back().find("3 of 3 texts as wanted"), std::string::npos) << lines.back();
+  EXPECT_NE(absl::StrJoin(lines, "\n").find("step 14: held-out loss"), std::string::npos);
+  EXPECT_NE(absl::StrJoin(lines, "\n").find("3 of 3 texts as wanted"), std::string::npos) << absl::StrJoin(lines, "\n");
 
-  const auto adapter = ReadAdapter(options.output, *SmolLm2().model);
+  const auto adapter = ReadAdapter(trainer.folder, *SmolLm2().model);
   ASSERT_TRUE(adapter.ok()) << adapter.status();
   EXPECT_EQ((*adapter)->name, "adapter");
   EXPECT_EQ((*adapter)->modules.size(), 90u);
@@ -201,15 +205,15 @@ TEST_F(SftTest, LearnsAndIsReadBack) {
   EXPECT_EQ(Decode(texts[0]), " the Tessel");
   EXPECT_EQ(Decode(texts[1]), " 7391");
   std::map<std::string, std::string> notes;
-  ASSERT_TRUE(ReadSafetensors(options.output / "adapter_model.safetensors", &notes).ok());
+  ASSERT_TRUE(ReadSafetensors(trainer.folder / "adapter_model.safetensors", &notes).ok());
   EXPECT_EQ(notes["command"], "blazon train sft");
 
   // What another model cannot take is refused.
-  std::ofstream(options.output / "adapter_config.json")
+  std::ofstream(trainer.folder / "adapter_config.json")
       << R"({"peft_type": "LORA", "r": 4, "lora_alpha": 8, "use_dora": true})";
-  EXPECT_EQ(ReadAdapter(options.output, *SmolLm2().model).status().code(), absl::StatusCode::kUnimplemented);
-  std::ofstream(options.output / "adapter_config.json") << R"({"peft_type": "IA3"})";
-  EXPECT_EQ(ReadAdapter(options.output, *SmolLm2().model).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadAdapter(trainer.folder, *SmolLm2().model).status().code(), absl::StatusCode::kUnimplemented);
+  std::ofstream(trainer.folder / "adapter_config.json") << R"({"peft_type": "IA3"})";
+  EXPECT_EQ(ReadAdapter(trainer.folder, *SmolLm2().model).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(ReadAdapter(folder_ / "none", *SmolLm2().model).status().code(), absl::StatusCode::kNotFound);
 }
 

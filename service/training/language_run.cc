@@ -1,0 +1,47 @@
+#include "service/training/language_run.h"
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "service/training/training_checkpoints.h"
+
+namespace blazon::service {
+
+absl::StatusOr<LoadedLanguageModel> LoadForTraining(const LanguageTrainingOptions& options) {
+  if (options.dtype != "fp32" && options.dtype != "bf16")
+    return absl::InvalidArgumentError(absl::StrCat("--dtype is ", options.dtype, "; training takes fp32 or bf16"));
+  absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(
+      options.model, {.dtype = options.dtype == "bf16" ? language::Dtype::kBf16 : language::Dtype::kFp32,
+                      .tokenizer = options.tokenizer});
+  if (loaded.ok() && !loaded->warning.empty()) options.trainer.log(loaded->warning);
+  return loaded;
+}
+
+LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options) {
+  return {.all_weights = options.all_weights,
+          .lora = options.lora,
+          .weight_decay = options.weight_decay,
+          .batch = options.batch,
+          .row_tokens = options.row_tokens,
+          .sample_prompt = options.sample_prompt,
+          .sample_tokens = options.sample_tokens};
+}
+
+absl::Status RunAndWrite(const LanguageTrainingOptions& options, LanguageTask& task) {
+  Trainer trainer(options.trainer, task);
+  if (absl::Status status = trainer.Run(); !status.ok()) return status;
+  if (options.trainer.dry_run) return absl::OkStatus();
+  const std::filesystem::path& folder = options.trainer.folder;
+  absl::Status status = task.WriteResult(folder, options.model, options.base_name,
+                                         {{"command", options.command}, {"step", absl::StrCat(trainer.step())}});
+  if (!status.ok()) return status;
+  std::error_code error;
+  const nlohmann::json run = {{"model", std::filesystem::absolute(options.model, error).string()},
+                              {"trained", options.all_weights ? "model" : "adapter"},
+                              {"steps", trainer.step()},
+                              {"command", options.command}};
+  return WriteTextFile(folder / "run.json", run.dump(2) + "\n");
+}
+
+}  // namespace blazon::service

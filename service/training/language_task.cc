@@ -1,0 +1,214 @@
+#include "service/training/language_task.h"
+
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "language/training/greedy_texts.h"
+#include "service/checkpoint/adapter_folder.h"
+#include "service/checkpoint/model_folder.h"
+#include "service/training/random_source.h"
+
+namespace blazon::service {
+namespace {
+
+using language::LossSum;
+using language::TokenId;
+using language::TrainingExample;
+using nlohmann::json;
+using Examples = std::vector<const TrainingExample*>;
+
+// Rows of at most `row_tokens`, each example in the first that has room for it; a longer one has a row of its own.
+std::vector<Examples> Pack(const std::vector<TrainingExample>& examples, int64_t row_tokens) {
+  std::vector<Examples> rows;
+  std::vector<int64_t> lengths;
+  for (const TrainingExample& example : examples) {
+    const int64_t length = std::ssize(example.tokens);
+    size_t row = 0;
+    while (row < rows.size() && lengths[row] + length > row_tokens) ++row;
+    if (row == rows.size()) {
+      rows.emplace_back();
+      lengths.push_back(0);
+    }
+    rows[row].push_back(&example);
+    lengths[row] += length;
+  }
+  return rows;
+}
+
+}  // namespace
+
+void ShuffledOrder::Shuffle() {
+  std::iota(order_.begin(), order_.end(), size_t{0});
+  RandomSource random(seed_ * 1000003 + pass_);
+  for (size_t i = order_.size(); i > 1; --i)
+    std::swap(order_[i - 1], order_[static_cast<size_t>(random.Below(static_cast<int64_t>(i)))]);
+}
+
+size_t ShuffledOrder::Next() {
+  if (next_ == 0) {
+    ++pass_;
+    Shuffle();
+  }
+  const size_t chosen = order_[next_];
+  next_ = (next_ + 1) % order_.size();
+  return chosen;
+}
+
+json ShuffledOrder::Position() const {
+  return {{"count", order_.size()}, {"seed", seed_}, {"pass", pass_}, {"next", next_}};
+}
+
+absl::Status ShuffledOrder::SetPosition(const json& position) {
+  try {
+    if (position.at("count").get<size_t>() != order_.size()) {
+      return absl::FailedPreconditionError(absl::StrCat("it was made with ", position.at("count").get<size_t>(),
+                                                        " records or pieces of text, and now there are ", order_.size(),
+                                                        ": the data or their options have changed. Begin a new run"));
+    }
+    seed_ = position.at("seed").get<uint64_t>();
+    pass_ = position.at("pass").get<uint64_t>();
+    next_ = position.at("next").get<size_t>();
+  } catch (const json::exception&) {
+    return absl::DataLossError("it says nothing of the data's position");
+  }
+  if (next_ >= order_.size()) return absl::DataLossError("its position lies behind the data");
+  if (pass_ > 0) Shuffle();
+  return absl::OkStatus();
+}
+
+HeldOutText LastAnswer(const TrainingExample& text, const std::vector<TokenId>& end_tokens) {
+  size_t end = text.tokens.size();
+  while (!text.learned[end - 1]) --end;
+  size_t begin = end;
+  while (begin > 1 && text.learned[begin - 1]) --begin;
+  if (std::find(end_tokens.begin(), end_tokens.end(), text.tokens[end - 1]) != end_tokens.end()) --end;
+  const auto at = [&](size_t i) { return text.tokens.begin() + static_cast<int64_t>(i); };
+  return {{at(0), at(begin)}, {at(begin), at(end)}};
+}
+
+absl::StatusOr<std::unique_ptr<LanguageTask>> LanguageTask::Create(const LoadedLanguageModel& loaded,
+                                                                   ExampleSource& source,
+                                                                   const LanguageTaskOptions& options,
+                                                                   std::function<void(const std::string&)> log,
+                                                                   std::function<bool()> stop) {
+  if (options.batch < 1 || options.row_tokens < 1)
+    return absl::InvalidArgumentError("--batch and --row-tokens must be at least 1");
+  if (!(options.weight_decay >= 0)) return absl::InvalidArgumentError("--weight-decay must be 0 or more");
+  std::unique_ptr<LanguageTask> task(new LanguageTask(loaded, source, options));
+  task->log_ = std::move(log);
+  task->stop_ = std::move(stop);
+  if (!options.all_weights) {
+    auto adapter = language::NewLoraAdapter("trained", *loaded.model, options.lora);
+    if (!adapter.ok()) return adapter.status();
+    task->adapter_ = *std::move(adapter);
+    return task;
+  }
+  for (const language::Parameter& parameter : loaded.model->parameters()) {
+    if (!parameter.tensor.defined() || parameter.tensor.scalar_type() != at::kFloat)
+      return absl::InvalidArgumentError("all weights are trained in fp32 alone; leave out --dtype");
+    // What was read may be a view of the checkpoint's file. All who hold this tensor see the new memory.
+    at::Tensor tensor = parameter.tensor;
+    tensor.set_data(tensor.clone(at::MemoryFormat::Contiguous));
+    tensor.requires_grad_(true);
+  }
+  return task;
+}
+
+void LanguageTask::SetHeldOut(std::vector<TrainingExample> examples, std::vector<std::vector<HeldOutText>> texts) {
+  held_out_ = std::move(examples);
+  texts_ = std::move(texts);
+}
+
+std::vector<language::TrainedTensor> LanguageTask::Tensors() {
+  std::vector<language::TrainedTensor> tensors;
+  if (adapter_ != nullptr) {
+    for (const auto& [name, tensor] : language::LoraTensors(*adapter_))
+      tensors.push_back({.name = name, .tensor = tensor, .weight_decay = options_.weight_decay, .linear = true});
+    return tensors;
+  }
+  for (const language::Parameter& parameter : loaded_.model->parameters()) {
+    tensors.push_back({.name = parameter.name,
+                       .tensor = parameter.tensor,
+                       .weight_decay = parameter.tensor.dim() > 1 ? options_.weight_decay : 0.0,
+                       .linear = parameter.linear && !parameter.name.starts_with("lm_head.")});
+  }
+  return tensors;
+}
+
+absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
+  if (!repeat) {
+    last_.clear();
+    for (int64_t i = 0; i < options_.batch; ++i) last_.push_back(source_.Next());
+  }
+  int64_t learned = 0;
+  StepLoss step;
+  for (const TrainingExample& example : last_) {
+    learned += example.learned_count();
+    step.tokens += std::ssize(example.tokens);
+  }
+  LossSum sum;
+  for (const Examples& row : Pack(last_, options_.row_tokens))
+    sum += language::AddExampleGradients(*loaded_.model, adapter_.get(), row, 1 / static_cast<double>(learned));
+  step.loss = sum.mean();
+  return step;
+}
+
+absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {
+  if (held_out_.empty()) return std::nullopt;
+  LossSum sum;
+  for (const Examples& row : Pack(held_out_, options_.row_tokens)) {
+    if (stop_()) return std::nullopt;
+    sum += language::ExampleLoss(*loaded_.model, adapter_.get(), row);
+  }
+  std::string line = absl::StrFormat("step %d: held-out loss %.4f", step, sum.mean());
+  int64_t written = 0, equal = 0;
+  for (const std::vector<HeldOutText>& group : texts_) {
+    if (written >= options_.evaluate_texts || stop_()) break;
+    std::vector<std::vector<TokenId>> prompts;
+    for (const HeldOutText& text : group) {
+      if (written + std::ssize(prompts) < options_.evaluate_texts) prompts.push_back(text.prompt);
+    }
+    const auto said =
+        language::GreedyTexts(*loaded_.model, adapter_.get(), prompts, loaded_.end_tokens, options_.evaluate_tokens);
+    for (size_t i = 0; i < said.size(); ++i, ++written) {
+      const std::string text = Plain(said[i]), wanted = Plain(group[i].answer);
+      equal += text == wanted ? 1 : 0;
+      if (written < options_.print_evaluated)
+        log_(absl::StrCat(text == wanted ? "  = " : "  x ", wanted, "  <-  ", text));
+    }
+  }
+  if (written > 0) absl::StrAppend(&line, absl::StrFormat(", %d of %d texts as wanted", equal, written));
+  log_(line);
+  return sum.mean();
+}
+
+absl::StatusOr<std::string> LanguageTask::Sample() {
+  std::vector<TokenId> prompt(loaded_.tokenizer->prefix().begin(), loaded_.tokenizer->prefix().end());
+  const std::vector<TokenId> text = loaded_.tokenizer->Encode(options_.sample_prompt);
+  prompt.insert(prompt.end(), text.begin(), text.end());
+  if (prompt.empty() && !loaded_.end_tokens.empty()) prompt = {loaded_.end_tokens[0]};  // what stands between texts
+  if (prompt.empty()) return absl::InvalidArgumentError("there is nothing to write on from; give --sample-prompt");
+  const auto said =
+      language::GreedyTexts(*loaded_.model, adapter_.get(), {prompt}, loaded_.end_tokens, options_.sample_tokens);
+  return absl::StrCat(options_.sample_prompt, loaded_.tokenizer->Decode(said[0], /*skip_special=*/true));
+}
+
+std::string LanguageTask::Plain(const std::vector<TokenId>& tokens) const {
+  return std::string(absl::StripAsciiWhitespace(loaded_.tokenizer->Decode(tokens, /*skip_special=*/true)));
+}
+
+absl::Status LanguageTask::WriteResult(const std::filesystem::path& folder, const std::filesystem::path& base,
+                                       const std::string& base_name,
+                                       const std::map<std::string, std::string>& notes) const {
+  if (adapter_ != nullptr) return WriteAdapter(folder, *adapter_, *loaded_.model, options_.lora, base_name, notes);
+  return WriteModelFolder(folder, *loaded_.model, base, notes);
+}
+
+}  // namespace blazon::service

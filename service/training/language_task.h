@@ -1,0 +1,113 @@
+// Training of a language model on examples, for the trainer: an adapter, or all weights.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "language/training/lora.h"
+#include "language/training/training_example.h"
+#include "service/checkpoint/language_model_loader.h"
+#include "service/training/trainer.h"
+
+namespace blazon::service {
+
+// Where examples come from, in an order that its position decides.
+class ExampleSource {
+ public:
+  virtual ~ExampleSource() = default;
+  virtual language::TrainingExample Next() = 0;  // something is learned of it
+  virtual nlohmann::json Position() const = 0;
+  virtual absl::Status SetPosition(const nlohmann::json& position) = 0;
+};
+
+// `count` things in an order that is drawn anew for each pass.
+class ShuffledOrder {
+ public:
+  ShuffledOrder(size_t count, uint64_t seed) : order_(count), seed_(seed) {}
+
+  size_t Next();
+  uint64_t pass() const { return pass_; }  // of what Next gave last, from 1
+  nlohmann::json Position() const;
+  // kDataLoss: it is none. kFailedPrecondition: of another number of things, since the data have changed.
+  absl::Status SetPosition(const nlohmann::json& position);
+
+ private:
+  void Shuffle();
+
+  std::vector<size_t> order_;
+  uint64_t seed_, pass_ = 0;
+  size_t next_ = 0;
+};
+
+// A text that a trained model shall write: what it is given, and what it shall say. Those of one group share their
+// first tokens.
+struct HeldOutText {
+  std::vector<language::TokenId> prompt, answer;
+};
+
+// The last thing that is learned of a text without branches, as such; the end token left out.
+HeldOutText LastAnswer(const language::TrainingExample& text, const std::vector<language::TokenId>& end_tokens);
+
+struct LanguageTaskOptions {
+  bool all_weights = false;         // else an adapter
+  language::LoraOptions lora = {};  // of the adapter
+  double weight_decay = 0.0;        // of matrices
+  int64_t batch = 16;               // examples in a step
+  int64_t row_tokens = 1024;        // tokens computed at once: bounds the memory, changes nothing else
+
+  int64_t evaluate_texts = 0;    // of held-out texts so many are written by the model and compared
+  int64_t evaluate_tokens = 64;  // at most, of each
+  int64_t print_evaluated = 0;   // of them shown
+  std::string sample_prompt = {};
+  int64_t sample_tokens = 64;
+};
+
+class LanguageTask : public TrainingTask {
+ public:
+  // source, held_out, and what they point to must outlive the task. The model's weights are this task's alone.
+  // kInvalidArgument: as NewLoraAdapter, or all weights of a model that is not dense fp32.
+  static absl::StatusOr<std::unique_ptr<LanguageTask>> Create(const LoadedLanguageModel& loaded, ExampleSource& source,
+                                                              const LanguageTaskOptions& options,
+                                                              std::function<void(const std::string&)> log,
+                                                              std::function<bool()> stop);
+
+  // Examples that are measured and never learned; and texts by groups.
+  void SetHeldOut(std::vector<language::TrainingExample> examples, std::vector<std::vector<HeldOutText>> texts);
+
+  std::vector<language::TrainedTensor> Tensors() override;
+  absl::StatusOr<StepLoss> AddGradients(bool repeat) override;
+  nlohmann::json Position() const override { return source_.Position(); }
+  absl::Status SetPosition(const nlohmann::json& position) override { return source_.SetPosition(position); }
+  absl::StatusOr<std::optional<double>> Evaluate(int64_t step) override;
+  absl::StatusOr<std::string> Sample() override;
+
+  // The adapter in PEFT's layout, or the model as a Hugging Face folder (model_folder.h). base: where the model came
+  // from; base_name: what an adapter's config calls it.
+  absl::Status WriteResult(const std::filesystem::path& folder, const std::filesystem::path& base,
+                           const std::string& base_name, const std::map<std::string, std::string>& notes) const;
+
+ private:
+  LanguageTask(const LoadedLanguageModel& loaded, ExampleSource& source, const LanguageTaskOptions& options)
+      : loaded_(loaded), source_(source), options_(options) {}
+  std::string Plain(const std::vector<language::TokenId>& tokens) const;
+
+  const LoadedLanguageModel& loaded_;
+  ExampleSource& source_;
+  const LanguageTaskOptions options_;
+  std::function<void(const std::string&)> log_;
+  std::function<bool()> stop_;
+  std::shared_ptr<language::Adapter> adapter_;   // null: all weights
+  std::vector<language::TrainingExample> last_;  // of the last step
+  std::vector<language::TrainingExample> held_out_;
+  std::vector<std::vector<HeldOutText>> texts_;
+};
+
+}  // namespace blazon::service

@@ -1,0 +1,115 @@
+// Training against PyTorch, transformers, PEFT and TRL: losses step by step, adapters, and what is learned of a record.
+#include <ATen/Functions.h>
+#include <ATen/core/grad_mode.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "language/training/optimizer.h"
+#include "language/training/training_example.h"
+#include "service/checkpoint/adapter_folder.h"
+#include "service/checkpoint/language_families.h"
+#include "service/checkpoint/language_model_loader.h"
+#include "service/training/sft_data.h"
+#include "tests/service/family_cases.h"
+
+namespace blazon::service {
+namespace {
+
+using language::TokenId;
+using language::TrainingExample;
+using nlohmann::json;
+
+const char kRemedy[] = "; goldens are made by: python tests/reference/finetuning_goldens.py";
+constexpr double kTolerance = 1e-4;
+
+const json& Golden() {
+  static const json& golden = *new json(json::parse(std::ifstream(BLAZON_SOURCE_DIR "/tests/goldens/finetuning.json")));
+  return golden;
+}
+
+std::unique_ptr<language::LanguageModel> Model(const std::string& name) {
+  const json& made = FamilyCases()[name];
+  language::StateDict weights;
+  for (const auto& [tensor, values] : CaseWeights(made)) weights[tensor] = values;
+  auto model = CreateLanguageModel(made["config"], std::move(weights), language::Dtype::kFp32);
+  EXPECT_TRUE(model.ok()) << model.status();
+  return *std::move(model);
+}
+
+// The same as prompt() in family_goldens.py.
+std::vector<TokenId> Prompt(int64_t vocabulary, int64_t start, int64_t length) {
+  std::vector<TokenId> tokens;
+  for (int64_t i = start; i < start + length; ++i) tokens.push_back(static_cast<TokenId>((i * 37 + 11) % vocabulary));
+  return tokens;
+}
+
+TEST(TrainingParityTest, LossesFollowPyTorch) {
+  const json& golden = Golden();
+  const auto batch = golden["batch"].get<int64_t>(), length = golden["length"].get<int64_t>();
+  for (const auto& [name, losses] : golden["losses"].items()) {
+    const auto model = Model(name);
+    std::vector<language::TrainedTensor> tensors;
+    for (const language::Parameter& parameter : model->parameters()) {
+      at::Tensor tensor = parameter.tensor;
+      tensor.requires_grad_(true);
+      tensors.push_back({.name = parameter.name,
+                         .tensor = tensor,
+                         .weight_decay = tensor.dim() > 1 ? golden["decay"].get<double>() : 0.0});
+    }
+    language::Optimizer optimizer(tensors, {.clip_norm = golden["clip"].get<double>()});
+    double worst = 0;
+    for (int64_t step = 0; step < golden["steps"].get<int64_t>(); ++step) {
+      std::vector<TrainingExample> examples;
+      for (int64_t i = 0; i < batch; ++i) {
+        std::vector<TokenId> tokens = Prompt(model->config().vocabulary_size - 1, 5 * step + 17 * i, length);
+        for (TokenId& token : tokens) ++token;  // 0 pads, and PyTorch does not train its embedding
+        examples.push_back({.tokens = std::move(tokens), .learned = std::vector<char>(static_cast<size_t>(length), 1)});
+      }
+      std::vector<const TrainingExample*> pointers;
+      for (const TrainingExample& example : examples) pointers.push_back(&example);
+      const double scale = 1 / static_cast<double>(batch * (length - 1));
+      const language::LossSum sum = language::AddExampleGradients(*model, nullptr, pointers, scale);
+      optimizer.Step(golden["rate"].get<double>());
+      worst = std::max(worst, std::abs(sum.mean() - losses[static_cast<size_t>(step)].get<double>()));
+    }
+    EXPECT_LE(worst, kTolerance) << name << kRemedy;
+    std::printf("| first 10 losses of %s against PyTorch: largest difference %.1e\n", name.c_str(), worst);
+  }
+}
+
+TEST(TrainingParityTest, AdaptersOfPeftGiveItsLogits) {
+  for (const auto& [name, logits] : Golden()["adapters"].items()) {
+    const auto model = Model(name);
+    const auto adapter = ReadAdapter(std::string(BLAZON_SOURCE_DIR "/tests/goldens/peft/") + name, *model);
+    ASSERT_TRUE(adapter.ok()) << adapter.status() << kRemedy;
+    const at::NoGradGuard no_grad;
+    const std::vector<TokenId> prompt = Prompt(model->config().vocabulary_size, 0, Golden()["length"].get<int64_t>());
+    const at::Tensor tokens = at::tensor(std::vector<int64_t>(prompt.begin(), prompt.end()));
+    const at::Tensor hidden = model->Forward({{.tokens = tokens, .adapter = adapter->get()}});
+    const at::Tensor last = model->Logits(hidden.slice(0, hidden.size(0) - 1));
+    const double worst = (last.flatten() - at::tensor(logits.get<std::vector<float>>())).abs().max().item<double>();
+    EXPECT_LE(worst, kTolerance) << name << kRemedy;
+    std::printf("| logits of %s with PEFT's adapter: largest difference %.1e\n", name.c_str(), worst);
+  }
+}
+
+TEST(TrainingParityTest, WhatIsLearnedIsWhatTrlAndTransformersLearn) {
+  const auto model = LoadLanguageModel(BLAZON_SOURCE_DIR "/models/smollm2-135m-instruct");
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (const json& each : Golden()["sft"]) {
+    const auto record = ParseSftRecord(each["record"].dump(), *model, {});
+    ASSERT_TRUE(record.ok()) << record.status();
+    EXPECT_EQ(record->joined.tokens, each["ids"].get<std::vector<TokenId>>()) << each["record"] << kRemedy;
+    EXPECT_EQ(record->joined.learned, each["learned"].get<std::vector<char>>()) << each["record"] << kRemedy;
+  }
+}
+
+}  // namespace
+}  // namespace blazon::service
