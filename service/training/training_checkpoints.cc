@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "retrieval/files.h"
+#include "service/checkpoint/durable_file.h"
 #include "service/checkpoint/json_file.h"
 #include "service/checkpoint/weights_digest.h"
 
@@ -29,14 +30,7 @@ constexpr char kManifest[] = "manifest.json";
 }  // namespace
 
 absl::Status WriteTextFile(const fs::path& file, const std::string& text) {
-  retrieval::Files files;
-  const fs::path temporary = absl::StrCat(file.string(), kTemporary, getpid());
-  absl::Status status = files.Remove(temporary);
-  if (status.ok()) status = files.WriteAndSync(temporary, {std::string_view(text)});
-  if (status.ok()) status = files.Rename(temporary, file);
-  if (status.ok()) status = files.SyncFolder(file.parent_path());
-  if (!status.ok()) files.Remove(temporary).IgnoreError();
-  return status;
+  return WriteDurably(file, [&](FileAppender& appender) { return appender.Append(text.data(), text.size()); });
 }
 
 absl::StatusOr<TrainingCheckpoints> TrainingCheckpoints::Open(const fs::path& folder, int64_t keep) {
@@ -46,7 +40,8 @@ absl::StatusOr<TrainingCheckpoints> TrainingCheckpoints::Open(const fs::path& fo
     return absl::UnavailableError(absl::StrCat("the folder ", folder.string(), " cannot be made: ", error.message()));
   std::vector<fs::path> unfinished;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    if (absl::StrContains(entry.path().filename().string(), kTemporary)) unfinished.push_back(entry.path());
+    const std::string name = entry.path().filename().string();
+    if (absl::StrContains(name, kTemporary) || absl::StrContains(name, ".tmp-")) unfinished.push_back(entry.path());
   }
   for (const fs::path& each : unfinished) fs::remove_all(each, error);
   return TrainingCheckpoints(folder, std::max<int64_t>(keep, 1));

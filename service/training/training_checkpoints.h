@@ -57,7 +57,7 @@ class TrainingCheckpoints {
   int64_t keep_;
 };
 
-// Writes `text` to `file`: another name beside it, fsync, rename, fsync of the folder.
+// Writes `text` to `file`, durably and all or nothing.
 absl::Status WriteTextFile(const std::filesystem::path& file, const std::string& text);
 
 }  // namespace blazon::service
