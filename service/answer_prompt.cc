@@ -1,9 +1,24 @@
 #include "service/answer_prompt.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 
 namespace blazon::service {
+
+namespace {
+
+// A line break would end its part for the model; white space runs become one space.
+std::string OnOneLine(std::string_view text) {
+  std::string result(text);
+  std::replace_if(result.begin(), result.end(), absl::ascii_isspace, ' ');
+  absl::RemoveExtraAsciiWhitespace(&result);
+  return result;
+}
+
+}  // namespace
 
 AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std::string>& sentences,
                                size_t max_sentences, int64_t context_tokens,
@@ -26,6 +41,17 @@ AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std:
   prompt.text = absl::StrCat("Context: ", context,
                              "\nQuestion: ", absl::StrReplaceAll(std::string(question), {{"\n", " "}}), "\nAnswer:");
   return prompt;
+}
+
+std::string AnswerPassage(std::string_view title, std::string_view heading_path, std::string_view text) {
+  std::string heading(title);
+  if (!title.empty() && !heading_path.empty()) heading += " > ";
+  heading += heading_path;
+  return absl::StrCat("Context: ", OnOneLine(heading), heading.empty() ? "" : ": ", OnOneLine(text), "\n");
+}
+
+std::string AnswerQuestion(std::string_view question) {
+  return absl::StrCat("Question: ", OnOneLine(question), "\nAnswer:");
 }
 
 }  // namespace blazon::service

@@ -23,4 +23,11 @@ AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std:
                                size_t max_sentences, int64_t context_tokens,
                                const std::function<int64_t(std::string_view)>& count_tokens);
 
+// What the answering adapter is trained on and asked with (assets/answerer): a passage with what it stands under, then
+// a question. The two are tokenised apart: several questions may share a passage's keys and values.
+std::string AnswerPassage(std::string_view title, std::string_view heading_path, std::string_view text);
+std::string AnswerQuestion(std::string_view question);
+// Its answer, after a space, when the passage has none.
+inline constexpr std::string_view kNotStated = "not stated";
+
 }  // namespace blazon::service

@@ -32,6 +32,7 @@ void AddTokenize(CLI::App& app, Context& context);
 void AddTrain(CLI::App& app, Context& context);
 // train: the command of that name
 void AddTrainFinetune(CLI::App& train, Context& context);
+void AddTrainAnswerRecords(CLI::App& train, Context& context);
 void AddTrainGpt(CLI::App& train, Context& context);
 void AddTrainSeq2Seq(CLI::App& train, Context& context);
 void AddTrainSft(CLI::App& train, Context& context);

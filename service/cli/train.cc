@@ -116,6 +116,7 @@ void AddTrain(CLI::App& app, Context& context) {
   AddTrainSeq2Seq(*train, context);
   AddTrainTokenizer(*train, context);
   AddTrainFinetune(*train, context);
+  AddTrainAnswerRecords(*train, context);
   CLI::App* command = train->add_subcommand(
       "captioner", "Train the captioner: connector, tagger and adapter around the language model");
   command->add_option("--output", options.output, "The safetensors file to write")->type_name("FILE")->required();

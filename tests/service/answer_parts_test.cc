@@ -28,6 +28,14 @@ TEST(AnswerPrompt, KeepsEveryPartOnItsLine) {
   EXPECT_EQ(prompt.text, "Context: First line.\nQuestion: Why Answer: yes?\nAnswer:");
 }
 
+TEST(AnswerPassage, HasItsHeadingsBeforeIt) {
+  EXPECT_EQ(AnswerPassage("Museum", "Visit > Hours", " Open\n daily. "),
+            "Context: Museum > Visit > Hours: Open daily.\n");
+  EXPECT_EQ(AnswerPassage("", "Hours", "Open."), "Context: Hours: Open.\n");
+  EXPECT_EQ(AnswerPassage("", "", "Open."), "Context: Open.\n");
+  EXPECT_EQ(AnswerQuestion("When\nis it?"), "Question: When is it?\nAnswer:");
+}
+
 TEST(IsGrounded, NumbersStandInTheEvidence) {
   EXPECT_TRUE(IsGrounded("At 10:00, 3,800 litres.", "From 10:00; 3,800 litres.", "When?"));
   EXPECT_FALSE(IsGrounded("Gate 14 is open.", "The gate is open.", "What of gate 14?"));
