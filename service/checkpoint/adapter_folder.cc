@@ -150,7 +150,7 @@ absl::StatusOr<std::shared_ptr<language::Adapter>> ReadAdapter(const std::filesy
 
 absl::Status WriteAdapter(const std::filesystem::path& folder, const language::Adapter& adapter,
                           const language::LanguageModel& model, const language::LoraOptions& options,
-                          const std::string& base, const std::map<std::string, std::string>& notes) {
+                          const std::string& base, const std::map<std::string, std::string>& notes, bool half) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error)
@@ -162,8 +162,9 @@ absl::Status WriteAdapter(const std::filesystem::path& folder, const language::A
     const auto found = adapter.modules.find(Module(parameter.name));
     if (!parameter.linear || found == adapter.modules.end()) continue;
     const std::string module = Module(parameter.checkpoint_name);
-    tensors[absl::StrCat(kKeyPrefix, module, ".lora_A.weight")] = found->second.a;
-    tensors[absl::StrCat(kKeyPrefix, module, ".lora_B.weight")] = found->second.b;
+    const at::ScalarType type = half ? at::kHalf : at::kFloat;
+    tensors[absl::StrCat(kKeyPrefix, module, ".lora_A.weight")] = found->second.a.detach().to(type);
+    tensors[absl::StrCat(kKeyPrefix, module, ".lora_B.weight")] = found->second.b.detach().to(type);
     if (options.targets.empty()) targets.insert(module.substr(module.rfind('.') + 1));
     transposed |= parameter.transposed;
   }

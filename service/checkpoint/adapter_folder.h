@@ -24,9 +24,10 @@ absl::StatusOr<std::shared_ptr<language::Adapter>> ReadAdapter(const std::filesy
 
 // Writes it so that PEFT and ReadAdapter load it. folder: made when missing; files of the two names are replaced, the
 // weights durably and all or nothing. options: what the adapter was made with. base: what base_model_name_or_path says.
-// notes: for the safetensors' metadata.
+// notes: for the safetensors' metadata. half: the matrices are rounded to fp16, which halves the file.
 absl::Status WriteAdapter(const std::filesystem::path& folder, const language::Adapter& adapter,
                           const language::LanguageModel& model, const language::LoraOptions& options,
-                          const std::string& base, const std::map<std::string, std::string>& notes = {});
+                          const std::string& base, const std::map<std::string, std::string>& notes = {},
+                          bool half = false);
 
 }  // namespace blazon::service

@@ -12,6 +12,7 @@ void AddLanguageTrainingOptions(CLI::App& command, LanguageTrainingOptions& opti
   TrainerOptions& trainer = options.trainer;
   command.add_option("--rank", options.lora.rank, "Rank of the adapter")->capture_default_str();
   command.add_option("--alpha", options.lora.alpha, "The update is scaled by alpha / rank")->capture_default_str();
+  command.add_flag("--half", options.half, "Write the adapter in fp16: half the size, and nearly the same");
   command.add_flag("--rslora", options.lora.rank_stabilised, "Scale by alpha / sqrt(rank) instead");
   command.add_option("--lora-dropout", options.lora.dropout, "Share of an update's inputs dropped in training")
       ->capture_default_str();

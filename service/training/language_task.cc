@@ -207,7 +207,8 @@ std::string LanguageTask::Plain(const std::vector<TokenId>& tokens) const {
 absl::Status LanguageTask::WriteResult(const std::filesystem::path& folder, const std::filesystem::path& base,
                                        const std::string& base_name,
                                        const std::map<std::string, std::string>& notes) const {
-  if (adapter_ != nullptr) return WriteAdapter(folder, *adapter_, *loaded_.model, options_.lora, base_name, notes);
+  if (adapter_ != nullptr)
+    return WriteAdapter(folder, *adapter_, *loaded_.model, options_.lora, base_name, notes, options_.half);
   return WriteModelFolder(folder, *loaded_.model, base, notes);
 }
 

@@ -20,6 +20,7 @@ struct LanguageTrainingOptions {
 
   bool all_weights = false;         // else an adapter
   language::LoraOptions lora = {};  // of the adapter
+  bool half = false;                // the adapter that the run's folder receives is rounded to fp16
   double weight_decay = 0.0;        // of matrices
   int64_t batch = 16;               // records, or pieces of text, in a step
   int64_t row_tokens = 1024;        // tokens computed at once: bounds the memory, changes nothing else
