@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <future>
 #include <map>
+#include <memory>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -17,6 +22,7 @@
 #include "service/answer_prompt.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
+#include "service/passage_judge.h"
 #include "service/reader.h"
 
 namespace blazon::service {
@@ -36,6 +42,13 @@ constexpr double kSecondSentence = 0.5;  // a second sentence is shown when it a
                                          // first one's probability
 constexpr double kRefuseBelow = 0.25;    // of the probability that the best sentence answers
 constexpr double kLowConfidenceBelow = 0.3;
+// With the answering adapter: so many sentences are judged, each between so many neighbours before and behind.
+// Sentences are ordered by the reader's rank and a share of the judge's log-odds; the confidence is the mean of both
+// log-odds.
+constexpr size_t kJudged = 4;
+constexpr int64_t kNeighbours = 1;
+constexpr double kJudgeWeight = 0.25;
+constexpr double kRefuseJudgedBelow = 0.25, kLowJudgedBelow = 0.3;
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
@@ -71,8 +84,56 @@ struct Evidence {
   double confidence = 0;
 };
 
+// What the language model judges passages with, and writes answers; null: the reader's word is the last.
+struct Judge {
+  const language::LanguageModel& model;
+  const language::Tokenizer& tokenizer;
+  const language::Adapter& adapter;
+};
+
+// Of the sentences, those that the reader puts first are judged again by the language model, which reads them between
+// their neighbours. order: the sentences, best first, as the reader has them; becomes the order of both together, of
+// the judged alone. answers: the probability of each, likewise. confidence: that one of them answers. passages: what
+// was judged, empty for the others.
+absl::Status JudgeFirst(const std::string& question, const Judge& judge, int64_t max_tokens,
+                        absl::Span<const retrieval::ScoredSentence> sentences, absl::Span<const Reading> readings,
+                        absl::Span<const retrieval::ScoredChunk> chunks, std::vector<size_t>& order,
+                        std::vector<double>& answers, double& confidence, std::vector<Passage>& passages) {
+  std::vector<size_t> judged;
+  std::vector<std::string> texts;
+  for (const size_t i : order) {
+    if (judged.size() == kJudged) break;
+    passages[i] =
+        PassageAround(sentences[i], chunks[sentences[i].chunk_index], kNeighbours, max_tokens, judge.tokenizer);
+    if (passages[i].text.empty()) continue;
+    judged.push_back(i);
+    texts.push_back(passages[i].text);
+  }
+  if (judged.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context_tokens is ", max_tokens,
+                     "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+  }
+  const absl::StatusOr<std::vector<double>> odds =
+      JudgePassages(judge.model, judge.adapter, judge.tokenizer, question, texts);
+  if (!odds.ok()) return odds.status();
+  std::vector<double> keys(sentences.size());
+  confidence = 0;
+  for (size_t k = 0; k < judged.size(); ++k) {
+    const Reading& reading = readings[judged[k]];
+    const double sure = std::clamp(reading.answers, 1e-6, 1 - 1e-6);
+    const double reader = std::log(sure / (1 - sure));
+    answers[judged[k]] = 1 / (1 + std::exp(-(reader + (*odds)[k]) / 2));
+    confidence = std::max(confidence, answers[judged[k]]);
+    keys[judged[k]] = reading.rank + kJudgeWeight * (*odds)[k];
+  }
+  std::stable_sort(judged.begin(), judged.end(), [&](size_t i, size_t j) { return keys[i] > keys[j]; });
+  order = std::move(judged);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection,
-                                const retrieval::Embedder& embedder, const Reader& reader) {
+                                const retrieval::Embedder& embedder, const Reader& reader, const Judge* judge) {
   const int64_t tokens = embedder.count_tokens(request.question);
   if (tokens > embedder.max_tokens) {
     return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ",
@@ -101,12 +162,34 @@ absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Coll
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t i, size_t j) { return (*readings)[i].rank > (*readings)[j].rank; });
-  evidence.confidence = (*readings)[order[0]].answers;
+  std::vector<double> answers;
+  for (const Reading& reading : *readings) answers.push_back(reading.answers);
+  evidence.confidence = answers[order[0]];
+  if (judge != nullptr) {
+    std::vector<size_t> judged = order;
+    std::vector<Passage> passages(sentences->size());
+    if (absl::Status status = JudgeFirst(request.question, *judge, request.context_tokens, *sentences, *readings,
+                                         evidence.chunks, judged, answers, evidence.confidence, passages);
+        !status.ok())
+      return status;
+    // The best passage wins; of its sentences the one is quoted that the reader puts first.
+    const size_t best = judged[0];
+    const Passage& passage = passages[best];
+    const size_t quoted = *std::find_if(order.begin(), order.end(), [&](size_t i) {
+      const retrieval::ScoredSentence& sentence = (*sentences)[i];
+      return i == best || (sentence.chunk_index == (*sentences)[best].chunk_index &&
+                           passage.span.begin <= sentence.span.begin && sentence.span.end <= passage.span.end);
+    });
+    answers[quoted] = answers[best];
+    std::erase(judged, quoted);
+    judged.insert(judged.begin(), quoted);
+    order = std::move(judged);
+  }
   for (const size_t i : order) {
     if (evidence.sentences.size() == kSentencesShown) break;
-    if (!evidence.sentences.empty() && (*readings)[i].answers < kSecondSentence * evidence.confidence) break;
+    if (!evidence.sentences.empty() && answers[i] < kSecondSentence * answers[order[0]]) break;
     evidence.sentences.push_back(std::move((*sentences)[i]));
-    evidence.sentences.back().score = (*readings)[i].answers;
+    evidence.sentences.back().score = answers[i];
   }
   return evidence;
 }
@@ -208,15 +291,26 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   if (!embedder.ok()) return embedder.status();
   absl::StatusOr<const Reader*> reader = models_.ReaderModel();
   if (!reader.ok()) return reader.status();
+  std::optional<Judge> judge;
+  std::shared_ptr<const language::Adapter> adapter;  // null: extractive, or the adapter is for another model
+  if (runtime != nullptr) {
+    absl::StatusOr<std::shared_ptr<const language::Adapter>> loaded = models_.AnswerAdapter();
+    if (!loaded.ok()) return loaded.status();
+    adapter = *std::move(loaded);
+    if (adapter != nullptr) judge.emplace(*runtime->loaded.model, *runtime->loaded.tokenizer, *adapter);
+  }
   const auto start = std::chrono::steady_clock::now();
-  absl::StatusOr<Evidence> evidence = Gather(request, collection, *embedder, **reader);
+  absl::StatusOr<Evidence> evidence =
+      Gather(request, collection, *embedder, **reader, judge.has_value() ? &*judge : nullptr);
   if (!evidence.ok()) return evidence.status();
 
   AnswerResult result;
   result.confidence = evidence->confidence;
-  result.outcome = evidence->sentences.empty() || evidence->confidence < kRefuseBelow ? AnswerOutcome::kNoAnswer
-                   : evidence->confidence < kLowConfidenceBelow                       ? AnswerOutcome::kLowConfidence
-                                                                                      : AnswerOutcome::kAnswered;
+  const double refuse = judge.has_value() ? kRefuseJudgedBelow : kRefuseBelow;
+  const double low = judge.has_value() ? kLowJudgedBelow : kLowConfidenceBelow;
+  result.outcome = evidence->sentences.empty() || evidence->confidence < refuse ? AnswerOutcome::kNoAnswer
+                   : evidence->confidence < low                                 ? AnswerOutcome::kLowConfidence
+                                                                                : AnswerOutcome::kAnswered;
   result.extractive = request.extractive;
   Attribute(*std::move(evidence), result);
 

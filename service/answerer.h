@@ -1,5 +1,5 @@
-// A question over a collection to an answer with its sources: search, narrow to the best sentences, let the reader
-// choose among them or refuse, generate, cite.
+// A question over a collection to an answer with its sources: search, narrow to the best sentences, let the reader and
+// the language model with the answering adapter choose among them or refuse, generate, cite.
 //
 // Thread safety: every method may be called from any thread.
 #pragma once
@@ -45,7 +45,7 @@ struct SupportingSentence {
   std::string text;                      // verbatim
   int64_t byte_begin = 0, byte_end = 0;  // in the document's text
   int64_t line = 0;
-  double score = 0;  // 0 .. 1, the reader's probability that it answers
+  double score = 0;  // 0 .. 1, the probability that it answers: the reader's, or with the adapter's that of its passage
 };
 
 struct AnswerResult {
@@ -56,7 +56,7 @@ struct AnswerResult {
   std::vector<retrieval::ScoredChunk> dropped;
   // One or two, best first; the model reads the first that fits. Empty when refused.
   std::vector<SupportingSentence> sentences;
-  double confidence = 0;  // 0 .. 1, the reader's probability for the best sentence; the thresholds are put on it
+  double confidence = 0;  // 0 .. 1, the probability that one of the sentences answers; the thresholds are put on it
   // The text is the documents' own: as asked, or because what the model wrote was not borne out by them.
   bool extractive = false;
   language::GenerationResult result;  // empty when refused or extractive

@@ -34,6 +34,7 @@ constexpr std::string_view kEmbedderFolder = "all-minilm-l6-v2";
 constexpr std::string_view kEncoderFolder = "efficientnet-lite0";
 constexpr std::string_view kCaptionerFile = "captioner/captioner.safetensors";
 constexpr std::string_view kReaderFile = "reader/reader.safetensors";
+constexpr std::string_view kAnswerAdapterFile = "answerer/adapter_model.safetensors";
 constexpr std::string_view kCaptionerName = "captioner-lite0-smollm2";
 
 // `name` in the working folder, beside the executable, or in one of the two folders above it; empty when there is none.
@@ -166,6 +167,21 @@ class ModelStore::Impl {
       if (!file.ok()) return file.status();
       return service::Reader::Load(*file, **embedder);
     });
+  }
+
+  absl::StatusOr<std::shared_ptr<const language::Adapter>> AnswerAdapter() {
+    if (!options_.language_model.empty() || !options_.adapter.empty()) return nullptr;
+    absl::StatusOr<LanguageRuntime*> runtime = Language();
+    if (!runtime.ok()) return runtime.status();
+    std::lock_guard lock(answer_adapter_loading_);
+    if (answer_adapter_ == nullptr) {
+      absl::StatusOr<fs::path> file = AssetFile("answering adapter", kAnswerAdapterFile);
+      if (!file.ok()) return file.status();
+      auto adapter = ReadAdapter(file->parent_path(), *(*runtime)->loaded.model);
+      if (!adapter.ok()) return adapter.status();
+      answer_adapter_ = *std::move(adapter);
+    }
+    return answer_adapter_;
   }
 
   absl::StatusOr<const VisionLanguageFamily*> Captioner() {
@@ -303,8 +319,9 @@ class ModelStore::Impl {
     const fs::path file = options_.assets_folder / name;
     std::error_code error;
     if (fs::is_regular_file(file, error)) return file;
-    return absl::NotFoundError(absl::StrCat("The trained ", what, " was not found: there is no ", file.string(),
-                                            ". It comes with the source tree; 'blazon train ", what, "' makes one."));
+    return absl::NotFoundError(
+        absl::StrCat("The trained ", what, " was not found: there is no ", file.string(),
+                     ". It comes with the source tree; the README beside it tells how it is made."));
   }
   absl::StatusOr<fs::path> CaptionerFile() const { return AssetFile("captioner", kCaptionerFile); }
 
@@ -313,6 +330,8 @@ class ModelStore::Impl {
   std::vector<std::string> models_looked_in_, assets_looked_in_;
   bool language_sees_ = false;    // the language model is a vision-language one
   std::string captioner_digest_;  // written before captioner_ is published
+  std::mutex answer_adapter_loading_;
+  std::shared_ptr<const language::Adapter> answer_adapter_;
   Lazy<LanguageRuntime> language_;
   Lazy<const language::TextEmbedder> embedder_;
   Lazy<const service::Reader> reader_;          // declared after embedder_: goes first
@@ -332,6 +351,7 @@ absl::StatusOr<LanguageRuntime*> ModelStore::Language() { return impl_->Language
 absl::StatusOr<const language::TextEmbedder*> ModelStore::Embedder() { return impl_->Embedder(); }
 absl::StatusOr<const VisionLanguageFamily*> ModelStore::Captioner() { return impl_->Captioner(); }
 
+absl::StatusOr<std::shared_ptr<const language::Adapter>> ModelStore::AnswerAdapter() { return impl_->AnswerAdapter(); }
 absl::StatusOr<const Reader*> ModelStore::ReaderModel() { return impl_->Reader(); }
 absl::StatusOr<fs::path> ModelStore::EmbedderFolder() const { return impl_->EmbedderFolder(); }
 

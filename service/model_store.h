@@ -21,7 +21,8 @@
 
 namespace blazon::language {
 class TextEmbedder;
-}
+struct Adapter;
+}  // namespace blazon::language
 
 namespace blazon::retrieval {
 struct Embedder;
@@ -37,8 +38,8 @@ struct ModelStoreOptions {
   // Where `make setup` put the default weights: smollm2-135m-instruct/, all-minilm-l6-v2/, efficientnet-lite0/.
   // Empty: the first of ./models and the folders beside and above the executable that exists.
   std::filesystem::path models_folder;
-  // Where captioner/captioner.safetensors and reader/reader.safetensors lie. Empty: the first of ./assets and the
-  // folders beside and above the executable.
+  // Where captioner/captioner.safetensors, reader/reader.safetensors and answerer/ lie. Empty: the first of ./assets
+  // and the folders beside and above the executable.
   std::filesystem::path assets_folder;
   // The language model: a Hugging Face folder, a GGUF file or a folder with one. Empty: the one in
   // models_folder/smollm2-135m-instruct.
@@ -90,6 +91,9 @@ class ModelStore {
   absl::StatusOr<LanguageRuntime*> Language();
   absl::StatusOr<const language::TextEmbedder*> Embedder();
   absl::StatusOr<const VisionLanguageFamily*> Captioner();
+  // What the default language model answers from documents with: assets/answerer. Null with another language model, and
+  // with an adapter of the user's.
+  absl::StatusOr<std::shared_ptr<const language::Adapter>> AnswerAdapter();
   absl::StatusOr<const Reader*> ReaderModel();  // chooses answering sentences; stands on the embedder, which it loads
 
   // Where the weights lie that training starts from. kNotFound as above; nothing is loaded.
