@@ -21,6 +21,7 @@ absl::StatusOr<LoadedLanguageModel> LoadForTraining(const LanguageTrainingOption
 LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options) {
   return {.all_weights = options.all_weights,
           .lora = options.lora,
+          .half = options.half,
           .weight_decay = options.weight_decay,
           .batch = options.batch,
           .row_tokens = options.row_tokens,

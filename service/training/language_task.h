@@ -59,6 +59,7 @@ HeldOutText LastAnswer(const language::TrainingExample& text, const std::vector<
 struct LanguageTaskOptions {
   bool all_weights = false;         // else an adapter
   language::LoraOptions lora = {};  // of the adapter
+  bool half = false;                // the adapter is written in fp16
   double weight_decay = 0.0;        // of matrices
   int64_t batch = 16;               // examples in a step
   int64_t row_tokens = 1024;        // tokens computed at once: bounds the memory, changes nothing else
