@@ -23,8 +23,7 @@ void AddLanguageTrainingOptions(CLI::App& command, LanguageTrainingOptions& opti
       ->type_name("NAME,...");
   command
       .add_option("--row-tokens", options.row_tokens,
-                  "Tokens computed at once; bounds the memory (about 1.5 MB a token for SmolLM2-135M) and changes "
-                  "nothing else; a record may not be longer")
+                  "Tokens computed at once; bounds the memory and changes nothing else; a record may not be longer")
       ->capture_default_str();
   command.add_option("--learning-rate", trainer.learning_rate, "At the peak")->capture_default_str();
   command.add_option("--optimizer", flags.optimizer, "adamw, sgd or muon")->capture_default_str();
