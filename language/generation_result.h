@@ -32,8 +32,8 @@ struct SamplingStage {
 // How one token came to be chosen.
 struct SamplingStep {
   TokenId chosen = 0;
-  // The most probable ones by the model, best first; then those that are only after the rules; then, when it is not among
-  // them, the chosen one.
+  // The most probable ones by the model, best first; then those that are only after the rules; then, when it is not
+  // among them, the chosen one.
   std::vector<TokenId> tokens;
   std::vector<SamplingStage> stages;
 };

@@ -49,7 +49,7 @@ struct Condition {
 };
 
 inline constexpr size_t kMaxConditionBytes = 64u << 10;
-inline constexpr int kMaxConditionDepth = 32;  // on the wire each level is two messages, of which protobuf reads 100
+inline constexpr int kMaxConditionDepth = 32;    // on the wire each level is two messages, of which protobuf reads 100
 inline constexpr int kMaxConditionParts = 4096;  // conditions and values in all
 
 // kInvalidArgument names the place and what was expected there.

@@ -25,7 +25,7 @@ void AddIndexCare(CLI::App& index, Context& context);
 void AddIndexEval(CLI::App& index, Context& context);  // index: the command of that name
 void AddModels(CLI::App& app, Context& context);
 void AddModelsExport(CLI::App& models, Context& context);  // models: the command of that name
-void AddModelsPull(CLI::App& models, Context& context);  // models: the command of that name
+void AddModelsPull(CLI::App& models, Context& context);    // models: the command of that name
 void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);

@@ -130,7 +130,8 @@ int RunInspect(const Context& context, const std::filesystem::path& path) {
 }  // namespace
 
 void AddModels(CLI::App& app, Context& context) {
-  CLI::App* command = app.add_subcommand("models", "List the models, say what a checkpoint is, fetch one, or write it in another format");
+  CLI::App* command = app.add_subcommand(
+      "models", "List the models, say what a checkpoint is, fetch one, or write it in another format");
   command->footer(R"(Examples:
   blazon models
   blazon models --json --server 127.0.0.1:50051
