@@ -26,11 +26,12 @@ struct Batch {
   std::vector<ModelInput> inputs;
   at::Tensor rows;     // int64 [n], that a learned token is said from
   at::Tensor targets;  // int64 [n], the learned tokens
+  at::Tensor last;     // int64 [texts], of each text's last token
 };
 
 Batch Gather(const Adapter* adapter, absl::Span<const TrainingExample* const> examples) {
   Batch batch;
-  std::vector<int64_t> rows, targets;
+  std::vector<int64_t> rows, targets, last;
   int64_t first = 0;  // row of the example's first token
   for (const TrainingExample* example : examples) {
     const auto count = static_cast<int64_t>(example->tokens.size());
@@ -49,8 +50,11 @@ Batch Gather(const Adapter* adapter, absl::Span<const TrainingExample* const> ex
       rows.push_back(first + before);
       targets.push_back(example->tokens[static_cast<size_t>(i)]);
     }
+    for (const TokenSpan& span : example->branches) last.push_back(first + span.end - 1);
     first += count;
+    if (example->branches.empty()) last.push_back(first - 1);
   }
+  batch.last = at::tensor(last, at::kLong);
   batch.rows = at::tensor(rows, at::kLong);
   batch.targets = at::tensor(targets, at::kLong);
   return batch;
@@ -59,6 +63,24 @@ Batch Gather(const Adapter* adapter, absl::Span<const TrainingExample* const> ex
 // fp32 scalar. hidden: [n, D]; targets: int64 [n].
 at::Tensor SumLoss(const LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets) {
   return at::cross_entropy_loss(model.Logits(hidden), targets, /*weight=*/{}, at::Reduction::Sum);
+}
+
+// fp32 [n]. hidden: [n, D]; targets: int64 [n].
+at::Tensor TargetLogprobs(const LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets,
+                          double temperature) {
+  const at::Tensor logits = model.Logits(hidden) / temperature;  // [n, V]
+  return -at::cross_entropy_loss(logits, targets, /*weight=*/{}, at::Reduction::None);
+}
+
+at::Tensor AllLogprobs(const LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets,
+                       double temperature) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> pieces;
+  for (int64_t begin = 0; begin < targets.size(0); begin += kLogitRows) {
+    const int64_t end = std::min(targets.size(0), begin + kLogitRows);
+    pieces.push_back(TargetLogprobs(model, hidden.slice(0, begin, end), targets.slice(0, begin, end), temperature));
+  }
+  return pieces.empty() ? at::empty({0}, at::kFloat) : at::cat(pieces);
 }
 
 }  // namespace
@@ -125,6 +147,59 @@ LossSum AddExampleGradients(const LanguageModel& model, const Adapter* adapter,
   }
   hidden.backward(leaf.grad());
   return sum;
+}
+
+LearnedTokens ReadLearned(const LanguageModel& model, const Adapter* adapter,
+                          absl::Span<const TrainingExample* const> examples, double temperature) {
+  const at::NoGradGuard no_grad;
+  const Batch batch = Gather(adapter, examples);
+  const at::Tensor hidden = model.Forward(batch.inputs).index_select(0, batch.rows);  // [n, D]
+  return {.logprobs = AllLogprobs(model, hidden, batch.targets, temperature), .states = hidden};
+}
+
+double AddLearnedGradients(const LanguageModel& model, const Adapter* adapter,
+                           absl::Span<const TrainingExample* const> examples, double temperature,
+                           const std::function<at::Tensor(const LearnedTokens&)>& loss) {
+  const Batch batch = Gather(adapter, examples);
+  const at::Tensor hidden = model.Forward(batch.inputs).index_select(0, batch.rows);  // [n, D]
+  at::Tensor leaf = hidden.detach().requires_grad_(true);
+  at::Tensor logprobs = AllLogprobs(model, leaf, batch.targets, temperature).requires_grad_(true);
+  const at::Tensor value = loss({.logprobs = logprobs, .states = leaf});
+  value.backward();
+  if (const at::Tensor slopes = logprobs.grad(); slopes.defined()) {
+    for (int64_t begin = 0; begin < batch.targets.size(0); begin += kLogitRows) {
+      const int64_t end = std::min(batch.targets.size(0), begin + kLogitRows);
+      const at::Tensor piece =
+          TargetLogprobs(model, leaf.slice(0, begin, end), batch.targets.slice(0, begin, end), temperature);
+      piece.backward(slopes.slice(0, begin, end));
+    }
+  }
+  if (leaf.grad().defined()) hidden.backward(leaf.grad());
+  return value.item<double>();
+}
+
+at::Tensor SumByText(const at::Tensor& values, absl::Span<const TrainingExample* const> examples) {
+  std::vector<int64_t> text_of;  // each learned token
+  int64_t texts = 0;
+  for (const TrainingExample* example : examples) {
+    const int64_t common = example->branches.empty() ? 0 : example->branches[0].begin;
+    TORCH_CHECK(example->branches.empty() || std::none_of(example->learned.begin(), example->learned.begin() + common,
+                                                          [](char learned) { return learned != 0; }),
+                "a common token is learned, which belongs to several texts");
+    size_t branch = 0;
+    for (int64_t i = 1; i < std::ssize(example->tokens); ++i) {
+      while (branch < example->branches.size() && example->branches[branch].end <= i) ++branch;
+      if (example->learned[static_cast<size_t>(i)]) text_of.push_back(texts + static_cast<int64_t>(branch));
+    }
+    texts += std::max<int64_t>(1, std::ssize(example->branches));
+  }
+  return at::zeros({texts}, values.options()).index_add(0, at::tensor(text_of, at::kLong), values);
+}
+
+at::Tensor LastStates(const LanguageModel& model, const Adapter* adapter,
+                      absl::Span<const TrainingExample* const> examples) {
+  const Batch batch = Gather(adapter, examples);
+  return model.Forward(batch.inputs).index_select(0, batch.last);
 }
 
 }  // namespace blazon::language

@@ -3,7 +3,10 @@
 // Shapes: N rows of all examples, D width, V vocabulary.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -51,5 +54,29 @@ LossSum ExampleLoss(const LanguageModel& model, const Adapter* adapter,
                     absl::Span<const TrainingExample* const> examples);
 LossSum AddExampleGradients(const LanguageModel& model, const Adapter* adapter,
                             absl::Span<const TrainingExample* const> examples, double scale);
+
+// What the model makes of learned tokens, example by example, in their order.
+struct LearnedTokens {
+  at::Tensor logprobs;  // fp32 [n], natural, with logits divided by the temperature
+  at::Tensor states;    // [n, D], that the tokens are said from
+};
+// Without gradients. temperature: above 0. adapter and examples as above. Throws c10::Error.
+LearnedTokens ReadLearned(const LanguageModel& model, const Adapter* adapter,
+                          absl::Span<const TrainingExample* const> examples, double temperature = 1);
+
+// Differentiates a loss of one's own, and adds to the gradients as AddExampleGradients does. `loss` makes a scalar of
+// leaves with the values that ReadLearned gives; it may go through tensors of its own. Returns its value. Logits are
+// made piece by piece, twice each.
+double AddLearnedGradients(const LanguageModel& model, const Adapter* adapter,
+                           absl::Span<const TrainingExample* const> examples, double temperature,
+                           const std::function<at::Tensor(const LearnedTokens&)>& loss);
+
+// Values of learned tokens, [n], summed by text: [texts], the texts in the order of LastStates. Differentiable.
+at::Tensor SumByText(const at::Tensor& values, absl::Span<const TrainingExample* const> examples);
+
+// The states of each text's last token: of each branch of an example in order, or of its one text. [texts, D];
+// differentiable when gradients are on.
+at::Tensor LastStates(const LanguageModel& model, const Adapter* adapter,
+                      absl::Span<const TrainingExample* const> examples);
 
 }  // namespace blazon::language

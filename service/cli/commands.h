@@ -33,6 +33,7 @@ void AddTrain(CLI::App& app, Context& context);
 // train: the command of that name
 void AddTrainFinetune(CLI::App& train, Context& context);
 void AddTrainAnswerRecords(CLI::App& train, Context& context);
+void AddTrainDpo(CLI::App& train, Context& context);
 void AddTrainGpt(CLI::App& train, Context& context);
 void AddTrainSeq2Seq(CLI::App& train, Context& context);
 void AddTrainSft(CLI::App& train, Context& context);

@@ -55,11 +55,33 @@ void AddLanguageTrainingOptions(CLI::App& command, LanguageTrainingOptions& opti
                    "A check: every step is the first one's data; fails unless the loss falls below 0.1");
 }
 
+void AddPreferenceOptions(CLI::App& command, LanguageTrainingOptions& options, std::vector<std::filesystem::path>& data,
+                          std::vector<std::filesystem::path>& evaluation) {
+  TrainerOptions& trainer = options.trainer;
+  trainer.steps = 0;
+  command.add_option("--data", data, "What to learn from, as JSON Lines; may be given more than once")
+      ->type_name("FILE")
+      ->required();
+  command.add_option("--eval", evaluation, "Held-out lines of the same kind, measured and never learned")
+      ->type_name("FILE");
+  command.add_option("--out", trainer.folder, "The run's folder: the result, checkpoints and curves")
+      ->type_name("DIR")
+      ->required();
+  command.add_option("--steps", trainer.steps, "Steps, instead of passes; when a finished run goes on, so many more");
+  command.add_option("--restore", trainer.restore, "Where to begin: fresh, latest, or a checkpoint's folder")
+      ->type_name("fresh|latest|DIR")
+      ->capture_default_str();
+  command.add_flag("--overwrite", trainer.overwrite,
+                   "With --restore fresh: let the run that the folder holds go, once a new checkpoint is written");
+  command.add_option("--batch", options.batch, "Lines in a step")->capture_default_str();
+}
+
 absl::Status FinishLanguageTraining(Context& context, const LanguageTrainingFlags& flags,
                                     LanguageTrainingOptions& options) {
   if (!context.server.empty()) return absl::InvalidArgumentError("training runs in this process; leave out --server");
-  if (!context.models.adapter.empty())
+  if (!context.models.adapter.empty() && !flags.takes_adapter)
     return absl::InvalidArgumentError("training starts from the model itself; leave out --adapter");
+  options.start_adapter = context.models.adapter;
   const auto optimizer = language::ParseOptimizer(flags.optimizer);
   if (!optimizer.ok()) return optimizer.status();
   const auto schedule = language::ParseSchedule(flags.schedule);

@@ -1,8 +1,10 @@
 // The options that 'train sft' and 'train finetune' share.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "service/training/language_training.h"
@@ -17,10 +19,16 @@ struct Context;
 
 struct LanguageTrainingFlags {
   std::string optimizer = "adamw", schedule = "cosine";
+  bool takes_adapter = false;  // whether training may start from one
 };
 
 // Adds them to `command`; what they set must outlive the parsing.
 void AddLanguageTrainingOptions(CLI::App& command, LanguageTrainingOptions& options, LanguageTrainingFlags& flags);
+
+// The options of the kinds of training that learn preferences: --data, --eval, --out, --steps, --restore, --overwrite,
+// --batch.
+void AddPreferenceOptions(CLI::App& command, LanguageTrainingOptions& options, std::vector<std::filesystem::path>& data,
+                          std::vector<std::filesystem::path>& evaluation);
 
 // Fills in what the program's common options and the flags decide: the model, the seed, where progress goes.
 absl::Status FinishLanguageTraining(Context& context, const LanguageTrainingFlags& flags,

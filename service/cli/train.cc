@@ -112,6 +112,7 @@ void AddTrain(CLI::App& app, Context& context) {
   train->require_subcommand(1);
   AddTrainReader(*train, context);
   AddTrainSft(*train, context);
+  AddTrainDpo(*train, context);
   AddTrainGpt(*train, context);
   AddTrainSeq2Seq(*train, context);
   AddTrainTokenizer(*train, context);

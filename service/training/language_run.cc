@@ -19,23 +19,28 @@ absl::StatusOr<LoadedLanguageModel> LoadForTraining(const LanguageTrainingOption
 }
 
 LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options) {
-  return {.all_weights = options.all_weights,
-          .lora = options.lora,
-          .half = options.half,
-          .weight_decay = options.weight_decay,
-          .batch = options.batch,
+  return {.batch = options.batch,
           .row_tokens = options.row_tokens,
           .sample_prompt = options.sample_prompt,
           .sample_tokens = options.sample_tokens};
 }
 
-absl::Status RunAndWrite(const LanguageTrainingOptions& options, LanguageTask& task) {
+absl::StatusOr<TrainedModel> MakeTrained(const LanguageTrainingOptions& options, const LoadedLanguageModel& loaded) {
+  if (!(options.weight_decay >= 0)) return absl::InvalidArgumentError("--weight-decay must be 0 or more");
+  return TrainedModel::Create(loaded, {.all_weights = options.all_weights,
+                                       .lora = options.lora,
+                                       .start = options.start_adapter,
+                                       .half = options.half,
+                                       .weight_decay = options.weight_decay});
+}
+
+absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& task, const TrainedModel& trained) {
   Trainer trainer(options.trainer, task);
   if (absl::Status status = trainer.Run(); !status.ok()) return status;
   if (options.trainer.dry_run) return absl::OkStatus();
   const std::filesystem::path& folder = options.trainer.folder;
-  absl::Status status = task.WriteResult(folder, options.model, options.base_name,
-                                         {{"command", options.command}, {"step", absl::StrCat(trainer.step())}});
+  absl::Status status = trained.Write(folder, options.model, options.base_name,
+                                      {{"command", options.command}, {"step", absl::StrCat(trainer.step())}});
   if (!status.ok()) return status;
   std::error_code error;
   const nlohmann::json run = {{"model", std::filesystem::absolute(options.model, error).string()},

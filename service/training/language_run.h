@@ -14,7 +14,10 @@ absl::StatusOr<LoadedLanguageModel> LoadForTraining(const LanguageTrainingOption
 
 LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options);
 
-// Trains and, unless it was a dry run, writes the result and run.json.
-absl::Status RunAndWrite(const LanguageTrainingOptions& options, LanguageTask& task);
+// What is trained of it. Errors: as TrainedModel::Create.
+absl::StatusOr<TrainedModel> MakeTrained(const LanguageTrainingOptions& options, const LoadedLanguageModel& loaded);
+
+// Trains and, unless it was a dry run, writes the result and run.json. task: trains `trained`.
+absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& task, const TrainedModel& trained);
 
 }  // namespace blazon::service

@@ -1,8 +1,5 @@
 #include "service/training/language_task.h"
 
-#include <ATen/Functions.h>
-#include <ATen/core/grad_mode.h>
-
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -11,8 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "language/training/greedy_texts.h"
-#include "service/checkpoint/adapter_folder.h"
-#include "service/checkpoint/model_folder.h"
 #include "service/training/random_source.h"
 
 namespace blazon::service {
@@ -22,27 +17,32 @@ using language::LossSum;
 using language::TokenId;
 using language::TrainingExample;
 using nlohmann::json;
-using Examples = std::vector<const TrainingExample*>;
 
-// Rows of at most `row_tokens`, each example in the first that has room for it; a longer one has a row of its own.
-std::vector<Examples> Pack(const std::vector<TrainingExample>& examples, int64_t row_tokens) {
-  std::vector<Examples> rows;
+std::vector<const TrainingExample*> Pointers(const std::vector<TrainingExample>& examples) {
+  std::vector<const TrainingExample*> pointers;
+  for (const TrainingExample& example : examples) pointers.push_back(&example);
+  return pointers;
+}
+
+}  // namespace
+
+std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<const TrainingExample*>& examples,
+                                                          int64_t row_tokens) {
+  std::vector<std::vector<const TrainingExample*>> rows;
   std::vector<int64_t> lengths;
-  for (const TrainingExample& example : examples) {
-    const int64_t length = std::ssize(example.tokens);
+  for (const TrainingExample* example : examples) {
+    const int64_t length = std::ssize(example->tokens);
     size_t row = 0;
     while (row < rows.size() && lengths[row] + length > row_tokens) ++row;
     if (row == rows.size()) {
       rows.emplace_back();
       lengths.push_back(0);
     }
-    rows[row].push_back(&example);
+    rows[row].push_back(example);
     lengths[row] += length;
   }
   return rows;
 }
-
-}  // namespace
 
 void ShuffledOrder::Shuffle() {
   std::iota(order_.begin(), order_.end(), size_t{0});
@@ -94,52 +94,21 @@ HeldOutText LastAnswer(const TrainingExample& text, const std::vector<TokenId>& 
 }
 
 absl::StatusOr<std::unique_ptr<LanguageTask>> LanguageTask::Create(const LoadedLanguageModel& loaded,
-                                                                   ExampleSource& source,
+                                                                   const TrainedModel& trained, ExampleSource& source,
                                                                    const LanguageTaskOptions& options,
                                                                    std::function<void(const std::string&)> log,
                                                                    std::function<bool()> stop) {
   if (options.batch < 1 || options.row_tokens < 1)
     return absl::InvalidArgumentError("--batch and --row-tokens must be at least 1");
-  if (!(options.weight_decay >= 0)) return absl::InvalidArgumentError("--weight-decay must be 0 or more");
-  std::unique_ptr<LanguageTask> task(new LanguageTask(loaded, source, options));
+  std::unique_ptr<LanguageTask> task(new LanguageTask(loaded, trained, source, options));
   task->log_ = std::move(log);
   task->stop_ = std::move(stop);
-  if (!options.all_weights) {
-    auto adapter = language::NewLoraAdapter("trained", *loaded.model, options.lora);
-    if (!adapter.ok()) return adapter.status();
-    task->adapter_ = *std::move(adapter);
-    return task;
-  }
-  for (const language::Parameter& parameter : loaded.model->parameters()) {
-    if (!parameter.tensor.defined() || parameter.tensor.scalar_type() != at::kFloat)
-      return absl::InvalidArgumentError("all weights are trained in fp32 alone; leave out --dtype");
-    // What was read may be a view of the checkpoint's file. All who hold this tensor see the new memory.
-    at::Tensor tensor = parameter.tensor;
-    tensor.set_data(tensor.clone(at::MemoryFormat::Contiguous));
-    tensor.requires_grad_(true);
-  }
   return task;
 }
 
 void LanguageTask::SetHeldOut(std::vector<TrainingExample> examples, std::vector<std::vector<HeldOutText>> texts) {
   held_out_ = std::move(examples);
   texts_ = std::move(texts);
-}
-
-std::vector<language::TrainedTensor> LanguageTask::Tensors() {
-  std::vector<language::TrainedTensor> tensors;
-  if (adapter_ != nullptr) {
-    for (const auto& [name, tensor] : language::LoraTensors(*adapter_))
-      tensors.push_back({.name = name, .tensor = tensor, .weight_decay = options_.weight_decay, .linear = true});
-    return tensors;
-  }
-  for (const language::Parameter& parameter : loaded_.model->parameters()) {
-    tensors.push_back({.name = parameter.name,
-                       .tensor = parameter.tensor,
-                       .weight_decay = parameter.tensor.dim() > 1 ? options_.weight_decay : 0.0,
-                       .linear = parameter.linear && !parameter.name.starts_with("lm_head.")});
-  }
-  return tensors;
 }
 
 absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
@@ -154,8 +123,8 @@ absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
     step.tokens += std::ssize(example.tokens);
   }
   LossSum sum;
-  for (const Examples& row : Pack(last_, options_.row_tokens))
-    sum += language::AddExampleGradients(*loaded_.model, adapter_.get(), row, 1 / static_cast<double>(learned));
+  for (const auto& row : PackRows(Pointers(last_), options_.row_tokens))
+    sum += language::AddExampleGradients(*loaded_.model, trained_.adapter(), row, 1 / static_cast<double>(learned));
   step.loss = sum.mean();
   return step;
 }
@@ -163,9 +132,9 @@ absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
 absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {
   if (held_out_.empty()) return std::nullopt;
   LossSum sum;
-  for (const Examples& row : Pack(held_out_, options_.row_tokens)) {
+  for (const auto& row : PackRows(Pointers(held_out_), options_.row_tokens)) {
     if (stop_()) return std::nullopt;
-    sum += language::ExampleLoss(*loaded_.model, adapter_.get(), row);
+    sum += language::ExampleLoss(*loaded_.model, trained_.adapter(), row);
   }
   std::string line = absl::StrFormat("step %d: held-out loss %.4f", step, sum.mean());
   int64_t written = 0, equal = 0;
@@ -175,8 +144,8 @@ absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {
     for (const HeldOutText& text : group) {
       if (written + std::ssize(prompts) < options_.evaluate_texts) prompts.push_back(text.prompt);
     }
-    const auto said =
-        language::GreedyTexts(*loaded_.model, adapter_.get(), prompts, loaded_.end_tokens, options_.evaluate_tokens);
+    const auto said = language::GreedyTexts(*loaded_.model, trained_.adapter(), prompts, loaded_.end_tokens,
+                                            options_.evaluate_tokens);
     for (size_t i = 0; i < said.size(); ++i, ++written) {
       const std::string text = Plain(said[i]), wanted = Plain(group[i].answer);
       equal += text == wanted ? 1 : 0;
@@ -196,20 +165,12 @@ absl::StatusOr<std::string> LanguageTask::Sample() {
   if (prompt.empty() && !loaded_.end_tokens.empty()) prompt = {loaded_.end_tokens[0]};  // what stands between texts
   if (prompt.empty()) return absl::InvalidArgumentError("there is nothing to write on from; give --sample-prompt");
   const auto said =
-      language::GreedyTexts(*loaded_.model, adapter_.get(), {prompt}, loaded_.end_tokens, options_.sample_tokens);
+      language::GreedyTexts(*loaded_.model, trained_.adapter(), {prompt}, loaded_.end_tokens, options_.sample_tokens);
   return absl::StrCat(options_.sample_prompt, loaded_.tokenizer->Decode(said[0], /*skip_special=*/true));
 }
 
 std::string LanguageTask::Plain(const std::vector<TokenId>& tokens) const {
   return std::string(absl::StripAsciiWhitespace(loaded_.tokenizer->Decode(tokens, /*skip_special=*/true)));
-}
-
-absl::Status LanguageTask::WriteResult(const std::filesystem::path& folder, const std::filesystem::path& base,
-                                       const std::string& base_name,
-                                       const std::map<std::string, std::string>& notes) const {
-  if (adapter_ != nullptr)
-    return WriteAdapter(folder, *adapter_, *loaded_.model, options_.lora, base_name, notes, options_.half);
-  return WriteModelFolder(folder, *loaded_.model, base, notes);
 }
 
 }  // namespace blazon::service

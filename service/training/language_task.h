@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,9 +10,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "language/training/lora.h"
 #include "language/training/training_example.h"
 #include "service/checkpoint/language_model_loader.h"
+#include "service/training/trained_model.h"
 #include "service/training/trainer.h"
 
 namespace blazon::service {
@@ -47,6 +45,11 @@ class ShuffledOrder {
   size_t next_ = 0;
 };
 
+// Rows of at most `row_tokens` tokens, each example in the first that has room for it; a longer one has a row of its
+// own. They are computed together.
+std::vector<std::vector<const language::TrainingExample*>> PackRows(
+    const std::vector<const language::TrainingExample*>& examples, int64_t row_tokens);
+
 // A text that a trained model shall write: what it is given, and what it shall say. Those of one group share their
 // first tokens.
 struct HeldOutText {
@@ -57,12 +60,8 @@ struct HeldOutText {
 HeldOutText LastAnswer(const language::TrainingExample& text, const std::vector<language::TokenId>& end_tokens);
 
 struct LanguageTaskOptions {
-  bool all_weights = false;         // else an adapter
-  language::LoraOptions lora = {};  // of the adapter
-  bool half = false;                // the adapter is written in fp16
-  double weight_decay = 0.0;        // of matrices
-  int64_t batch = 16;               // examples in a step
-  int64_t row_tokens = 1024;        // tokens computed at once: bounds the memory, changes nothing else
+  int64_t batch = 16;         // examples in a step
+  int64_t row_tokens = 1024;  // tokens computed at once: bounds the memory, changes nothing else
 
   int64_t evaluate_texts = 0;    // of held-out texts so many are written by the model and compared
   int64_t evaluate_tokens = 64;  // at most, of each
@@ -73,9 +72,9 @@ struct LanguageTaskOptions {
 
 class LanguageTask : public TrainingTask {
  public:
-  // source, held_out, and what they point to must outlive the task. The model's weights are this task's alone.
-  // kInvalidArgument: as NewLoraAdapter, or all weights of a model that is not dense fp32.
-  static absl::StatusOr<std::unique_ptr<LanguageTask>> Create(const LoadedLanguageModel& loaded, ExampleSource& source,
+  // loaded, trained, source and what they point to must outlive the task; trained is of loaded.
+  static absl::StatusOr<std::unique_ptr<LanguageTask>> Create(const LoadedLanguageModel& loaded,
+                                                              const TrainedModel& trained, ExampleSource& source,
                                                               const LanguageTaskOptions& options,
                                                               std::function<void(const std::string&)> log,
                                                               std::function<bool()> stop);
@@ -83,29 +82,25 @@ class LanguageTask : public TrainingTask {
   // Examples that are measured and never learned; and texts by groups.
   void SetHeldOut(std::vector<language::TrainingExample> examples, std::vector<std::vector<HeldOutText>> texts);
 
-  std::vector<language::TrainedTensor> Tensors() override;
+  std::vector<language::TrainedTensor> Tensors() override { return trained_.Tensors(); }
   absl::StatusOr<StepLoss> AddGradients(bool repeat) override;
   nlohmann::json Position() const override { return source_.Position(); }
   absl::Status SetPosition(const nlohmann::json& position) override { return source_.SetPosition(position); }
   absl::StatusOr<std::optional<double>> Evaluate(int64_t step) override;
   absl::StatusOr<std::string> Sample() override;
 
-  // The adapter in PEFT's layout, or the model as a Hugging Face folder (model_folder.h). base: where the model came
-  // from; base_name: what an adapter's config calls it.
-  absl::Status WriteResult(const std::filesystem::path& folder, const std::filesystem::path& base,
-                           const std::string& base_name, const std::map<std::string, std::string>& notes) const;
-
  private:
-  LanguageTask(const LoadedLanguageModel& loaded, ExampleSource& source, const LanguageTaskOptions& options)
-      : loaded_(loaded), source_(source), options_(options) {}
+  LanguageTask(const LoadedLanguageModel& loaded, const TrainedModel& trained, ExampleSource& source,
+               const LanguageTaskOptions& options)
+      : loaded_(loaded), trained_(trained), source_(source), options_(options) {}
   std::string Plain(const std::vector<language::TokenId>& tokens) const;
 
   const LoadedLanguageModel& loaded_;
+  const TrainedModel& trained_;
   ExampleSource& source_;
   const LanguageTaskOptions options_;
   std::function<void(const std::string&)> log_;
   std::function<bool()> stop_;
-  std::shared_ptr<language::Adapter> adapter_;   // null: all weights
   std::vector<language::TrainingExample> last_;  // of the last step
   std::vector<language::TrainingExample> held_out_;
   std::vector<std::vector<HeldOutText>> texts_;

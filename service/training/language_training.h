@@ -1,5 +1,5 @@
-// What 'train sft' and 'train finetune' have in common: the model, what of it is trained, and where the result goes.
-// No tensors in here: the command line reads it too.
+// What 'train sft', 'train finetune' and their kin have in common: the model, what of it is trained, and where the
+// result goes. No tensors in here: the command line reads it too.
 #pragma once
 
 #include <cstdint>
@@ -20,11 +20,13 @@ struct LanguageTrainingOptions {
 
   bool all_weights = false;         // else an adapter
   language::LoraOptions lora = {};  // of the adapter
-  bool half = false;                // the adapter that the run's folder receives is rounded to fp16
-  double weight_decay = 0.0;        // of matrices
-  int64_t batch = 16;               // records, or pieces of text, in a step
-  int64_t row_tokens = 1024;        // tokens computed at once: bounds the memory, changes nothing else
-  std::string sample_prompt = {};   // for TrainerOptions::sample_every
+  // An adapter to begin with, in PEFT's layout; 'train dpo', 'reward', 'grpo' and 'ppo' take one. Empty: none.
+  std::filesystem::path start_adapter = {};
+  bool half = false;               // the adapter that the run's folder receives is rounded to fp16
+  double weight_decay = 0.0;       // of matrices
+  int64_t batch = 16;              // records, or pieces of text, in a step
+  int64_t row_tokens = 1024;       // tokens computed at once: bounds the memory, changes nothing else
+  std::string sample_prompt = {};  // for TrainerOptions::sample_every
   int64_t sample_tokens = 64;
 
   // The run's folder receives the result too: an adapter in PEFT's layout, or a Hugging Face folder of the model; and

@@ -2,6 +2,8 @@
 //   {"prompt": "...", "completion": "..."}        a text to write on from; the completion is learned
 //   {"messages": [{"role": ..., "content": ...}]}  a conversation, by the model's chat template; the assistant's turns
 //                                                  are learned, with the token that ends each
+// Both completions and the assistant's messages may have "reasoning", which they then begin with, between <think> and
+// </think> (language/reasoning.h).
 //   {"prompt": "...", "branches": [{"prompt": "...", "completion": "..."}, ...]}
 //   {"messages": [...], "branches": [{"messages": [...]}, ...]}
 // A branch goes on from what the record begins with. The texts of a record are what they would be as lines of their

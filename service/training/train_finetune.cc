@@ -32,7 +32,10 @@ absl::Status TrainFinetune(const TrainFinetuneOptions& options) {
   if (!data.ok()) return data.status();
   trainer.log(DescribeTexts("train", *data));
   TextSource source(data->tokens, options.context, trainer.seed);
-  const auto task = LanguageTask::Create(*loaded, source, TaskOptions(options.common), trainer.log, trainer.stop);
+  const absl::StatusOr<TrainedModel> trained = MakeTrained(options.common, *loaded);
+  if (!trained.ok()) return trained.status();
+  const auto task =
+      LanguageTask::Create(*loaded, *trained, source, TaskOptions(options.common), trainer.log, trainer.stop);
   if (!task.ok()) return task.status();
   if (!options.evaluation.empty()) {
     const absl::StatusOr<TextData> held_out = ReadTextData(options.evaluation, options.column, *loaded);
@@ -40,7 +43,7 @@ absl::Status TrainFinetune(const TrainFinetuneOptions& options) {
     trainer.log(DescribeTexts("held out", *held_out));
     (*task)->SetHeldOut(TextPieces(held_out->tokens, options.context), {});
   }
-  return RunAndWrite(options.common, **task);
+  return RunAndWrite(options.common, **task, *trained);
 }
 
 }  // namespace blazon::service

@@ -60,7 +60,9 @@ absl::Status TrainSft(const TrainSftOptions& given) {
   task_options.evaluate_texts = options.evaluate_texts;
   task_options.evaluate_tokens = options.evaluate_tokens;
   task_options.print_evaluated = options.print_evaluated;
-  const auto task = LanguageTask::Create(*loaded, source, task_options, trainer.log, trainer.stop);
+  const absl::StatusOr<TrainedModel> trained = MakeTrained(options.common, *loaded);
+  if (!trained.ok()) return trained.status();
+  const auto task = LanguageTask::Create(*loaded, *trained, source, task_options, trainer.log, trainer.stop);
   if (!task.ok()) return task.status();
   if (!options.evaluation.empty()) {
     const absl::StatusOr<SftData> held_out = ReadSftData(options.evaluation, *loaded, data_options);
@@ -76,7 +78,7 @@ absl::Status TrainSft(const TrainSftOptions& given) {
     }
     (*task)->SetHeldOut(std::move(examples), std::move(texts));
   }
-  return RunAndWrite(options.common, **task);
+  return RunAndWrite(options.common, **task, *trained);
 }
 
 }  // namespace blazon::service

@@ -216,7 +216,7 @@ absl::Status Trainer::Save(const TrainingCheckpoints& checkpoints, const languag
 }
 
 absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer& optimizer) {
-  absl::StatusOr<TrainingLog> log = TrainingLog::Open(options_.folder, step_);
+  absl::StatusOr<TrainingLog> log = TrainingLog::Open(options_.folder, step_, task_.Figures());
   if (!log.ok()) return log.status();
   const int64_t end = round_begin_ + round_steps_, begun = step_, tokens_begun = tokens_;
   const bool fresh = step_ == 0;
@@ -262,7 +262,13 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     }
     const Clock::time_point step_done = Clock::now();
     const double seconds = Since(start) - beside;
-    TrainingRow row{.step = step_, .loss = loss, .rate = rate, .gradient = norm, .tokens = tokens_, .seconds = seconds};
+    TrainingRow row{.step = step_,
+                    .loss = loss,
+                    .rate = rate,
+                    .gradient = norm,
+                    .tokens = tokens_,
+                    .figures = learned->figures,
+                    .seconds = seconds};
     const bool last = step_ == end;
     if (last || (options_.evaluate_every > 0 && step_ % options_.evaluate_every == 0)) {
       const absl::StatusOr<std::optional<double>> held_out = task_.Evaluate(step_);
@@ -277,10 +283,13 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     const bool due = options_.print_every > 0 ? step_ % options_.print_every == 0 : Since(printed) >= 5;
     if (last || due || step_ == begun + 1) {
       printed = Clock::now();
-      options_.log(
-          absl::StrFormat("step %d of %d, loss %.4f (mean %.4f), gradient %.2f, rate %.2e, %.0f tokens/s, %.0f s left",
-                          step_, end, loss, mean_, norm, rate, static_cast<double>(tokens_ - tokens_begun) / seconds,
-                          seconds / static_cast<double>(step_ - begun) * static_cast<double>(end - step_)));
+      std::string figures;
+      for (size_t i = 0; i < row.figures.size(); ++i)
+        absl::StrAppend(&figures, absl::StrFormat(", %s %.4f", task_.Figures()[i], row.figures[i]));
+      options_.log(absl::StrFormat(
+          "step %d of %d, loss %.4f (mean %.4f)%s, gradient %.2f, rate %.2e, %.0f tokens/s, %.0f s left", step_, end,
+          loss, mean_, figures, norm, rate, static_cast<double>(tokens_ - tokens_begun) / seconds,
+          seconds / static_cast<double>(step_ - begun) * static_cast<double>(end - step_)));
     }
     if (options_.sample_every > 0 && step_ % options_.sample_every == 0) {
       const absl::StatusOr<std::string> sample = task_.Sample();

@@ -25,8 +25,9 @@ namespace blazon::service {
 
 // One step's data.
 struct StepLoss {
-  double loss = 0;     // mean
-  int64_t tokens = 0;  // computed, or whatever the task counts
+  double loss = 0;                   // mean
+  int64_t tokens = 0;                // computed, or whatever the task counts
+  std::vector<double> figures = {};  // as TrainingTask::Figures names them
 };
 
 class TrainingTask {
@@ -35,6 +36,9 @@ class TrainingTask {
 
   // What is trained: the same names, shapes and order each time; they require gradients.
   virtual std::vector<language::TrainedTensor> Tensors() = 0;
+
+  // What else a step measures: names for the log's columns. The same each time.
+  virtual std::vector<std::string> Figures() const { return {}; }
 
   // Takes the next data and adds the gradients of their mean loss, however many passes that takes. All that is drawn at
   // random comes from LibTorch's CPU generator, or from the position. repeat: the data of the last call again.

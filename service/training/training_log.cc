@@ -14,21 +14,27 @@
 namespace blazon::service {
 namespace {
 
-constexpr char kHeader[] = "step,loss,rate,gradient,tokens,held_out,seconds";
+constexpr char kHeader[] = "step,loss,rate,gradient,tokens,held_out";  // further figures, seconds
 
 // 17 digits: every double comes back as it was.
 std::string Line(const TrainingRow& row) {
-  return absl::StrFormat("%d,%.17g,%.17g,%.17g,%d,%s,%.3f\n", row.step, row.loss, row.rate, row.gradient, row.tokens,
-                         row.held_out ? absl::StrFormat("%.17g", *row.held_out) : "", row.seconds);
+  std::string figures;
+  for (const double figure : row.figures) absl::StrAppend(&figures, absl::StrFormat("%.17g,", figure));
+  return absl::StrFormat("%d,%.17g,%.17g,%.17g,%d,%s,%s%.3f\n", row.step, row.loss, row.rate, row.gradient, row.tokens,
+                         row.held_out ? absl::StrFormat("%.17g", *row.held_out) : "", figures, row.seconds);
 }
 
-std::optional<TrainingRow> ParseLine(const std::string& line) {
+std::optional<TrainingRow> ParseLine(const std::string& line, size_t figures) {
   const std::vector<std::string> cells = absl::StrSplit(line, ',');
   TrainingRow row;
-  if (cells.size() != 7 || !absl::SimpleAtoi(cells[0], &row.step) || !absl::SimpleAtod(cells[1], &row.loss) ||
+  if (cells.size() != 7 + figures || !absl::SimpleAtoi(cells[0], &row.step) || !absl::SimpleAtod(cells[1], &row.loss) ||
       !absl::SimpleAtod(cells[2], &row.rate) || !absl::SimpleAtod(cells[3], &row.gradient) ||
-      !absl::SimpleAtoi(cells[4], &row.tokens) || !absl::SimpleAtod(cells[6], &row.seconds)) {
+      !absl::SimpleAtoi(cells[4], &row.tokens) || !absl::SimpleAtod(cells.back(), &row.seconds)) {
     return std::nullopt;
+  }
+  row.figures.resize(figures);
+  for (size_t i = 0; i < figures; ++i) {
+    if (!absl::SimpleAtod(cells[6 + i], &row.figures[i])) return std::nullopt;
   }
   if (double value = 0; !cells[5].empty() && absl::SimpleAtod(cells[5], &value)) row.held_out = value;
   return row;
@@ -96,17 +102,20 @@ std::string LossCurve(const std::vector<TrainingRow>& rows) {
   return svg;
 }
 
-absl::StatusOr<TrainingLog> TrainingLog::Open(const std::filesystem::path& folder, int64_t step) {
+absl::StatusOr<TrainingLog> TrainingLog::Open(const std::filesystem::path& folder, int64_t step,
+                                              const std::vector<std::string>& figures) {
   const std::filesystem::path path = folder / "log.csv";
   std::vector<TrainingRow> rows;
   if (step > 0) {
     std::ifstream stream(path);
     for (std::string line; std::getline(stream, line);) {
-      const std::optional<TrainingRow> row = ParseLine(line);
+      const std::optional<TrainingRow> row = ParseLine(line, figures.size());
       if (row && row->step <= step) rows.push_back(*row);
     }
   }
-  std::string text = absl::StrCat(kHeader, "\n");
+  std::string text = kHeader;
+  for (const std::string& name : figures) absl::StrAppend(&text, ",", name);
+  text += ",seconds\n";
   for (const TrainingRow& row : rows) text += Line(row);
   if (absl::Status status = WriteTextFile(path, text); !status.ok()) return status;
   File file(std::fopen(path.c_str(), "ae"), std::fclose);

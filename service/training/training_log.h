@@ -23,6 +23,7 @@ struct TrainingRow {
   double gradient = 0;                  // norm before clipping
   int64_t tokens = 0;                   // computed so far
   std::optional<double> held_out = {};  // loss
+  std::vector<double> figures = {};     // of TrainingTask::Figures
   double seconds = 0;                   // since the process began to train
 };
 
@@ -32,8 +33,9 @@ std::string LossCurve(const std::vector<TrainingRow>& rows);
 class TrainingLog {
  public:
   // Goes on with `folder`/log.csv behind row `step`: later rows, of steps that a killed process took after its last
-  // checkpoint, are dropped. 0 begins anew.
-  static absl::StatusOr<TrainingLog> Open(const std::filesystem::path& folder, int64_t step);
+  // checkpoint, are dropped. 0 begins anew. figures: names of further columns.
+  static absl::StatusOr<TrainingLog> Open(const std::filesystem::path& folder, int64_t step,
+                                          const std::vector<std::string>& figures = {});
 
   // In the file when it returns, though not on the disk.
   absl::Status Add(const TrainingRow& row);
