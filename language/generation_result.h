@@ -68,7 +68,10 @@ struct GenerationResult {
   int64_t prompt_tokens = 0;                  // text tokens and image tokens of the prompt
   int64_t image_tokens = 0;
   double queue_ms = 0, prefill_ms = 0, generate_ms = 0;
-  double decode_ms = 0, encode_ms = 0;  // of the prompt's pictures; filled in by whoever prepared them
+  // Filled in by whoever prepared the request: what the prompt's pictures took, and the adapter that it went through,
+  // with its digest; empty: none.
+  double decode_ms = 0, encode_ms = 0;
+  std::string adapter, adapter_digest;
 };
 
 // Receives one generation. OnDone is called exactly once, last.

@@ -15,7 +15,6 @@ class CheckpointFamily;  // service/families/checkpoint_family.h
 struct LanguageRuntime {
   LoadedLanguageModel loaded;
   std::shared_ptr<const CheckpointFamily> pictures;  // null: a model of text
-  std::shared_ptr<const language::Adapter> adapter;  // that texts are generated and scored with; null: none
   std::unique_ptr<language::Scheduler> scheduler;    // declared last: stops before the model goes
 };
 

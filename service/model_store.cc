@@ -93,7 +93,7 @@ class Lazy {
 
 class ModelStore::Impl {
  public:
-  explicit Impl(ModelStoreOptions options) : options_(std::move(options)) {}
+  explicit Impl(ModelStoreOptions options) : options_(std::move(options)), adapters_(options_.adapters) {}
 
   absl::Status Init() {
     absl::StatusOr<language::Dtype> dtype = ParseDtype(options_.dtype);
@@ -113,6 +113,7 @@ class ModelStore::Impl {
           absl::StrCat("threads is ", options_.threads, "; it must be 0 (one for each core) to 1024"));
     }
     if (options_.threads > 0) at::set_num_threads(options_.threads);
+    if (absl::Status status = AdapterStore::Check(options_.adapters); !status.ok()) return status;
     std::error_code error;
     if (!options_.models_folder.empty() && !fs::is_directory(options_.models_folder, error)) {
       return Missing("The models folder", options_.models_folder);
@@ -135,11 +136,10 @@ class ModelStore::Impl {
           LoadCheckpoint(*file, {.dtype = dtype_, .tokenizer = options_.tokenizer});
       if (!loaded.ok()) return loaded.status();
       auto runtime = std::make_shared<LanguageRuntime>(
-          LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr, nullptr});
+          LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr});
       if (!options_.adapter.empty()) {
-        auto adapter = ReadAdapter(options_.adapter, *runtime->loaded.model);
-        if (!adapter.ok()) return adapter.status();
-        runtime->adapter = *std::move(adapter);
+        const absl::Status status = adapters_.LoadDefault(options_.adapter, *runtime->loaded.model);
+        if (!status.ok()) return status;
       }
       language::SchedulerOptions scheduler;
       scheduler.max_sequences = options_.max_sequences;
@@ -183,6 +183,15 @@ class ModelStore::Impl {
     }
     return answer_adapter_;
   }
+
+  absl::StatusOr<AdapterInfo> LoadAdapter(const std::string& source, const std::string& name, bool replace) {
+    return adapters_.Load(source, name, replace, [&]() -> absl::StatusOr<const language::LanguageModel*> {
+      absl::StatusOr<LanguageRuntime*> runtime = Language();
+      if (!runtime.ok()) return runtime.status();
+      return (*runtime)->loaded.model.get();
+    });
+  }
+  AdapterStore& adapters() { return adapters_; }
 
   absl::StatusOr<const VisionLanguageFamily*> Captioner() {
     absl::StatusOr<LanguageRuntime*> runtime = Language();
@@ -326,6 +335,7 @@ class ModelStore::Impl {
   absl::StatusOr<fs::path> CaptionerFile() const { return AssetFile("captioner", kCaptionerFile); }
 
   ModelStoreOptions options_;
+  AdapterStore adapters_;
   language::Dtype dtype_ = language::Dtype::kAuto;
   std::vector<std::string> models_looked_in_, assets_looked_in_;
   bool language_sees_ = false;    // the language model is a vision-language one
@@ -352,6 +362,10 @@ absl::StatusOr<const language::TextEmbedder*> ModelStore::Embedder() { return im
 absl::StatusOr<const VisionLanguageFamily*> ModelStore::Captioner() { return impl_->Captioner(); }
 
 absl::StatusOr<std::shared_ptr<const language::Adapter>> ModelStore::AnswerAdapter() { return impl_->AnswerAdapter(); }
+absl::StatusOr<AdapterInfo> ModelStore::LoadAdapter(const std::string& source, const std::string& name, bool replace) {
+  return impl_->LoadAdapter(source, name, replace);
+}
+AdapterStore& ModelStore::adapters() { return impl_->adapters(); }
 absl::StatusOr<const Reader*> ModelStore::ReaderModel() { return impl_->Reader(); }
 absl::StatusOr<fs::path> ModelStore::EmbedderFolder() const { return impl_->EmbedderFolder(); }
 

@@ -18,11 +18,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "service/adapter_store.h"
 
 namespace blazon::language {
 class TextEmbedder;
-struct Adapter;
-}  // namespace blazon::language
+}
 
 namespace blazon::retrieval {
 struct Embedder;
@@ -48,8 +48,11 @@ struct ModelStoreOptions {
   std::filesystem::path language_model;
   // What replies and `blazon models` call it. Empty: the folder's name, or the file's without its ending.
   std::string language_name;
-  // An adapter for the language model, a folder in PEFT's layout: generation and scores go through it. Empty: none.
+  // An adapter for the language model, a folder in PEFT's layout: generation and scores that name no other go through
+  // it. Empty: none.
   std::filesystem::path adapter;
+  // Adapters that are loaded while the store is in use, and chosen per request.
+  AdapterStoreOptions adapters;
   // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
   std::filesystem::path tokenizer;
   std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"
@@ -94,6 +97,10 @@ class ModelStore {
   // What the default language model answers from documents with: assets/answerer. Null with another language model, and
   // with an adapter of the user's.
   absl::StatusOr<std::shared_ptr<const language::Adapter>> AnswerAdapter();
+  // AdapterStore::Load for the language model, which it loads.
+  absl::StatusOr<AdapterInfo> LoadAdapter(const std::string& source, const std::string& name, bool replace);
+  // Those of the language model; the default one is in it once the language model is loaded.
+  AdapterStore& adapters();
   absl::StatusOr<const Reader*> ReaderModel();  // chooses answering sentences; stands on the embedder, which it loads
 
   // Where the weights lie that training starts from. kNotFound as above; nothing is loaded.

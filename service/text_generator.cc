@@ -119,24 +119,32 @@ absl::StatusOr<std::vector<language::TokenId>> EncodeRequest(const GenerateReque
   return TokensOf("prompt", prompt, request.prompt_tokens, loaded, loaded.tokenizer->prefix());
 }
 
-// Passes all on, with what the pictures took beside it.
-class WithPictureTimes : public language::TextSink {
+// Passes all on, with what the pictures took and the adapter's name beside it.
+class WithPreparation : public language::TextSink {
  public:
-  WithPictureTimes(double decode_ms, double encode_ms, std::shared_ptr<language::TextSink> next)
-      : decode_ms_(decode_ms), encode_ms_(encode_ms), next_(std::move(next)) {}
+  WithPreparation(double decode_ms, double encode_ms, const AdapterInfo& adapter,
+                  std::shared_ptr<language::TextSink> next)
+      : decode_ms_(decode_ms),
+        encode_ms_(encode_ms),
+        adapter_(adapter.name),
+        adapter_digest_(adapter.digest),
+        next_(std::move(next)) {}
   bool OnText(std::string_view text) override { return next_->OnText(text); }
   bool OnSequenceText(int64_t index, std::string_view text) override { return next_->OnSequenceText(index, text); }
   void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
-    absl::StatusOr<language::GenerationResult> timed = result;
-    if (timed.ok()) {
-      timed->decode_ms = decode_ms_;
-      timed->encode_ms = encode_ms_;
+    absl::StatusOr<language::GenerationResult> complete = result;
+    if (complete.ok()) {
+      complete->decode_ms = decode_ms_;
+      complete->encode_ms = encode_ms_;
+      complete->adapter = adapter_;
+      complete->adapter_digest = adapter_digest_;
     }
-    next_->OnDone(timed);
+    next_->OnDone(complete);
   }
 
  private:
   const double decode_ms_, encode_ms_;
+  const std::string adapter_, adapter_digest_;
   const std::shared_ptr<language::TextSink> next_;
 };
 
@@ -227,6 +235,7 @@ absl::StatusOr<language::Prompt> ScoredPrompt(const ScoreRequest& request, const
 }
 
 absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request, const LanguageRuntime& runtime,
+                                                        const ChosenAdapter& adapter,
                                                         std::shared_ptr<language::TextSink> sink) {
   if (absl::Status status = CheckRequest(request); !status.ok()) return status;
   const language::LanguageModelConfig& config = runtime.loaded.model->config();
@@ -250,12 +259,14 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
     result.prompt = {*std::move(tokens)};
   }
   result.options = request.options;
-  result.adapter = runtime.adapter;
+  result.adapter = adapter.weights;
   result.begins_text = !request.messages.empty() || encoder != nullptr;
   result.deadline = request.deadline;
   result.sink = std::move(sink);
-  if (!request.images.empty())
-    result.sink = std::make_shared<WithPictureTimes>(pictures->decode_ms, pictures->encode_ms, std::move(result.sink));
+  if (!request.images.empty() || adapter.weights != nullptr) {
+    result.sink = std::make_shared<WithPreparation>(pictures->decode_ms, pictures->encode_ms, adapter.info,
+                                                    std::move(result.sink));
+  }
   return result;
 }
 
@@ -265,7 +276,9 @@ absl::StatusOr<CancelFunction> TextGenerator::Start(const GenerateRequest& reque
                                                     std::shared_ptr<language::TextSink> sink) {
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
-  absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, **runtime, std::move(sink));
+  const absl::StatusOr<ChosenAdapter> adapter = models_.adapters().Choose(request.adapter);
+  if (!adapter.ok()) return adapter.status();
+  absl::StatusOr<language::GenerationRequest> prepared = ToScheduler(request, **runtime, *adapter, std::move(sink));
   if (!prepared.ok()) return prepared.status();
   return (*runtime)->scheduler->Submit(*std::move(prepared));
 }
@@ -285,6 +298,8 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   }
   absl::StatusOr<LanguageRuntime*> runtime = models_.Language();
   if (!runtime.ok()) return runtime.status();
+  const absl::StatusOr<ChosenAdapter> adapter = models_.adapters().Choose(request.adapter);
+  if (!adapter.ok()) return adapter.status();
   const LoadedLanguageModel& loaded = (*runtime)->loaded;
   const language::LanguageModelConfig& config = loaded.model->config();
 
@@ -320,7 +335,9 @@ absl::StatusOr<CompletionScore> TextGenerator::Score(const ScoreRequest& request
   const auto start = std::chrono::steady_clock::now();
   if ((*runtime)->pictures != nullptr) read.bidirectional = (*runtime)->pictures->Spans(*prompt);
   read.prompt = *std::move(prompt);
-  read.adapter = (*runtime)->adapter;
+  read.adapter = adapter->weights;
+  score.adapter = adapter->info.name;
+  score.adapter_digest = adapter->info.digest;
   try {
     score.tokens = language::ScoreCompletion(*loaded.model, *loaded.tokenizer, std::move(read), *completion);
   } catch (const c10::Error&) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,7 @@ struct GenerateRequest {
   // The bytes of a JPEG, PNG, WebP or BMP file for each image part of `parts` or `messages`, in order.
   std::vector<std::string> images;
   language::GenerationOptions options;
+  std::optional<std::string> adapter;  // AdapterStore::Choose
   Deadline deadline = kNoDeadline;
 };
 
@@ -56,6 +58,7 @@ struct ScoreRequest {
   std::vector<std::string> images;               // of each image part, as in GenerateRequest
   std::string completion;
   std::vector<language::TokenId> completion_tokens;  // instead of `completion`, when not empty
+  std::optional<std::string> adapter;                // AdapterStore::Choose
 };
 
 struct CompletionScore {
@@ -67,6 +70,7 @@ struct CompletionScore {
   int64_t image_tokens = 0;
   double decode_ms = 0, encode_ms = 0;  // of the pictures
   double prefill_ms = 0;
+  std::string adapter, adapter_digest;  // that it went through; empty: none
 };
 
 struct Embeddings {
@@ -83,7 +87,7 @@ class TextGenerator {
   // Decodes and encodes pictures and tokenises on the calling thread, then queues; never waits for the model once it is
   // loaded. On an error the sink is not called. kInvalidArgument: an empty or too long prompt, an option out of range,
   // pictures for a model of text, or a picture that DecodeImage refuses (the message begins with "image N", from 1);
-  // kResourceExhausted: the queue is full.
+  // kNotFound: no such adapter (the message begins with "adapter"); kResourceExhausted: the queue is full.
   absl::StatusOr<CancelFunction> Start(const GenerateRequest& request, std::shared_ptr<language::TextSink> sink);
 
   // The same, and waits.
@@ -92,7 +96,8 @@ class TextGenerator {
   // Log-probability of each token of the completion after the prompt. With an empty prompt scoring starts at the second
   // token of the completion, since nothing comes before the first. What sees one another in a prompt (PaliGemma's whole
   // prompt, Gemma 3's pictures) does so here too; the completion sees what is before it. kInvalidArgument: no
-  // completion, both longer than the context, a token id out of the vocabulary, or as Start says of pictures.
+  // completion, both longer than the context, a token id out of the vocabulary, or as Start says of pictures and
+  // adapters.
   absl::StatusOr<CompletionScore> Score(const ScoreRequest& request);
 
   absl::StatusOr<std::vector<Token>> Tokenize(std::string_view text);

@@ -107,6 +107,11 @@ class Backend {
       const v1::SnapshotCollectionRequest& request) = 0;
 
   virtual absl::StatusOr<v1::ListModelsResponse> ListModels() = 0;
+
+  // Of a server; a process by itself has the one adapter of --adapter, and says so.
+  virtual absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(const v1::ListAdaptersRequest& request) = 0;
+  virtual absl::StatusOr<v1::LoadAdapterResponse> LoadAdapter(const v1::LoadAdapterRequest& request) = 0;
+  virtual absl::StatusOr<v1::UnloadAdapterResponse> UnloadAdapter(const v1::UnloadAdapterRequest& request) = 0;
 };
 
 // models must outlive the backend.

@@ -379,6 +379,7 @@ Examples:
   printf 'What is a lighthouse?\nAnd who keeps it?\n' | blazon chat --json)"));
   command->callback([flags, &context] {
     context.handles_signals = true;
+    context.names_adapter = true;
     context.run = [flags, &context] { return RunChat(*flags, context); };
   });
 }

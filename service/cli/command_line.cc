@@ -67,9 +67,11 @@ void AddCommonOptions(CLI::App& app, Context& context) {
          "--model", context.models.language_model,
          "The language model: a Hugging Face folder, a GGUF file, or the name of one that 'models pull' fetched")
       ->type_name("PATH|REPO");
-  app.add_option("--adapter", context.models.adapter,
-                 "An adapter for the language model: a folder in PEFT's layout, as 'train sft' writes it")
-      ->type_name("DIR");
+  app.add_option(
+         "--adapter", context.models.adapter,
+         "An adapter for the language model: a folder in PEFT's layout, as 'train sft' writes it; with --server "
+         "the name of one that it has loaded")
+      ->type_name("DIR|NAME");
   app.add_option("--tokenizer", context.models.tokenizer,
                  "A folder with the language model's tokenizer, where its own folder has none (nanoVLM)")
       ->type_name("DIR");

@@ -24,8 +24,9 @@ void AddIndexFiles(CLI::App& index, Context& context);
 void AddIndexCare(CLI::App& index, Context& context);
 void AddIndexEval(CLI::App& index, Context& context);  // index: the command of that name
 void AddModels(CLI::App& app, Context& context);
-void AddModelsExport(CLI::App& models, Context& context);  // models: the command of that name
-void AddModelsPull(CLI::App& models, Context& context);    // models: the command of that name
+void AddModelsAdapters(CLI::App& models, Context& context);  // models: the command of that name
+void AddModelsExport(CLI::App& models, Context& context);    // models: the command of that name
+void AddModelsPull(CLI::App& models, Context& context);      // models: the command of that name
 void AddScore(CLI::App& app, Context& context);
 void AddServe(CLI::App& app, Context& context);
 void AddTokenize(CLI::App& app, Context& context);

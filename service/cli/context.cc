@@ -16,11 +16,12 @@ absl::Status Context::CheckOptions() const {
   if (server.empty()) return absl::OkStatus();
   const ModelStoreOptions defaults;
   if (!models.models_folder.empty() || !models.language_model.empty() || !models.tokenizer.empty() ||
-      !models.adapter.empty() || !models.assets_folder.empty() || models.dtype != defaults.dtype ||
+      (!models.adapter.empty() && !names_adapter) || !models.assets_folder.empty() || models.dtype != defaults.dtype ||
       models.device != defaults.device || models.threads != defaults.threads) {
     return absl::InvalidArgumentError(
         "--models, --assets, --model, --adapter, --tokenizer, --dtype, --device and --threads are the server's to "
-        "choose: give them to 'blazon serve', or leave out --server");
+        "choose: give them to 'blazon serve', or leave out --server. (generate, chat and score take the name of an "
+        "adapter that the server has loaded.)");
   }
   return absl::OkStatus();
 }

@@ -26,9 +26,13 @@ struct Context {
   std::function<int()> run;      // the chosen command; returns the exit status
   std::string command_line;      // as it was typed, for notes
   bool handles_signals = false;  // the chosen command waits for Ctrl-C itself
+  bool names_adapter = false;    // with --server, the chosen command's --adapter is the name of one that it has loaded
 
   // Combinations that make no sense.
   absl::Status CheckOptions() const;
+
+  // What --adapter names on the server; empty: nothing, or there is no server.
+  std::string ServerAdapter() const { return server.empty() ? std::string() : models.adapter.string(); }
 
   // Made on the first call.
   absl::StatusOr<Backend*> OpenBackend();

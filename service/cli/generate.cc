@@ -135,11 +135,15 @@ void AddGenerate(CLI::App& app, Context& context) {
   blazon generate --explain --max-new-tokens 5 --temperature 0.8 --top-k 20 --top-p 0.9 "The sea was"
   blazon generate --num-beams 4 --num-sequences 2 "The sea was"
   blazon generate --run bard --temperature 0.7 "ROMEO:"
+  blazon generate --server 127.0.0.1:50051 --adapter summaries "The minutes of the meeting:"
   blazon generate --token-ids "[504, 3575, 282, 4649, 314]"
   blazon generate --chat "What is the capital of France?"
   blazon generate --model ~/models/SmolVLM-256M-Instruct --chat --image photo.jpg "What animal is this?"
   git log -1 | blazon generate --json --max-new-tokens 32 -)");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunGenerate(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.names_adapter = true;
+    context.run = [flags, &context] { return RunGenerate(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

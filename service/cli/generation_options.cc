@@ -119,6 +119,7 @@ absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, co
   if (flags.allow_repetition) options.set_allow_repetition(true);
   if (flags.ignore_eos) options.set_ignore_eos(true);
   if (context.seed) options.set_seed(*context.seed);
+  if (const std::string adapter = context.ServerAdapter(); !adapter.empty()) options.set_adapter(adapter);
   options.mutable_stop()->Add(flags.stop.begin(), flags.stop.end());
   options.mutable_stop_token_ids()->Add(flags.stop_token_ids.begin(), flags.stop_token_ids.end());
   absl::StatusOr<language::GenerationOptions> checked = rpc::FromProto(options, language::GenerationOptions{});

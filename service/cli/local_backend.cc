@@ -312,7 +312,20 @@ class LocalBackend : public Backend {
     return response;
   }
 
+  absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(const v1::ListAdaptersRequest&) override { return NoServer(); }
+  absl::StatusOr<v1::LoadAdapterResponse> LoadAdapter(const v1::LoadAdapterRequest&) override { return NoServer(); }
+  absl::StatusOr<v1::UnloadAdapterResponse> UnloadAdapter(const v1::UnloadAdapterRequest&) override {
+    return NoServer();
+  }
+
  private:
+  static absl::Status NoServer() {
+    return absl::FailedPreconditionError(
+        "adapters are loaded into a running server: give its address with --server. A command by itself takes "
+        "--adapter "
+        "DIR");
+  }
+
   static retrieval::FindOptions FindOptionsOf(const AddRequest& request) {
     return {request.source, request.include, request.exclude, request.gitignore};
   }

@@ -146,6 +146,7 @@ void AddModels(CLI::App& app, Context& context) {
       ->required()
       ->type_name("PATH|REPO");
   inspect->callback([&context, path] { context.run = [&context, path] { return RunInspect(context, *path); }; });
+  AddModelsAdapters(*command, context);
   AddModelsExport(*command, context);
   AddModelsPull(*command, context);
   command->callback([&context, command] {

@@ -188,6 +188,18 @@ class RemoteBackend : public Backend {
     return Unary<v1::ListModelsResponse>(
         [&](auto* context, auto* response) { return models_->ListModels(context, request, response); });
   }
+  absl::StatusOr<v1::ListAdaptersResponse> ListAdapters(const v1::ListAdaptersRequest& request) override {
+    return Unary<v1::ListAdaptersResponse>(
+        [&](auto* context, auto* response) { return models_->ListAdapters(context, request, response); });
+  }
+  absl::StatusOr<v1::LoadAdapterResponse> LoadAdapter(const v1::LoadAdapterRequest& request) override {
+    return Unary<v1::LoadAdapterResponse>(
+        [&](auto* context, auto* response) { return models_->LoadAdapter(context, request, response); });
+  }
+  absl::StatusOr<v1::UnloadAdapterResponse> UnloadAdapter(const v1::UnloadAdapterRequest& request) override {
+    return Unary<v1::UnloadAdapterResponse>(
+        [&](auto* context, auto* response) { return models_->UnloadAdapter(context, request, response); });
+  }
   absl::StatusOr<v1::VerifyCollectionResponse> VerifyCollection(const v1::VerifyCollectionRequest& request) override {
     return Unary<v1::VerifyCollectionResponse>(
         [&](auto* context, auto* response) { return index_->VerifyCollection(context, request, response); });

@@ -56,6 +56,7 @@ int RunScore(const ScoreFlags& flags, Context& context) {
     }
     request.set_completion(*std::move(completion));
   }
+  if (const std::string adapter = context.ServerAdapter(); !adapter.empty()) request.set_adapter(adapter);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   absl::StatusOr<v1::ScoreResponse> response = (*backend)->Score(request);
@@ -98,7 +99,10 @@ Examples:
   blazon score --token-ids --prompt "504 3575 282 4649 314" --completion 7042
   blazon score --model ~/models/paligemma-3b-mix-224 --image photo.jpg --prompt "caption en" --completion "a cat"
   blazon score --json --prompt "2 + 2 =" --completion " 4")");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunScore(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.names_adapter = true;
+    context.run = [flags, &context] { return RunScore(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

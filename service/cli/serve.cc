@@ -41,13 +41,32 @@ void AddServe(CLI::App& app, Context& context) {
   command
       ->add_option("--workers", options->workers, "Threads that decode, encode, embed and search; 0: one for each core")
       ->capture_default_str();
+  command
+      ->add_option(
+          "--adapters", context.models.adapters.folders,
+          "A folder that 'models load-adapter' may load adapters from while the server runs; may be given again")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--max-adapters", context.models.adapters.max_adapters, "Adapters loaded at once; more are refused")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      ->add_option_function<int64_t>(
+          "--max-adapter-mib", [&context](int64_t mib) { context.models.adapters.max_bytes = mib << 20; },
+          "Memory of all loaded adapters together, in MiB (default 1024)")
+      ->check(CLI::Range(1, 1 << 20));
   command->add_flag("!--no-preload", options->preload, "Load each model at its first request instead of at once");
   command->footer(
       R"(There is no authentication and no encryption yet: listen on loopback, or behind a proxy that has them. The services are
 described in proto/blazon/v1; reflection and grpc.health.v1 are on.
 
+Clients choose adapters by name. Which files become adapters is for who starts the server to say: without --adapters none
+is loaded, from loopback neither, and with it those that lie in DIR alone.
+
 Examples:
   blazon serve --data ./data
+  blazon serve --data ./data --adapters ./adapters
   blazon serve --data ./data --address 127.0.0.1:0 --threads 2)");
   command->callback([options, &context] {
     context.handles_signals = true;

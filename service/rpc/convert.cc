@@ -109,8 +109,9 @@ absl::StatusOr<language::GenerationOptions> ToOptions(const v1::GenerationOption
 }
 
 // What only Generate's reply has room for.
-absl::Status CheckForOneText(const language::GenerationOptions& options) {
-  const absl::string_view field = options.num_sequences > 1      ? "num_sequences"
+absl::Status CheckForOneText(const language::GenerationOptions& options, const v1::GenerationOptions& given) {
+  const absl::string_view field = given.has_adapter()            ? "adapter"
+                                  : options.num_sequences > 1    ? "num_sequences"
                                   : options.echo                 ? "echo"
                                   : options.prompt_logprobs >= 0 ? "prompt_logprobs"
                                   : options.explain > 0          ? "explain"
@@ -130,7 +131,7 @@ absl::StatusOr<CaptionRequest> ToCaptionRequest(const Request& request, const Mo
   CaptionRequest result;
   auto options = ToOptions(request.options(), CaptionRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
-  if (absl::Status status = CheckForOneText(*options); !status.ok()) return status;
+  if (absl::Status status = CheckForOneText(*options, request.options()); !status.ok()) return status;
   result.options = *std::move(options);
   result.image = request.image().data();
   result.instruction = request.instruction();
@@ -171,7 +172,7 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
   }
   auto options = ToOptions(request.options(), AskRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
-  if (absl::Status status = CheckForOneText(*options); !status.ok()) return status;
+  if (absl::Status status = CheckForOneText(*options, request.options()); !status.ok()) return status;
   result.options = *std::move(options);
   auto filter = ToFilter(request.filter());
   if (!filter.ok()) return filter.status();
@@ -222,6 +223,7 @@ absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const 
   GenerateRequest result;
   auto options = ToOptions(request.options(), {}, models);
   if (!options.ok()) return options.status();
+  if (request.options().has_adapter()) result.adapter = request.options().adapter();
   result.options = *std::move(options);
   if (request.has_chat()) {
     if (absl::Status status = ToMessages(request.chat(), result); !status.ok()) return status;
@@ -247,6 +249,13 @@ void Fill(v1::TokenLogprob& out, language::TokenId id, double logprob, std::stri
   out.set_logprob(logprob);
   out.set_text(ReadableText(bytes));
   out.set_bytes(std::move(bytes));
+}
+
+v1::ModelIdentity Identity(const std::string& name, const std::string& digest) {
+  v1::ModelIdentity result;
+  result.set_name(name);
+  result.set_digest(digest);
+  return result;
 }
 
 using TokenBytes = std::function<std::string(language::TokenId)>;
@@ -441,6 +450,7 @@ absl::StatusOr<ScoreRequest> FromProto(const v1::ScoreRequest& request, const Mo
   if (!request.completion().empty() && request.completion_token_ids_size() > 0)
     return FieldError("completion_token_ids", "stands beside completion; give one of the two");
   ScoreRequest result;
+  if (request.has_adapter()) result.adapter = request.adapter();
   if (request.prompt_parts_size() > 0) {
     if (!request.prompt().empty() || request.prompt_token_ids_size() > 0)
       return FieldError("prompt_parts", "stands beside prompt or prompt_token_ids; give one of them");
@@ -593,6 +603,8 @@ v1::GenerateResponse ToProto(const GeneratedText& result, ModelStore& models, do
     }
   }
   *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  if (!result.result.adapter.empty())
+    *reply.mutable_adapter() = Identity(result.result.adapter, result.result.adapter_digest);
   return reply;
 }
 
@@ -612,6 +624,7 @@ v1::ScoreResponse ToProto(const CompletionScore& result, ModelStore& models, dou
   reply.mutable_timings()->set_encode_ms(result.encode_ms);
   reply.mutable_timings()->set_prefill_ms(result.prefill_ms);
   *reply.mutable_model() = ToIdentity(models.Info(ModelRole::kLanguage));
+  if (!result.adapter.empty()) *reply.mutable_adapter() = Identity(result.adapter, result.adapter_digest);
   return reply;
 }
 
@@ -786,12 +799,19 @@ v1::Model ToProto(const ModelInfo& info) {
   return result;
 }
 
-v1::ModelIdentity ToIdentity(const ModelInfo& info) {
-  v1::ModelIdentity result;
+v1::Adapter ToProto(const AdapterInfo& info) {
+  v1::Adapter result;
   result.set_name(info.name);
+  result.set_source(info.source);
   result.set_digest(info.digest);
+  result.set_rank(Int32(info.rank));
+  result.set_layers(Int32(info.layers));
+  result.set_bytes(info.bytes);
+  result.set_is_default(info.is_default);
   return result;
 }
+
+v1::ModelIdentity ToIdentity(const ModelInfo& info) { return Identity(info.name, info.digest); }
 
 v1::FinishReason ToProto(language::FinishReason reason) {
   switch (reason) {

@@ -69,6 +69,7 @@ v1::PutResult ToProto(const retrieval::SkippedFile& skipped);
 v1::VerifyCollectionResponse ToProto(const retrieval::VerifyReport& report);
 v1::SnapshotCollectionResponse ToProto(const retrieval::SnapshotReport& report);
 v1::Model ToProto(const ModelInfo& info);
+v1::Adapter ToProto(const AdapterInfo& info);
 v1::ModelIdentity ToIdentity(const ModelInfo& info);
 v1::FinishReason ToProto(language::FinishReason reason);
 

@@ -67,6 +67,12 @@ class GenerateEvents final : public language::TextSink {
   std::string text_;
 };
 
+// What is said of an adapter that is not there begins with the word.
+absl::Status BlameAdapter(absl::Status status, absl::string_view field) {
+  if (!absl::IsNotFound(status) || !absl::StartsWith(status.message(), "adapter ")) return status;
+  return WithReason(WithField(std::move(status), field), "ADAPTER_NOT_FOUND");
+}
+
 // Reads pictures and tokenises on this worker and starts the generation.
 template <typename Request>
 void StartGeneration(Call& call, const Request& request, std::shared_ptr<language::TextSink> sink) {
@@ -79,6 +85,7 @@ void StartGeneration(Call& call, const Request& request, std::shared_ptr<languag
     started =
         WithReason(WithField(started.status(), request.has_chat() ? "chat.messages" : "prompt.parts"), "IMAGE_REFUSED");
   }
+  if (!started.ok()) started = BlameAdapter(started.status(), "options.adapter");
   Track(call, std::move(started));
 }
 
@@ -109,7 +116,7 @@ grpc::ServerUnaryReactor* GenerationService::Score(grpc::CallbackServerContext* 
                    const absl::StatusOr<ScoreRequest> converted = FromProto(request, models);
                    if (!converted.ok()) return converted.status();
                    auto score = call.runtime().generator().Score(*converted);
-                   if (!score.ok()) return score.status();
+                   if (!score.ok()) return BlameAdapter(score.status(), "adapter");
                    response = ToProto(*score, models, call.waited_ms());
                    return absl::OkStatus();
                  });

@@ -61,8 +61,10 @@ class CliServerTest : public testing::Test {
     Write("documents/empty.txt", "");
     Write("documents/binary.txt", std::string(100, '\0'));
     Write("documents/picture.xyz", "not a document");
-    server_ = std::make_unique<BlazonProcess>(
-        std::vector<std::string>{"serve", "--data", Path("data"), "--address", "127.0.0.1:0"});
+    fs::create_directories(folder_ / "adapters");
+    fs::copy(kAnswerer, folder_ / "adapters/judge");
+    server_ = std::make_unique<BlazonProcess>(std::vector<std::string>{"serve", "--data", Path("data"), "--address",
+                                                                       "127.0.0.1:0", "--adapters", Path("adapters")});
     const std::string said = server_->WaitForErrors("listening on", 60);
     std::smatch match;
     ASSERT_TRUE(std::regex_search(said, match, std::regex("listening on ([0-9.:]+);"))) << said;
@@ -93,6 +95,12 @@ class CliServerTest : public testing::Test {
     EXPECT_EQ(Complaints(by_server.errors), Complaints(by_itself.errors));
   }
 
+  Finished OnServer(std::vector<std::string> command) const {
+    command.insert(command.end(), {"--server", address_});
+    return RunBlazon(command);
+  }
+
+  static constexpr char kAnswerer[] = BLAZON_SOURCE_DIR "/assets/answerer";  // an adapter of the default model
   fs::path folder_;
   std::unique_ptr<BlazonProcess> server_;
   std::string address_;
@@ -127,6 +135,43 @@ TEST_F(CliServerTest, ThreadsWaitPassivelyUnlessTheUserChose) {
   EXPECT_EQ(environment(nullptr, "100").find("OMP_WAIT_POLICY"), std::string::npos);
 }
 #endif
+
+TEST_F(CliServerTest, AdaptersAreNamedOnAServerAndFoldersHere) {
+  EXPECT_EQ(OnServer({"models", "adapters"}).output, "can be loaded: judge\n");
+  const std::vector<std::string> generate = {"generate", "--max-new-tokens", "6", "--json", "One day,"};
+  const auto with = [](std::vector<std::string> command, const std::string& adapter) {
+    command.insert(command.end(), {"--adapter", adapter});
+    return command;
+  };
+  Finished refused = OnServer(with(generate, "kind"));
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_EQ(refused.errors, "blazon: adapter \"kind\" is not loaded; none is\n");
+
+  const Finished loaded = OnServer({"models", "load-adapter", "judge", "--name", "kind", "--json"});
+  ASSERT_EQ(loaded.status, 0) << loaded.errors;
+  const Json adapter = Json::parse(loaded.output)["adapter"];
+  EXPECT_EQ(adapter["source"], "judge");
+  const std::string listed = OnServer({"models", "adapters"}).output;
+  EXPECT_TRUE(listed.starts_with("kind ")) << listed;
+
+  const Finished there = OnServer(with(generate, "kind")), here = RunBlazon(with(generate, kAnswerer));
+  ASSERT_EQ(there.status, 0) << there.errors;
+  ASSERT_EQ(here.status, 0) << here.errors;
+  const Json by_server = Json::parse(there.output), by_itself = Json::parse(here.output);
+  EXPECT_EQ(by_server["text"], by_itself["text"]);
+  EXPECT_EQ(by_server["adapter"], Json({{"name", "kind"}, {"digest", adapter["digest"]}}));
+  EXPECT_EQ(by_itself["adapter"], Json({{"name", "answerer"}, {"digest", adapter["digest"]}}));
+  EXPECT_TRUE(Json::parse(OnServer(generate).output)["adapter"].is_null());
+  const std::vector<std::string> score = {"score", "--prompt", "One day,", "--completion", " he", "--json"};
+  EXPECT_EQ(Json::parse(OnServer(with(score, "kind")).output)["adapter"]["name"], "kind");
+
+  EXPECT_EQ(OnServer({"models", "unload-adapter", "kind"}).status, 0);
+  refused = OnServer(with(score, "kind"));
+  EXPECT_EQ(refused.errors, "blazon: adapter \"kind\" is not loaded; none is\n");
+  EXPECT_EQ(OnServer({"models", "load-adapter", "../documents"}).status, 1);
+  EXPECT_EQ(OnServer(with({"tokenize", "x"}, "kind")).status, 2);
+  EXPECT_EQ(RunBlazon({"models", "load-adapter", "judge"}).status, 1);
+}
 
 TEST_F(CliServerTest, SaysTheSame) {
   const Finished health = RunBlazon({"health", "--json", "--server", address_, "--wait", "120"});

@@ -7,6 +7,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -33,10 +35,14 @@ inline ModelStoreOptions StoreOptions() {
   return options;
 }
 
-// One store for all tests of a process: loading takes seconds.
+// Where the store's adapters are loaded from.
+inline const std::filesystem::path& AdaptersFolder();
+
+// One store for all tests of a process: loading takes seconds. Of adapters it takes 3, and 20,000 bytes.
 inline ModelStore& Models(int max_sequences = 16) {
   static ModelStore& models = *[max_sequences] {
     ModelStoreOptions options = StoreOptions();
+    options.adapters = {.folders = {AdaptersFolder()}, .max_adapters = 3, .max_bytes = 20'000};
     options.max_sequences = max_sequences;
     auto store = ModelStore::Open(options);
     if (!store.ok()) throw std::runtime_error(std::string(store.status().message()));
@@ -68,6 +74,38 @@ class TemporaryFolder {
   static inline int count_ = 0;
   std::filesystem::path path_;
 };
+
+inline const std::filesystem::path& AdaptersFolder() {
+  static const TemporaryFolder folder;
+  return folder.path();
+}
+
+// Writes AdaptersFolder()/NAME: an adapter of the default model's first query projection, of 4,608 bytes a rank, in
+// PEFT's layout. `phase` tells its values from others'.
+inline void WriteSmallAdapter(const std::string& name, double phase, int rank = 1) {
+  constexpr int kWidth = 576;
+  const std::filesystem::path folder = AdaptersFolder() / name;
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "adapter_config.json")
+      << R"({"peft_type": "LORA", "r": )" << rank << R"(, "lora_alpha": 8, "target_modules": ["q_proj"]})";
+  const std::string module = "base_model.model.model.layers.0.self_attn.q_proj",
+                    end = std::to_string(rank * kWidth * 4);
+  const auto entry = [&](const std::string& half, const std::string& shape, const std::string& offsets) {
+    return "\"" + module + "." + half + ".weight\":{\"dtype\":\"F32\",\"shape\":[" + shape + "],\"data_offsets\":[" +
+           offsets + "]}";
+  };
+  const std::string r = std::to_string(rank),
+                    header = "{" + entry("lora_A", r + ",576", "0," + end) + "," +
+                             entry("lora_B", "576," + r, end + "," + std::to_string(2 * rank * kWidth * 4)) + "}";
+  std::ofstream file(folder / "adapter_model.safetensors", std::ios::binary);
+  const uint64_t size = header.size();
+  file.write(reinterpret_cast<const char*>(&size), sizeof(size));
+  file << header;
+  for (int i = 0; i < 2 * rank * kWidth; ++i) {
+    const auto value = static_cast<float>(std::sin(phase + 0.7 * i));
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+}
 
 // A server and its stubs. Further options by the constructor's argument.
 class TestServer {

@@ -71,7 +71,7 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
       {"prompt_logprobs", {-1, 21}},
       {"explain", {-1, 21}},
   };
-  const std::set<std::string> any_value = {"seed", "ignore_eos", "allow_repetition", "logprobs", "echo"};
+  const std::set<std::string> any_value = {"seed", "ignore_eos", "allow_repetition", "logprobs", "echo", "adapter"};
   const auto& type = *v1::GenerationOptions::descriptor();
   for (int i = 0; i < type.field_count(); ++i) {
     const auto& field = *type.field(i);
@@ -273,6 +273,94 @@ TEST_F(RpcRefusalTest, NamesThatArePaths) {
                   name);
   }
   for (const char* name : {"a", "notes-2026.v1_x"}) EXPECT_TRUE(CollectionStore::CheckName(name).ok()) << name;
+}
+
+TEST_F(RpcRefusalTest, Adapters) {
+  using Stub = v1::ModelService::Stub;
+  v1::LoadAdapterResponse reply;
+  const auto load = [&](const std::string& source, const std::string& name = "", bool replace = false) {
+    v1::LoadAdapterRequest request;
+    request.set_source(source);
+    request.set_name(name);
+    request.set_replace(replace);
+    return Unary(*server_->model, &Stub::LoadAdapter, request, &reply);
+  };
+  for (const std::string& source : std::vector<std::string>{"", ".", "..", "../x", "small/..", "/etc", "a//b/.",
+                                                            "small/", std::string("a\0b", 3), std::string(1025, 'a')}) {
+    ExpectRefused(load(source), "source", source);
+  }
+  WriteSmallAdapter("small", 0);
+  for (const std::string& name : std::vector<std::string>{".hidden", "a/b", "a b", std::string(129, 'a')})
+    ExpectRefused(load("small", name), "name", name);
+
+  grpc::Status status = load("missing");
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_EQ(status.error_message(),
+            "source \"missing\" is no folder of those that adapters are loaded from; there are small");
+  const TemporaryFolder elsewhere;
+  std::filesystem::create_directory_symlink(elsewhere.path(), AdaptersFolder() / "way-out");
+  EXPECT_EQ(load("way-out").error_code(), StatusCode::PERMISSION_DENIED);
+  std::filesystem::create_directories(AdaptersFolder() / "empty");
+  status = load("empty");
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND) << status.error_message();
+  EXPECT_EQ(status.error_message().find(AdaptersFolder().string()), std::string::npos) << status.error_message();
+  WriteSmallAdapter("broken", 0);
+  std::filesystem::resize_file(AdaptersFolder() / "broken/adapter_model.safetensors", 1000);
+  status = load("broken");
+  EXPECT_EQ(status.error_code(), StatusCode::DATA_LOSS) << status.error_message();
+  EXPECT_EQ(status.error_message().find(AdaptersFolder().string()), std::string::npos) << status.error_message();
+
+  // The same again is no mistake; other contents under its name are, unless they are to replace it.
+  ASSERT_TRUE(load("small").ok());
+  const std::string digest = reply.adapter().digest();
+  ASSERT_TRUE(load("small").ok());
+  EXPECT_EQ(reply.adapter().digest(), digest);
+  WriteSmallAdapter("small", 1);
+  status = load("small");
+  EXPECT_EQ(status.error_code(), StatusCode::ALREADY_EXISTS) << status.error_message();
+  ASSERT_TRUE(load("small", "", true).ok());
+  EXPECT_NE(reply.adapter().digest(), digest);
+
+  // The store takes 20,000 bytes and three adapters.
+  WriteSmallAdapter("large", 0, /*rank=*/4);
+  status = load("large");
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(),
+            "adapter \"large\" takes 18432 bytes, the others 4608, and the limit of all is 20000; unload one, or start "
+            "the server with a larger --max-adapter-mib");
+  ASSERT_TRUE(load("small", "b").ok());
+  ASSERT_TRUE(load("small", "c").ok());
+  status = load("small", "d");
+  EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(status.error_message(),
+            "3 adapters are loaded, and the limit is 3; unload one, or start the server with a larger --max-adapters");
+
+  v1::UnloadAdapterRequest unload;
+  v1::UnloadAdapterResponse unloaded;
+  ExpectRefused(Unary(*server_->model, &Stub::UnloadAdapter, unload, &unloaded), "name", "no name");
+  for (const char* name : {"small", "b", "c"}) {
+    unload.set_name(name);
+    EXPECT_TRUE(Unary(*server_->model, &Stub::UnloadAdapter, unload, &unloaded).ok()) << name;
+  }
+
+  v1::CaptionRequest caption = Picture();
+  caption.mutable_options()->set_adapter("small");
+  v1::CaptionResponse captioned;
+  ExpectRefused(Unary(*server_->caption, &v1::CaptionService::Stub::Caption, caption, &captioned), "options.adapter",
+                "captions have an adapter of their own");
+}
+
+TEST(AdapterStoreTest, WithoutFoldersNothingIsLoaded) {
+  const auto store = ModelStore::Open(StoreOptions());
+  ASSERT_TRUE(store.ok());
+  const absl::Status status = (*store)->LoadAdapter("small", "", false).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("--adapters DIR"), std::string::npos) << status.message();
+  ModelStoreOptions options = StoreOptions();
+  options.adapters.folders = {"/no/such/folder"};
+  EXPECT_EQ(ModelStore::Open(options).status().code(), absl::StatusCode::kNotFound);
+  options.adapters = {.folders = {}, .max_adapters = 0};
+  EXPECT_EQ(ModelStore::Open(options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(RpcRefusalTest, Numbers) {

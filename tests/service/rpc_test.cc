@@ -620,6 +620,116 @@ TEST_F(RpcTest, ModelsAreListedAndFound) {
   }
 }
 
+v1::GenerateRequest With(const std::string& adapter, v1::GenerateRequest request) {
+  request.mutable_options()->set_adapter(adapter);
+  return request;
+}
+
+TEST_F(RpcTest, AdaptersAreLoadedChosenAndUnloadedWhileRequestsRun) {
+  WriteSmallAdapter("north", 0);
+  WriteSmallAdapter("south", 2);
+  using Stub = v1::ModelService::Stub;
+  const auto load = [&](const std::string& source, const std::string& name, v1::LoadAdapterResponse* reply) {
+    v1::LoadAdapterRequest request;
+    request.set_source(source);
+    request.set_name(name);
+    return Unary(*server_->model, &Stub::LoadAdapter, request, reply);
+  };
+  v1::LoadAdapterResponse north, south;
+  grpc::Status status = load("north", "", &north);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_TRUE(load("south", "sud-2", &south).ok());
+  EXPECT_EQ(north.adapter().name(), "north");
+  EXPECT_EQ(south.adapter().name(), "sud-2");
+  EXPECT_EQ(south.adapter().source(), "south");
+  EXPECT_EQ(north.adapter().bytes(), 4608);
+  EXPECT_EQ(north.adapter().rank(), 1);
+  EXPECT_EQ(north.adapter().layers(), 1);
+  EXPECT_NE(north.adapter().digest(), south.adapter().digest());
+  EXPECT_FALSE(north.adapter().is_default());
+  v1::ListAdaptersResponse list;
+  ASSERT_TRUE(Unary(*server_->model, &Stub::ListAdapters, v1::ListAdaptersRequest(), &list).ok());
+  ASSERT_EQ(list.adapters_size(), 2);
+  EXPECT_EQ(list.adapters(1).DebugString(), south.adapter().DebugString());
+  EXPECT_EQ(std::vector<std::string>(list.sources().begin(), list.sources().end()),
+            (std::vector<std::string>{"north", "south"}));
+
+  // Each adapter by itself, then all at once in one batch.
+  const v1::GenerateRequest prompt = Prompt("The capital of France is", 12);
+  const std::vector<v1::GenerateRequest> requests = {prompt, With("north", prompt), With("sud-2", prompt),
+                                                     With("", prompt)};
+  std::vector<v1::GenerateResponse> alone;
+  for (const v1::GenerateRequest& request : requests) alone.push_back(Generate(request));
+  EXPECT_FALSE(alone[0].has_adapter());
+  EXPECT_EQ(alone[1].adapter().name(), "north");
+  EXPECT_EQ(alone[1].adapter().digest(), north.adapter().digest());
+  EXPECT_EQ(alone[2].adapter().digest(), south.adapter().digest());
+  EXPECT_FALSE(alone[3].has_adapter());
+  EXPECT_NE(alone[1].text(), alone[0].text());
+  EXPECT_NE(alone[2].text(), alone[0].text());
+  EXPECT_NE(alone[1].text(), alone[2].text());
+  EXPECT_EQ(alone[3].text(), alone[0].text());
+  std::vector<std::thread> clients;
+  std::vector<v1::GenerateResponse> together(8);
+  for (size_t i = 0; i < together.size(); ++i)
+    clients.emplace_back([&, i] { together[i] = Generate(requests[i % requests.size()]); });
+  for (std::thread& client : clients) client.join();
+  for (size_t i = 0; i < together.size(); ++i) {
+    EXPECT_EQ(together[i].text(), alone[i % requests.size()].text()) << i;
+    EXPECT_EQ(together[i].adapter().name(), alone[i % requests.size()].adapter().name()) << i;
+  }
+
+  v1::ScoreRequest score;
+  score.set_prompt("The capital of France is");
+  score.set_completion(" Paris");
+  v1::ScoreResponse plain, adapted;
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &plain).ok());
+  score.set_adapter("north");
+  ASSERT_TRUE(Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &adapted).ok());
+  EXPECT_FALSE(plain.has_adapter());
+  EXPECT_EQ(adapted.adapter().name(), "north");
+  EXPECT_GT(std::abs(plain.logprob() - adapted.logprob()), 0.01);
+
+  // What runs with an adapter goes on when it is unloaded.
+  v1::GenerateRequest longer = With("north", Prompt("Once upon a time", 150));
+  longer.mutable_options()->set_ignore_eos(true);
+  longer.mutable_options()->set_allow_repetition(true);
+  grpc::ClientContext context;
+  auto reader = server_->generation->StreamGenerate(&context, ToStream<v1::StreamGenerateRequest>(longer));
+  v1::StreamGenerateResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  ASSERT_FALSE(event.has_done());
+  v1::UnloadAdapterRequest unload;
+  v1::UnloadAdapterResponse unloaded;
+  unload.set_name("north");
+  status = Unary(*server_->model, &Stub::UnloadAdapter, unload, &unloaded);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(unloaded.adapter().DebugString(), north.adapter().DebugString());
+  v1::GenerateResponse refused;
+  status = Unary(*server_->generation, &v1::GenerationService::Stub::Generate, requests[1], &refused);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(status.error_message(), "adapter \"north\" is not loaded; loaded are sud-2");
+  EXPECT_EQ(Reason(status), "ADAPTER_NOT_FOUND");
+  EXPECT_EQ(Field(status), "options.adapter");
+  status = Unary(*server_->generation, &v1::GenerationService::Stub::Score, score, &adapted);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Field(status), "adapter");
+  while (reader->Read(&event)) {
+  }
+  status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(event.done().finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(event.done().usage().output_tokens(), 150);
+  EXPECT_EQ(event.done().adapter().name(), "north");
+  status = Unary(*server_->model, &Stub::UnloadAdapter, unload, &unloaded);
+  EXPECT_EQ(Reason(status), "ADAPTER_NOT_FOUND");
+
+  unload.set_name("sud-2");
+  ASSERT_TRUE(Unary(*server_->model, &Stub::UnloadAdapter, unload, &unloaded).ok());
+  status = Unary(*server_->generation, &v1::GenerationService::Stub::Generate, requests[2], &refused);
+  EXPECT_EQ(status.error_message(), "adapter \"sud-2\" is not loaded; none is");
+}
+
 TEST_F(RpcTest, EightClientsAtOnceGetWhatOneGets) {
   const std::vector<std::string> prompts = {"The capital of France is", "Water boils at", "My favourite colour is",
                                             "def add(a, b):"};
