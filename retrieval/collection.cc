@@ -7,6 +7,7 @@
 #include <system_error>
 #include <tuple>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -15,8 +16,6 @@
 #include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
-#include "retrieval/filter_evaluator.h"
-#include "retrieval/word_coverage.h"
 #include "retrieval/words.h"
 
 namespace blazon::retrieval {
@@ -28,29 +27,29 @@ constexpr int64_t kMaxMergedBytes = 256 << 20;
 // Bytes that stay free when segments are merged.
 constexpr int64_t kHeadRoomBytes = 2 << 20;
 
-// A document row and its chunks, their words and the manifest change in one transaction or not at all. Chunk ids are
+// A document row and its chunks and the manifest change in one transaction or not at all. Chunk ids are
 // never used again.
 constexpr const char* kSchema[] = {
     "PRAGMA application_id = 1112300110",  // kApplicationId
     "CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL)",
+    "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL, words BLOB "
+    "NOT NULL)",  // words: the checksum of the word index
     "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT "
     "ROWID",
     "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, "
     "path TEXT NOT NULL, "
     "title TEXT NOT NULL, parser TEXT NOT NULL, encoding TEXT NOT NULL, digest TEXT NOT NULL, chunker TEXT NOT NULL, "
-    "chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, path))",
+    "chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, language TEXT NOT NULL DEFAULT '', text TEXT NOT NULL, UNIQUE "
+    "(source, path))",
     "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY "
     "(document, name)) WITHOUT ROWID",
     "CREATE INDEX metadata_by_value ON document_metadata (name, value)",  // only for speed: not needed to read
     "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
     "NULL, "
     "span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL, place TEXT NOT NULL DEFAULT '', box "
-    "TEXT NOT NULL DEFAULT '', prefix TEXT NOT NULL)",
+    "TEXT NOT NULL DEFAULT '', prefix TEXT NOT NULL, headings TEXT NOT NULL DEFAULT '')",
     "CREATE INDEX chunks_by_document ON chunks (document)",
     "CREATE INDEX chunks_by_segment ON chunks (segment)",
-    "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 remove_diacritics "
-    "2')",
 };
 
 absl::Status ReadOnly() {
@@ -129,8 +128,6 @@ absl::StatusOr<std::unique_ptr<Database>> ConnectDatabase(const std::filesystem:
         "PRAGMA temp_store = MEMORY", "PRAGMA cell_size_check = ON", "PRAGMA trusted_schema = OFF"}) {
     if (absl::Status status = (*database)->Run(setting); !status.ok()) return status;
   }
-  if (absl::Status status = RegisterWordCoverage(**database); !status.ok()) return status;
-  if (absl::Status status = RegisterChunkIsAmong(**database); !status.ok()) return status;
   return database;
 }
 
@@ -256,6 +253,8 @@ absl::Status Collection::Impl::OpenDatabase() {
     Transaction transaction(*writer_, Transaction::Kind::kRead);
     if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok())
       return MissingIsLost(view.status(), folder_);
+    if (absl::StatusOr<std::shared_ptr<const WordView>> words = WordsOf(*writer_); !words.ok())
+      return MissingIsLost(words.status(), folder_);
     // The log exists by now; its name must be as durable as what is written to it.
     return files_->SyncFolder(folder_);
   }
@@ -273,14 +272,16 @@ absl::Status Collection::Impl::RemoveOrphans() {
   while (rows.Next()) {
     named.insert(Segment::FileName(rows.Int(0)));
     named.insert(SegmentIndex::FileName(rows.Int(0)));
+    named.insert(WordIndex::FileName(rows.Int(0)));
   }
   if (!rows.status().ok()) return rows.status();
   std::error_code error;
   std::vector<std::filesystem::path> orphans;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    const bool ours = absl::EndsWith(name, ".vec") || absl::EndsWith(name, ".vec.tmp") ||
-                      absl::EndsWith(name, ".idx") || absl::EndsWith(name, ".idx.tmp");
+    bool ours = false;
+    for (const char* ending : {".vec", ".idx", ".words"})
+      ours |= absl::EndsWith(name, ending) || absl::EndsWith(name, absl::StrCat(ending, ".tmp"));
     if (absl::StartsWith(name, "segment-") && ours && !named.contains(name)) {
       orphans.push_back(entry.path());
     }
@@ -343,8 +344,11 @@ absl::StatusOr<Collection::Impl::Change> Collection::Impl::StartChange() {
   }
   absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_);
   if (!view.ok()) return MissingIsLost(view.status(), folder_);
+  absl::StatusOr<std::shared_ptr<const WordView>> words = WordsOf(*writer_);
+  if (!words.ok()) return MissingIsLost(words.status(), folder_);
   Change change;
   change.view = std::move(*view);
+  change.words = std::move(*words);
   change.segment_number = next_segment_++;
   return change;
 }
@@ -360,7 +364,6 @@ absl::Status Collection::Impl::RemoveDocument(int64_t key, Change& change) {
     if (absl::Status status = writer_->Run("INSERT INTO tombstones (segment, chunk) VALUES (?, ?)", segment, id);
         !status.ok())
       return status;
-    if (absl::Status status = writer_->Run("DELETE FROM chunk_words WHERE rowid = ?", id); !status.ok()) return status;
     ++change.newly_dead[segment];
   }
   for (const char* statement :
@@ -451,16 +454,14 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
     }
     for (const Chunk& chunk : next.chunks) {
       status = writer_->Run(
-          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box, prefix) VALUES (?, ?, ?, ?, "
-          "?, ?, ?, ?)",
+          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box, prefix, headings) VALUES (?, "
+          "?, ?, ?, ?, ?, ?, ?, ?)",
           key, chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number,
-          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)), chunk.prefix);
+          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)), chunk.prefix, chunk.heading_path);
       if (!status.ok()) return status;
       const int64_t chunk_id = writer_->LastRowId();
-      status = writer_->Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", chunk_id,
-                            document.title, chunk.heading_path,
-                            std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
-      if (!status.ok()) return status;
+      change.added_words.Add(chunk_id, document.title, chunk.heading_path,
+                             std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
       change.added.emplace_back(chunk_id, vector);
       vector += options_.embedder.dimension;
     }
@@ -530,9 +531,11 @@ absl::StatusOr<std::set<int64_t>> Collection::Impl::ChooseMerged(const Change& c
     gathered += old.live;
   }
   if (gathered > added) {
+    int64_t word_bytes = 0;
+    for (const int64_t number : merged) word_bytes += change.words->search.parts().at(number).index->bytes();
     absl::StatusOr<int64_t> free = files_->FreeBytes(folder_);
     if (!free.ok()) return free.status();
-    if (*free < gathered * row_bytes + kHeadRoomBytes) {
+    if (*free < gathered * row_bytes + word_bytes + kHeadRoomBytes) {
       std::erase_if(merged, [&](int64_t number) {  // those without a live vector cost nothing to drop
         return std::any_of(old_segments.begin(), old_segments.end(),
                            [&](const Old& old) { return old.number == number && old.live > 0; });
@@ -550,7 +553,7 @@ absl::Status Collection::Impl::RecordCommit() {
   return absl::OkStatus();
 }
 
-absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Change& change) {
+absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& change) {
   const View& view = *change.view;
   absl::StatusOr<std::set<int64_t>> chosen = ChooseMerged(change);
   if (!chosen.ok()) return chosen.status();
@@ -558,8 +561,12 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
 
   // Rows of absorbed segments that still have a chunk move; `added` has larger ids than any of them.
   std::vector<std::pair<int64_t, const float*>> rows;
+  std::vector<WordIndexBuilder::Source> words;
   for (const int64_t number : absorbed) {
     const Segment& segment = *view.segments.at(number).segment;
+    WordIndexBuilder::Source& source = words.emplace_back();
+    source.index = change.words->search.parts().at(number).index;
+    source.live.resize(static_cast<size_t>((source.index->size() + 7) / 8));
     Rows moving = writer_->Query("SELECT id FROM chunks WHERE segment = ?", number);
     while (moving.Next()) {
       const int64_t row = segment.Find(moving.Int(0));
@@ -567,6 +574,7 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
         return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ",
                                                 moving.Int(0), RepairRemedy(folder_)));
       rows.emplace_back(moving.Int(0), segment.vector(row));
+      source.live[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));  // the rows are the same
     }
     if (!moving.status().ok()) return moving.status();
   }
@@ -584,6 +592,13 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   rows.insert(rows.end(), change.added.begin(), change.added.end());
 
   std::shared_ptr<const Segment> fresh;
+  std::shared_ptr<const WordIndex> fresh_words;
+  // What was written takes no room when the rest cannot be.
+  absl::Cleanup clear = [&] {
+    for (const std::string& name :
+         {Segment::FileName(change.segment_number), WordIndex::FileName(change.segment_number)})
+      files_->Remove(folder_ / name).IgnoreError();
+  };
   if (!rows.empty()) {
     const size_t dimension = static_cast<size_t>(
         options_.embedder.embed ? options_.embedder.dimension : view.segments.begin()->second.segment->dimension());
@@ -597,8 +612,16 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
     fresh = std::make_shared<Segment>(change.segment_number, static_cast<int64_t>(dimension), std::move(ids), vectors);
     absl::StatusOr<std::string> checksum = fresh->Write(folder_, *files_);
     if (!checksum.ok()) return checksum.status();
-    absl::Status status = writer_->Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)",
-                                       change.segment_number, fresh->size(), Blob{*checksum});
+    absl::StatusOr<std::shared_ptr<const WordIndex>> built = change.added_words.Build(change.segment_number, words);
+    if (!built.ok()) return built.status();
+    if (absl::Status status = (*built)->Write(folder_, *files_); !status.ok()) return status;
+    // From the file, as its pages need no memory of ours.
+    built = WordIndex::Read(folder_, change.segment_number, (*built)->checksum());
+    if (!built.ok()) return built.status();
+    fresh_words = *std::move(built);
+    absl::Status status =
+        writer_->Run("INSERT INTO segments (number, vectors, checksum, words) VALUES (?, ?, ?, ?)",
+                     change.segment_number, fresh->size(), Blob{*checksum}, Blob{fresh_words->checksum()});
     if (status.ok() && options_.embedder.embed)
       status = SetManifest(*writer_, "embedder", options_.embedder.fingerprint);
     if (status.ok()) status = SetManifest(*writer_, "dimension", absl::StrCat(dimension));
@@ -606,7 +629,9 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   }
   absl::Status status = SetManifest(*writer_, "next_segment", absl::StrCat(next_segment_));
   if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(view.generation + 1));
-  if (status.ok()) status = transaction.Commit();
+  if (!status.ok()) return status;
+  std::move(clear).Cancel();
+  status = transaction.Commit();
   // The new file stays for the next opening to judge: a failed commit may yet be found in the log.
   if (!status.ok()) return status;
   // The change is durable. Where its record cannot be written, the next change tries again before it starts.
@@ -617,9 +642,11 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, const Chan
   for (const int64_t number : absorbed) {
     files_->Remove(folder_ / Segment::FileName(number)).IgnoreError();
     files_->Remove(folder_ / SegmentIndex::FileName(number)).IgnoreError();
+    files_->Remove(folder_ / WordIndex::FileName(number)).IgnoreError();
   }
   Transaction reading(*writer_, Transaction::Kind::kRead);
   ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
+  WordsOf(*writer_, std::move(fresh_words)).IgnoreError();
   return absl::OkStatus();
 }
 

@@ -1,12 +1,12 @@
 // A set of documents that can be searched by words and by meaning, durable on disk.
 //
-// A collection is a folder: collection.db (SQLite: documents, chunks, word index, manifest; the store of record; its
-// pages and log are checked at each read), immutable checksummed vector segments (segment-N.vec), the record of what
-// was acknowledged (commits) and a lock file. It may be copied or moved as a folder while no writer has it. A change
-// writes its segment (temporary name, fsync, rename, fsync of the folder) and then makes one SQLite COMMIT, the only
-// commit point. Segments that no manifest row names are left-overs of a crash; the next writer deletes them. A large
-// segment has an approximate index beside it (segment-N.idx), made by BuildIndexes from the segment alone: without it
-// searches look at every vector.
+// A collection is a folder: collection.db (SQLite: documents, chunks, manifest; the store of record; its pages and log
+// are checked at each read), immutable checksummed segments of vectors (segment-N.vec) and of words (segment-N.words),
+// the record of what was acknowledged (commits) and a lock file. It may be copied or moved as a folder while no writer
+// has it. A change writes its segment's two files (temporary name, fsync, rename, fsync of the folder) and then makes
+// one SQLite COMMIT, the only commit point. Segments that no manifest row names are left-overs of a crash; the next
+// writer deletes them. A large segment has an approximate index beside it (segment-N.idx), made by BuildIndexes from
+// the segment alone: without it searches look at every vector.
 //
 // Thread safety: all methods may be called from several threads; Put and Delete take turns. Any number of collections,
 // in any process, may have the same folder open for reading beside one that has it open for writing; each search sees
@@ -121,6 +121,7 @@ struct CollectionStats {
   // Of the indexed segments, as SegmentIndex::Facts has it, weighted by size; 1 when there are none.
   double index_recall = 1;
   int64_t index_bytes = 0;
+  int64_t word_bytes = 0;  // of word indexes
 };
 
 class Collection {
@@ -128,8 +129,8 @@ class Collection {
   // kNotFound: no collection there, and not `create`.
   // kFailedPrecondition: built with another embedder; the message holds the command that re-embeds it.
   // kDataLoss: a file fails its check; the message names the file and the remedy. Nothing is changed. For reading,
-  // vectors are read and checked by the first search that needs them, so that a damaged collection can still be listed
-  // and searched by words.
+  // vectors and word indexes are read and checked by the first search that needs them, so that a damaged collection can
+  // still be listed, and searched by what is whole.
   // kUnavailable: another writer has it; returned at once, the message names the holder.
   static absl::StatusOr<std::unique_ptr<Collection>> Open(const std::filesystem::path& folder,
                                                           CollectionOptions options);

@@ -42,6 +42,7 @@ struct RepairReport {
   int64_t bytes_corrected = 0;    // pages and log frames where the one wrong byte could be found by the checksum
   int64_t pages_from_log = 0;     // damaged pages that the log holds too
   int64_t vectors_embedded = 0;   // made again from the stored text
+  int64_t word_indexes_made = 0;  // of segments, made again from the stored text
   std::vector<std::string> lost;  // what could not be saved, in words; empty: nothing
   std::string kept_in;            // folder with the files as they were; empty when nothing was damaged
 };
@@ -50,7 +51,8 @@ struct RepairReport {
 // what another process has open is seen and refused, what this one has cannot be.
 // - a page or log frame with one wrong byte is put right (its checksum tells which), a page that the log holds is
 //   taken from there;
-// - vectors that are damaged or missing are embedded again from the stored text, into a new segment;
+// - vectors that are damaged or missing are embedded again from the stored text, into a new segment; word indexes are
+//   made again from it in place;
 // - of a database with worse damage, every document that can be read whole is carried over into a new one.
 // What could not be saved is named. The files are kept as they were in the folder "damaged-N" within the collection.
 // options: the embedder it was built with, needed when vectors must be made; files and sqlite_vfs as in Collection.

@@ -3,6 +3,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "retrieval/chunk_texts.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/filter_evaluator.h"
 
@@ -66,24 +67,25 @@ absl::Status Collection::Impl::Select(Database& database, const Query& query,
 absl::Status Collection::Impl::AddNeighbours(Database& database, const Query& query,
                                              std::vector<ScoredChunk>& results) const {
   if (query.neighbours == 0) return absl::OkStatus();
+  ChunkTexts texts(database);
   for (ScoredChunk& result : results) {
     // The chunks of a document are written in reading order, and together.
     Rows before = database.Query(
-        "SELECT c.id, c.span_begin, c.span_end, c.line, w.text FROM chunks AS c JOIN chunk_words AS w ON w.rowid = "
-        "c.id "
-        "WHERE c.document = (SELECT document FROM chunks WHERE id = ?1) AND c.id < ?1 ORDER BY c.id DESC LIMIT ?2",
+        "SELECT id, span_begin, span_end, line, document FROM chunks WHERE document = (SELECT document FROM chunks "
+        "WHERE id = ?1) AND id < ?1 ORDER BY id DESC LIMIT ?2",
         result.chunk_id, query.neighbours);
     Rows after = database.Query(
-        "SELECT c.id, c.span_begin, c.span_end, c.line, w.text FROM chunks AS c JOIN chunk_words AS w ON w.rowid = "
-        "c.id "
-        "WHERE c.document = (SELECT document FROM chunks WHERE id = ?1) AND c.id > ?1 ORDER BY c.id LIMIT ?2",
+        "SELECT id, span_begin, span_end, line, document FROM chunks WHERE document = (SELECT document FROM chunks "
+        "WHERE id = ?1) AND id > ?1 ORDER BY id LIMIT ?2",
         result.chunk_id, query.neighbours);
     for (const auto& [rows, place] : {std::pair(&before, &result.before), std::pair(&after, &result.after)}) {
       while (rows->Next()) {
+        absl::StatusOr<std::string> text = texts.Read(rows->Int(4), rows->Int(1), rows->Int(2));
+        if (!text.ok()) return text.status();
         place->push_back({rows->Int(0),
                           {static_cast<size_t>(rows->Int(1)), static_cast<size_t>(rows->Int(2))},
                           rows->Int(3),
-                          rows->Text(4)});
+                          *std::move(text)});
       }
       if (!rows->status().ok()) return rows->status();
     }

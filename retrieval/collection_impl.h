@@ -1,5 +1,6 @@
 // The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc
-// (read), collection_filter.cc (narrow), collection_index.cc (approximate indexes), collection_verify.cc.
+// (read), collection_filter.cc (narrow), collection_index.cc (approximate indexes), collection_words.cc (word indexes),
+// collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -16,6 +17,8 @@
 #include "retrieval/lock_file.h"
 #include "retrieval/segment.h"
 #include "retrieval/sqlite.h"
+#include "retrieval/word_index_writer.h"
+#include "retrieval/word_search.h"
 
 namespace blazon::retrieval {
 
@@ -58,10 +61,19 @@ class Collection::Impl {
     std::map<int64_t, LiveSegment> segments;  // by number
     int64_t live_count = 0;
   };
+  // The words of one generation.
+  struct WordView {
+    WordView(int64_t generation, std::map<int64_t, WordSearch::Part> parts)
+        : generation(generation), search(std::move(parts)) {}
+    int64_t generation;
+    WordSearch search;
+  };
   // What a change does to chunks; filled while SQL runs, carried out by CommitChange.
   struct Change {
     std::shared_ptr<const View> view;                     // before the change
+    std::shared_ptr<const WordView> words;                // before the change
     std::vector<std::pair<int64_t, const float*>> added;  // chunk id and vector, ids ascending
+    WordIndexBuilder added_words;                         // of the same chunks
     std::map<int64_t, int64_t> newly_dead;                // segment number -> chunks that die
     int64_t segment_number = 0;                           // where `added` goes
   };
@@ -71,7 +83,7 @@ class Collection::Impl {
     std::vector<int64_t> keys;  // of documents, ascending
     std::vector<int64_t> ids;   // of chunks, ascending
   };
-  // A read connection with an open read transaction, and the view of its generation when vectors are wanted.
+  // A read connection with an open read transaction, and the views of its generation that are wanted.
   class Reading;
 
   Impl(std::filesystem::path folder, CollectionOptions options)
@@ -85,6 +97,8 @@ class Collection::Impl {
   absl::Status CheckGeneration(Database& database) const;
   // A collection of an older format becomes one of this format.
   absl::Status Migrate(std::unique_ptr<Database> database);
+  // Makes the word index of each segment that the database names, and names it there.
+  absl::Status IndexWords(Database& database);
   absl::Status RemoveOrphans();
   std::filesystem::path database_file() const { return folder_ / kDatabaseFile; }
   absl::StatusOr<std::unique_ptr<Database>> Connect(bool create) const;
@@ -92,7 +106,7 @@ class Collection::Impl {
   // Starts a change: the transaction must be open and untouched.
   absl::StatusOr<Change> StartChange();
   absl::Status RemoveDocument(int64_t key, Change& change);
-  absl::Status CommitChange(Transaction& transaction, const Change& change);
+  absl::Status CommitChange(Transaction& transaction, Change& change);
   // The segments whose live vectors go into the change's segment.
   absl::StatusOr<std::set<int64_t>> ChooseMerged(const Change& change) const;
   absl::Status RecordCommit();
@@ -100,6 +114,9 @@ class Collection::Impl {
   // The view of the generation that `database`'s transaction sees.
   absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
                                                      std::shared_ptr<const Segment> fresh = nullptr) const;
+  // The words that `database`'s transaction sees.
+  absl::StatusOr<std::shared_ptr<const WordView>> WordsOf(Database& database,
+                                                          std::shared_ptr<const WordIndex> fresh = nullptr) const;
 
   // What the manifest asks for.
   absl::StatusOr<IndexKind> AskedIndex(Database& database) const;
@@ -129,6 +146,7 @@ class Collection::Impl {
 
   mutable std::mutex view_mutex_;
   mutable std::shared_ptr<const View> view_;
+  mutable std::shared_ptr<const WordView> word_view_;
   mutable std::mutex filtered_mutex_;
   mutable std::vector<std::shared_ptr<const Filtered>> filtered_;  // used last first
   mutable std::mutex readers_mutex_;
@@ -137,11 +155,12 @@ class Collection::Impl {
 
 class Collection::Impl::Reading {
  public:
-  // Starts to read; with `vectors`, view() is that of the transaction's generation.
-  static absl::StatusOr<std::unique_ptr<Reading>> Start(const Impl& impl, bool vectors);
+  // Starts to read; with `vectors`, view() is that of the transaction's generation, with `words`, words() is.
+  static absl::StatusOr<std::unique_ptr<Reading>> Start(const Impl& impl, bool vectors, bool words = false);
   ~Reading();
   Database& database() { return *database_; }
   const View& view() const { return *view_; }
+  const WordSearch& words() const { return words_->search; }
 
  private:
   explicit Reading(const Impl& impl) : impl_(impl) {}
@@ -149,15 +168,28 @@ class Collection::Impl::Reading {
   std::unique_ptr<Database> database_;
   std::unique_ptr<Transaction> transaction_;
   std::shared_ptr<const View> view_;
+  std::shared_ptr<const WordView> words_;
 };
 
 // A segment that the manifest names and the folder lacks is lost, unless a newer generation has done without it.
 absl::Status MissingIsLost(const absl::Status& status, const std::filesystem::path& folder);
 
-// 1: the first. 2: chunks have a place and a box. 3: pages have checksums, commits a record, chunks a prefix. Readers
-// read all of them; a writer brings an older one to this one.
-inline constexpr int64_t kFormat = 3;
+// 1: the first. 2: chunks have a place and a box. 3: pages have checksums, commits a record, chunks a prefix. 4: words
+// are indexed beside the segments, not by SQLite's FTS5; documents have a language. Readers read all of them; a writer
+// brings an older one to this one.
+inline constexpr int64_t kFormat = 4;
 inline constexpr int64_t kFirstCheckedFormat = 3;
+inline constexpr int64_t kFirstFormatWithWordFiles = 4;
+// SQL for the headings of chunk c.
+inline std::string HeadingsOf(int64_t format) {
+  return format >= kFirstFormatWithWordFiles ? "c.headings"
+                                             : "(SELECT c1 FROM chunk_words_content AS w WHERE w.id = c.id)";
+}
+// Makes the word index of a segment with these rows from the stored texts.
+absl::StatusOr<std::shared_ptr<const WordIndex>> BuildWords(Database& database, int64_t format, int64_t number,
+                                                            absl::Span<const int64_t> ids);
+// The rows of a segment as the database has them, ascending.
+absl::StatusOr<std::vector<int64_t>> RowsOfSegment(Database& database, int64_t number);
 // The format that the manifest names; kFailedPrecondition when it is not one of the above.
 absl::StatusOr<int64_t> FormatOf(Database& database, const std::filesystem::path& folder);
 // Opens a collection's database as it is used; with `create`, a file that is not there is made.

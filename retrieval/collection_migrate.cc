@@ -1,5 +1,5 @@
-// From older collection formats to 3: the database is copied into one whose pages have checksums, which then takes its
-// place.
+// From older collection formats to this one: rows go into a new database, words into files beside the segments, and
+// then the new database takes the place of the old one. Until then the old one is as it was.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -8,10 +8,60 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_impl.h"
 
 namespace blazon::retrieval {
+namespace {
+
+// From the database `older`, of an older format, into one with this format's schema.
+std::vector<std::string> CopyStatements(int64_t format) {
+  // What the embedder was given before the text; formats 1 and 2 did not keep it.
+  const char* prefix =
+      format >= kFirstCheckedFormat
+          ? "c.prefix"
+          : "CASE WHEN w.c0 = '' AND w.c1 = '' THEN '' WHEN w.c0 = '' THEN w.c1 || char(10) WHEN w.c1 = '' OR w.c1 = "
+            "w.c0 THEN w.c0 || char(10) ELSE w.c0 || char(10) || w.c1 || char(10) END";
+  return {
+      "INSERT INTO manifest SELECT key, value FROM older.manifest WHERE key NOT IN ('format', 'generation')",
+      "UPDATE manifest SET value = (SELECT value FROM older.manifest WHERE key = 'generation') WHERE key = "
+      "'generation'",
+      "INSERT INTO segments (number, vectors, checksum, words) SELECT number, vectors, checksum, x'' FROM "
+      "older.segments",
+      "INSERT INTO tombstones SELECT segment, chunk FROM older.tombstones",
+      "INSERT INTO documents (key, id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text) "
+      "SELECT key, id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text FROM "
+      "older.documents",
+      "INSERT INTO document_metadata SELECT document, name, value FROM older.document_metadata",
+      absl::StrCat("INSERT INTO chunks (id, document, span_begin, span_end, line, segment, place, box, prefix, "
+                   "headings) SELECT c.id, c.document, c.span_begin, c.span_end, c.line, c.segment, ",
+                   format >= 2 ? "c.place, c.box, " : "'', '', ", prefix,
+                   ", w.c1 FROM older.chunks AS c JOIN older.chunk_words_content AS w ON w.id = c.id ORDER BY c.id"),
+      "DELETE FROM main.sqlite_sequence",
+      "INSERT INTO main.sqlite_sequence SELECT name, seq FROM older.sqlite_sequence",
+  };
+}
+
+}  // namespace
+
+absl::Status Collection::Impl::IndexWords(Database& database) {
+  std::vector<int64_t> numbers;
+  {
+    Rows rows = database.Query("SELECT number FROM segments ORDER BY number");
+    while (rows.Next()) numbers.push_back(rows.Int(0));
+    if (!rows.status().ok()) return rows.status();
+  }
+  for (const int64_t number : numbers) {
+    absl::StatusOr<std::vector<int64_t>> ids = RowsOfSegment(database, number);
+    if (!ids.ok()) return ids.status();
+    absl::StatusOr<std::shared_ptr<const WordIndex>> words = BuildWords(database, kFormat, number, *ids);
+    if (!words.ok()) return words.status();
+    absl::Status status = (*words)->Write(folder_, *files_);
+    if (status.ok())
+      status = database.Run("UPDATE segments SET words = ? WHERE number = ?", Blob{(*words)->checksum()}, number);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
 
 absl::Status Collection::Impl::Migrate(std::unique_ptr<Database> database) {
   absl::StatusOr<std::string> generation_text = ManifestValue(*database, "generation");
@@ -27,35 +77,24 @@ absl::Status Collection::Impl::Migrate(std::unique_ptr<Database> database) {
                                                ", which needs it for itself; end its readers and try again"));
   }
   const std::filesystem::path temporary = folder_ / "collection.db.new";
-  if (status.ok()) status = files_->Remove(temporary);
-  if (!status.ok()) return status;
-  sqlite3_limit(database->handle(), SQLITE_LIMIT_ATTACHED, 1);  // VACUUM attaches the copy
-  int reserve = kPageReserve;
-  sqlite3_file_control(database->handle(), "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve);
-  status = database->Run("VACUUM INTO ?", temporary.string());
+  for (const char* ending : {"", "-wal", "-shm", "-journal"}) {
+    if (status.ok()) status = files_->Remove(temporary.string() + ending);
+  }
   database.reset();
   if (!status.ok()) return status;
   {
-    absl::StatusOr<std::unique_ptr<Database>> copy = Database::Open(temporary, false, options_.sqlite_vfs);
+    absl::StatusOr<std::unique_ptr<Database>> copy = ConnectDatabase(temporary, true, options_.sqlite_vfs);
     if (!copy.ok()) return copy.status();
+    if (status = (*copy)->Run("PRAGMA journal_mode = DELETE"); !status.ok()) return status;
+    sqlite3_limit((*copy)->handle(), SQLITE_LIMIT_ATTACHED, 1);
+    if (status = (*copy)->Run("ATTACH ? AS older", database_file().string()); !status.ok()) return status;
     Transaction transaction(**copy, Transaction::Kind::kWrite);
     if (status = transaction.status(); !status.ok()) return status;
-    if (format_ == 1) {
-      for (const char* statement : {"ALTER TABLE chunks ADD COLUMN place TEXT NOT NULL DEFAULT ''",
-                                    "ALTER TABLE chunks ADD COLUMN box TEXT NOT NULL DEFAULT ''"}) {
-        if (status.ok()) status = (*copy)->Run(statement);
-      }
-    }
-    for (const char* statement :
-         {"PRAGMA application_id = 1112300110",
-          "CREATE INDEX IF NOT EXISTS metadata_by_value ON document_metadata (name, value)",
-          "ALTER TABLE chunks ADD COLUMN prefix TEXT NOT NULL DEFAULT ''",
-          "UPDATE chunks SET prefix = (SELECT CASE WHEN title = '' AND headings = '' THEN '' WHEN title = '' THEN "
-          "headings || char(10) WHEN headings = '' OR headings = title THEN title || char(10) ELSE title || char(10) "
-          "|| headings || char(10) END FROM chunk_words WHERE chunk_words.rowid = chunks.id)"}) {
+    status = CreateSchema(**copy);
+    for (const std::string& statement : CopyStatements(format_)) {
       if (status.ok()) status = (*copy)->Run(statement);
     }
-    if (status.ok()) status = SetManifest(**copy, "format", absl::StrCat(kFormat));
+    if (status.ok()) status = IndexWords(**copy);
     if (status.ok()) status = transaction.Commit();
     if (!status.ok()) return status;
   }

@@ -49,7 +49,7 @@ class Mender {
     if (std::any_of(found->damage.begin(), found->damage.end(), IsOfDatabase)) {
       if (absl::Status status = MendDatabase(); !status.ok()) return status;
     }
-    if (absl::Status status = MendVectors(); !status.ok()) return status;
+    if (absl::Status status = MendSegments(); !status.ok()) return status;
     found = VerifyCollection(folder_, options_.sqlite_vfs);
     if (!found.ok()) return found.status();
     if (absl::Status status = ToStatus(*found, folder_); !status.ok()) return status;
@@ -147,8 +147,9 @@ class Mender {
     return status.ok() ? files_->SyncFolder(folder_) : status;
   }
 
-  // Every live chunk gets a vector in a whole segment, and the manifest says what the segments hold.
-  absl::Status MendVectors() {
+  // Every live chunk gets a vector in a whole segment, every segment a whole word index, and the manifest says what the
+  // segments hold.
+  absl::Status MendSegments() {
     absl::StatusOr<std::unique_ptr<Database>> opened =
         ConnectDatabase(folder_ / kDatabaseFile, false, options_.sqlite_vfs);
     if (!opened.ok()) return opened.status();
@@ -166,11 +167,18 @@ class Mender {
       if (!text.ok()) return text.status();
       (void)absl::SimpleAtoi(*text, number);
     }
-    std::map<int64_t, std::string> named;  // segment number -> checksum
+    absl::StatusOr<int64_t> format = FormatOf(database, folder_);
+    if (!format.ok()) return format.status();
+    const bool has_word_files = *format >= kFirstFormatWithWordFiles;
+    std::map<int64_t, std::string> named, words;  // segment number -> checksum
     std::map<int64_t, std::vector<int64_t>> live;
     {
-      Rows rows = database.Query("SELECT number, checksum FROM segments");
-      while (rows.Next()) named[rows.Int(0)] = rows.Text(1);
+      Rows rows = database.Query(has_word_files ? "SELECT number, checksum, words FROM segments"
+                                                : "SELECT number, checksum, '' FROM segments");
+      while (rows.Next()) {
+        named[rows.Int(0)] = rows.Text(1);
+        words[rows.Int(0)] = rows.Text(2);
+      }
       if (!rows.status().ok()) return rows.status();
       Rows chunks = database.Query("SELECT id, segment FROM chunks ORDER BY id");
       while (chunks.Next()) live[chunks.Int(1)].push_back(chunks.Int(0));
@@ -195,14 +203,14 @@ class Mender {
       for (const int64_t id : ids) {
         if ((*segment)->Find(id) < 0) missing.push_back(id);
       }
-      status = database.Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)", number,
-                            (*segment)->size(), Blob{checksum});
+      status = AddSegment(database, has_word_files, **segment, checksum, words[number]);
       for (const int64_t id : (*segment)->ids()) {
         if (status.ok() && !wanted.contains(id))
           status = database.Run("INSERT INTO tombstones (segment, chunk) VALUES (?, ?)", number, id);
       }
     }
-    if (status.ok() && !missing.empty()) status = EmbedMissing(database, missing, *fingerprint, next_segment++);
+    if (status.ok() && !missing.empty())
+      status = EmbedMissing(database, has_word_files, missing, *fingerprint, next_segment++);
     if (status.ok()) status = SetManifest(database, "next_segment", absl::StrCat(next_segment));
     if (status.ok()) status = SetManifest(database, "generation", absl::StrCat(generation + 1));
     if (status.ok()) status = transaction->Commit();
@@ -212,7 +220,10 @@ class Mender {
     std::set<std::string> in_use;
     {
       Rows rows = database.Query("SELECT number FROM segments");
-      while (rows.Next()) in_use.insert(Segment::FileName(rows.Int(0)));
+      while (rows.Next()) {
+        in_use.insert(Segment::FileName(rows.Int(0)));
+        in_use.insert(WordIndex::FileName(rows.Int(0)));
+      }
       if (!rows.status().ok()) return rows.status();
     }
     opened->reset();
@@ -220,15 +231,35 @@ class Mender {
     record.generation = generation + 1;
     if (status = CreateCommitRecord(folder_, record, *files_); !status.ok()) return status;
     for (const Damage& damage : report_.damage) {
-      const bool may_go = absl::EndsWith(damage.file, ".vec") || absl::EndsWith(damage.file, ".idx");
+      const bool may_go = absl::EndsWith(damage.file, ".vec") || absl::EndsWith(damage.file, ".idx") ||
+                          absl::EndsWith(damage.file, ".words");
       if (!may_go || in_use.contains(damage.file)) continue;
       if (status = files_->Remove(folder_ / damage.file); !status.ok()) return status;
     }
     return absl::OkStatus();
   }
 
-  absl::Status EmbedMissing(Database& database, std::vector<int64_t>& missing, const std::string& fingerprint,
-                            int64_t number) {
+  // Names a whole segment in the manifest, with its word index, which is made again unless it is whole: the one with
+  // the checksum `words`, of the same rows.
+  absl::Status AddSegment(Database& database, bool has_word_files, const Segment& segment, const std::string& checksum,
+                          const std::string& words) {
+    if (!has_word_files) {
+      return database.Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)", segment.number(),
+                          segment.size(), Blob{checksum});
+    }
+    absl::StatusOr<std::shared_ptr<const WordIndex>> index = WordIndex::Read(folder_, segment.number(), words);
+    if (!index.ok() || !(*index)->CheckContent().ok() || (*index)->ids() != segment.ids()) {
+      index = BuildWords(database, kFormat, segment.number(), segment.ids());
+      if (!index.ok()) return index.status();
+      if (absl::Status status = (*index)->Write(folder_, *files_); !status.ok()) return status;
+      ++report_.word_indexes_made;
+    }
+    return database.Run("INSERT INTO segments (number, vectors, checksum, words) VALUES (?, ?, ?, ?)", segment.number(),
+                        segment.size(), Blob{checksum}, Blob{(*index)->checksum()});
+  }
+
+  absl::Status EmbedMissing(Database& database, bool has_word_files, std::vector<int64_t>& missing,
+                            const std::string& fingerprint, int64_t number) {
     const Embedder& embedder = options_.embedder;
     if (!embedder.embed) {
       return absl::FailedPreconditionError(
@@ -268,8 +299,7 @@ class Mender {
     absl::StatusOr<std::string> checksum = segment.Write(folder_, *files_);
     if (!checksum.ok()) return checksum.status();
     report_.vectors_embedded = segment.size();
-    status = database.Run("INSERT INTO segments (number, vectors, checksum) VALUES (?, ?, ?)", number, segment.size(),
-                          Blob{*checksum});
+    status = AddSegment(database, has_word_files, segment, *checksum, "");
     if (status.ok()) status = SetManifest(database, "embedder", embedder.fingerprint);
     return status.ok() ? SetManifest(database, "dimension", absl::StrCat(embedder.dimension)) : status;
   }

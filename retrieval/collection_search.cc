@@ -8,8 +8,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "retrieval/chunk_texts.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/filter_evaluator.h"
 #include "retrieval/fusion.h"
@@ -20,21 +20,9 @@ namespace {
 
 constexpr int64_t kMaxCount = 1000;
 
-// Weights of title, headings and text in BM25.
-#define BLAZON_BM25 "bm25(chunk_words, 2.0, 1.5, 1.0)"
-
-// "word" OR "word"...: inside the quotes there are only letters, marks and digits, so a question has no syntax.
-std::string MatchExpression(const std::vector<std::string>& words) {
-  return absl::StrCat("\"", absl::StrJoin(words, "\" OR \""), "\"");
-}
-
 // One bit for each of the ids (ascending) that is among the wanted ones (ascending too). Wanted ones are live.
-struct ChosenRows {
-  std::vector<uint8_t> bits;
-  int64_t count = 0;
-};
-ChosenRows RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
-  ChosenRows rows;
+WordSearch::Allowed RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
+  WordSearch::Allowed rows;
   std::vector<uint8_t>& bits = rows.bits;
   bits.resize((ids.size() + 7) / 8);
   auto place = ids.begin();
@@ -63,6 +51,17 @@ Box ParseBox(const std::string& text) {
       !absl::SimpleAtod(numbers[2], &box.width) || !absl::SimpleAtod(numbers[3], &box.height))
     return {};
   return box;
+}
+
+// The terms of each word.
+WordQuery AnalyzeQuery(const std::vector<std::string>& words) {
+  WordQuery query;
+  WordAnalyzer analyzer;
+  for (const std::string& word : words) {
+    std::vector<std::string>& terms = query.words.emplace_back();
+    analyzer.Analyze(word, [&terms](std::string_view term) { terms.emplace_back(term); });
+  }
+  return query;
 }
 
 bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
@@ -134,7 +133,7 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
 }
 
 absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Reading::Start(const Impl& impl,
-                                                                                            bool vectors) {
+                                                                                            bool vectors, bool words) {
   // A writer may remove a merged segment between our look at the manifest and the opening of the file: then there is a
   // new generation to see.
   absl::Status status;
@@ -154,14 +153,20 @@ absl::StatusOr<std::unique_ptr<Collection::Impl::Reading>> Collection::Impl::Rea
     }
     reading->transaction_ = std::make_unique<Transaction>(*reading->database_, Transaction::Kind::kRead);
     if (!reading->transaction_->status().ok()) return reading->transaction_->status();
-    if (!vectors) return reading;
-    absl::StatusOr<std::shared_ptr<const View>> view = impl.ViewOf(*reading->database_);
-    if (view.ok()) {
-      reading->view_ = std::move(*view);
-      return reading;
+    status = absl::OkStatus();
+    if (vectors) {
+      absl::StatusOr<std::shared_ptr<const View>> view = impl.ViewOf(*reading->database_);
+      status = view.status();
+      if (view.ok()) reading->view_ = *std::move(view);
     }
-    if (!absl::IsNotFound(view.status())) return view.status();
-    status = MissingIsLost(view.status(), impl.folder_);
+    if (words && status.ok()) {
+      absl::StatusOr<std::shared_ptr<const WordView>> view = impl.WordsOf(*reading->database_);
+      status = view.status();
+      if (view.ok()) reading->words_ = *std::move(view);
+    }
+    if (status.ok()) return reading;
+    if (!absl::IsNotFound(status)) return status;
+    status = MissingIsLost(status, impl.folder_);
   }
   return status;
 }
@@ -214,20 +219,29 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     vector = std::move(*embedded);
   }
 
-  absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, !vector.empty());
+  absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, !vector.empty(), !words.empty());
   if (!reading.ok()) return reading.status();
   Database& database = (*reading)->database();
   std::shared_ptr<const Filtered> filtered;
+  absl::flat_hash_map<int64_t, WordSearch::Allowed> allowed;  // by segment, when there is a filter
   if (!query.filter.empty()) {
     absl::StatusOr<std::shared_ptr<const Filtered>> evaluated = Evaluate(database, query.filter);
     if (!evaluated.ok()) return evaluated.status();
     filtered = *std::move(evaluated);
+    // Vectors and words of a segment have the same rows.
+    if (!vector.empty()) {
+      for (const auto& [number, entry] : (*reading)->view().segments)
+        allowed[number] = RowsOf(entry.segment->ids(), filtered->ids);
+    } else if (!words.empty()) {
+      for (const auto& [number, part] : (*reading)->words().parts())
+        allowed[number] = RowsOf(part.index->ids(), filtered->ids);
+    }
   }
-  const std::string match = words.empty() ? "" : MatchExpression(words);
-  absl::flat_hash_map<int64_t, ChosenRows> allowed;  // by segment, when there is a filter
-  if (filtered && !vector.empty()) {
-    for (const auto& [number, entry] : (*reading)->view().segments)
-      allowed[number] = RowsOf(entry.segment->ids(), filtered->ids);
+  WordSearch::Weighed asked;
+  if (!words.empty()) {
+    absl::StatusOr<WordSearch::Weighed> weighed = (*reading)->words().Weigh(AnalyzeQuery(words));
+    if (!weighed.ok()) return weighed.status();
+    asked = *std::move(weighed);
   }
 
   // Of one document more may be found than are wanted; then the search goes deeper, to the end if need be.
@@ -235,18 +249,10 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   bool words_left_out = false;  // chunks with some of the words may be below the depth
   for (int64_t depth = std::max<int64_t>(100, 4 * query.count);; depth *= 4) {
     absl::flat_hash_map<int64_t, Candidate> found;
-    if (by_words && !match.empty()) {
-      Rows rows = filtered ? database.Query(
-                                 "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words "
-                                 "MATCH ?1 AND rank MATCH 'bm25(2.0, 1.5, 1.0)' AND chunk_is_among(?2, rowid) ORDER BY "
-                                 "rank LIMIT ?3",
-                                 match, AmongChunks(filtered->ids), depth)
-                           : database.Query(
-                                 "SELECT rowid, -rank, word_coverage(chunk_words) FROM chunk_words WHERE chunk_words "
-                                 "MATCH ?1 AND rank MATCH 'bm25(2.0, 1.5, 1.0)' ORDER BY rank LIMIT ?2",
-                                 match, depth);
-      while (rows.Next()) found[rows.Int(0)] = Candidate{rows.Int(0), rows.Real(1), rows.Real(2), 0, 0};
-      if (!rows.status().ok()) return rows.status();
+    if (by_words && !words.empty()) {
+      absl::StatusOr<std::vector<WordHit>> hits = (*reading)->words().Best(asked, depth, filtered ? &allowed : nullptr);
+      if (!hits.ok()) return hits.status();
+      for (const WordHit& hit : *hits) found[hit.chunk_id] = Candidate{hit.chunk_id, hit.score, 0, 0, 0};
     }
     words_left_out = static_cast<int64_t>(found.size()) == depth;
     bool left_out = words_left_out;
@@ -294,33 +300,21 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
 
   // A chunk found by meaning alone may hold words too: below the depth of the search by words, where they hardly count
   // for the order.
-  if (!match.empty() && (!by_words || words_left_out)) {
-    for (Candidate& candidate : candidates) {
-      if (candidate.word_score > 0) continue;
-      Rows rows =
-          database.Query("SELECT -" BLAZON_BM25
-                         ", word_coverage(chunk_words) FROM chunk_words WHERE chunk_words MATCH ? AND rowid = ?",
-                         match, candidate.chunk_id);
-      if (rows.Next()) {
-        candidate.word_score = rows.Real(0);
-        candidate.coverage = rows.Real(1);
-      }
-      if (!rows.status().ok()) return rows.status();
-    }
+  for (Candidate& candidate : candidates) {
+    if (words.empty()) break;
+    absl::StatusOr<WordSearch::Match> match = (*reading)->words().MatchOf(asked, candidate.chunk_id);
+    if (!match.ok()) return match.status();
+    candidate.coverage = match->coverage;
+    if (candidate.word_score == 0) candidate.word_score = match->score;
   }
 
   std::vector<ScoredChunk> results;
+  ChunkTexts texts(database);
+  const std::string select =
+      absl::StrCat("SELECT d.id, d.source, d.path, d.title, ", HeadingsOf(format_),
+                   ", c.span_begin, c.span_end, c.line, c.document, ", format_ >= 2 ? "c.place, c.box" : "'', ''",
+                   " FROM chunks AS c JOIN documents AS d ON d.key = c.document WHERE c.id = ?");
   for (const Candidate& candidate : candidates) {
-    const std::string_view select =
-        format_ >= 2
-            ? "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text, c.place, "
-              "c.box FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = "
-              "c.id "
-              "WHERE c.id = ?"
-            : "SELECT d.id, d.source, d.path, d.title, w.headings, c.span_begin, c.span_end, c.line, w.text, '', '' "
-              "FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid = c.id "
-              "WHERE "
-              "c.id = ?";
     Rows rows = database.Query(select, candidate.chunk_id);
     if (!rows.Next()) {
       if (!rows.status().ok()) return rows.status();
@@ -336,7 +330,9 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
     result.heading_path = rows.Text(4);
     result.span = {static_cast<size_t>(rows.Int(5)), static_cast<size_t>(rows.Int(6))};
     result.line = rows.Int(7);
-    result.text = rows.Text(8);
+    absl::StatusOr<std::string> text = texts.Read(rows.Int(8), rows.Int(5), rows.Int(6));
+    if (!text.ok()) return text.status();
+    result.text = *std::move(text);
     result.place = rows.Text(9);
     result.box = ParseBox(rows.Text(10));
     result.word_score = candidate.word_score;
@@ -481,9 +477,10 @@ absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
     const uintmax_t size = entry.file_size(error);
     if (error) continue;  // gone since
     const std::string extension = entry.path().extension().string();
-    (extension == ".vec"   ? stats.segment_bytes
-     : extension == ".idx" ? stats.index_bytes
-                           : stats.database_bytes) += static_cast<int64_t>(size);
+    (extension == ".vec"     ? stats.segment_bytes
+     : extension == ".idx"   ? stats.index_bytes
+     : extension == ".words" ? stats.word_bytes
+                             : stats.database_bytes) += static_cast<int64_t>(size);
   }
   return stats;
 }

@@ -70,7 +70,7 @@ absl::Status CopyInto(const fs::path& folder, const fs::path& target, bool link_
     if (!rows.status().ok()) return rows.status();
   }
   {
-    Rows rows = (*source)->Query("SELECT number, checksum FROM segments ORDER BY number");
+    Rows rows = (*source)->Query("SELECT number, checksum, words FROM segments ORDER BY number");
     while (rows.Next()) {
       const std::string name = Segment::FileName(rows.Int(0));
       std::string checksum;
@@ -79,6 +79,10 @@ absl::Status CopyInto(const fs::path& folder, const fs::path& target, bool link_
       if (!status.ok()) return status;
       if (checksum != rows.Text(1))
         return absl::DataLossError(absl::StrCat((folder / name).string(), " is another segment", RepairRemedy(folder)));
+      const std::string words = WordIndex::FileName(rows.Int(0));
+      status = LinkOrCopy(folder / words, target / words, link_files, report);
+      if (status.ok()) status = WordIndex::Read(target, rows.Int(0), rows.Text(2)).status();
+      if (!status.ok()) return status;
       // An index is derived from its segment: where it is missing or damaged, searches do without.
       const std::string index = SegmentIndex::FileName(rows.Int(0));
       status = LinkOrCopy(folder / index, target / index, link_files, report);

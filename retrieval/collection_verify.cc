@@ -92,17 +92,19 @@ class Verifier {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
       const std::string name = entry.path().filename().string();
-      if (!absl::StartsWith(name, "segment-") || !absl::EndsWith(name, ".vec")) continue;
-      const absl::StatusOr<std::shared_ptr<const Segment>> segment = Segment::Read(entry.path());
-      if (absl::IsNotFound(segment.status())) continue;  // merged and removed meanwhile
-      ++report_.segments;
-      if (segment.ok()) {
+      const bool vectors = absl::EndsWith(name, ".vec"), words = absl::EndsWith(name, ".words");
+      if (!absl::StartsWith(name, "segment-") || !(vectors || words)) continue;
+      const absl::Status status =
+          vectors ? Segment::Read(entry.path()).status() : WordIndex::Read(entry.path()).status();
+      if (absl::IsNotFound(status)) continue;  // merged and removed meanwhile
+      report_.segments += vectors;
+      if (status.ok()) {
         whole_[name] = true;
-      } else if (absl::IsDataLoss(segment.status()) || absl::IsFailedPrecondition(segment.status())) {
-        Add(name, std::string(segment.status().message()));
+      } else if (absl::IsDataLoss(status) || absl::IsFailedPrecondition(status)) {
+        Add(name, std::string(status.message()));
         whole_[name] = false;
       } else {
-        return segment.status();
+        return status;
       }
     }
     return error ? FileError("list", folder_, error.value()) : absl::OkStatus();
@@ -134,16 +136,6 @@ class Verifier {
     if (absl::Status status = Expect(database, "PRAGMA integrity_check(1)", "ok", "SQLite's integrity check fails");
         !status.ok())
       return status;
-    {
-      // FTS5's own check of its index against its content; it writes nothing.
-      const absl::Status status =
-          database.Run("INSERT INTO chunk_words (chunk_words, rank) VALUES ('integrity-check', 0)");
-      if (absl::IsDataLoss(status)) {
-        Add(kDatabaseFile, "the word index does not fit its text");
-      } else if (!status.ok()) {
-        return status;
-      }
-    }
     const std::pair<const char*, const char*> disagreements[] = {
         {"SELECT count(*) FROM chunks AS c LEFT JOIN documents AS d ON d.key = c.document WHERE d.key IS NULL",
          "chunks without a document"},
@@ -152,13 +144,9 @@ class Verifier {
          "documents that lack chunks"},
         {"SELECT count(*) FROM documents WHERE bytes <> length(CAST(text AS BLOB))",
          "documents of another length than was written"},
-        {"SELECT count(*) FROM chunks AS c LEFT JOIN chunk_words AS w ON w.rowid = c.id WHERE w.rowid IS NULL",
-         "chunks without words"},
-        {"SELECT (SELECT count(*) FROM chunk_words) - (SELECT count(*) FROM chunks)", "words without a chunk"},
-        {"SELECT count(*) FROM chunks AS c JOIN documents AS d ON d.key = c.document JOIN chunk_words AS w ON w.rowid "
-         "= c.id WHERE substr(CAST(d.text AS BLOB), c.span_begin + 1, c.span_end - c.span_begin) <> CAST(w.text AS "
-         "BLOB)",
-         "chunks that differ from their document's text"},
+        {"SELECT count(*) FROM chunks AS c JOIN documents AS d ON d.key = c.document WHERE c.span_begin < 0 OR "
+         "c.span_begin > c.span_end OR c.span_end > d.bytes",
+         "chunks outside of their document's text"},
         {"SELECT count(*) FROM tombstones AS t JOIN chunks AS c ON c.id = t.chunk", "chunks that are dead and alive"},
         {"SELECT count(*) FROM chunks AS c LEFT JOIN segments AS s ON s.number = c.segment WHERE s.number IS NULL",
          "chunks without a segment"},
@@ -172,7 +160,8 @@ class Verifier {
       if (rows.Next()) *count = rows.Int(0);
       if (!rows.status().ok()) return DamageOr(rows.status());
     }
-    return CheckVectors(database);
+    if (absl::Status status = CheckVectors(database); !status.ok()) return status;
+    return CheckWords(database);
   }
 
   absl::Status CheckVectors(Database& database) {
@@ -200,13 +189,9 @@ class Verifier {
         continue;
       }
       if (!segment.ok()) return segment.status();
-      Rows chunks = database.Query(
-          "SELECT id FROM chunks WHERE segment = ?1 UNION SELECT chunk FROM tombstones WHERE segment = ?1 ORDER BY 1",
-          number);
-      std::vector<int64_t> expected;
-      while (chunks.Next()) expected.push_back(chunks.Int(0));
-      if (!chunks.status().ok()) return DamageOr(chunks.status());
-      if (!std::equal(expected.begin(), expected.end(), (*segment)->ids().begin(), (*segment)->ids().end()))
+      const absl::StatusOr<std::vector<int64_t>> expected = RowsOfSegment(database, number);
+      if (!expected.ok()) return DamageOr(expected.status());
+      if (!std::equal(expected->begin(), expected->end(), (*segment)->ids().begin(), (*segment)->ids().end()))
         Add(name, "it and the database tell of different chunks");
       const absl::Status index = SegmentIndex::Read(folder_, **segment, segments.Text(1)).status();
       if (absl::IsDataLoss(index)) {
@@ -214,6 +199,37 @@ class Verifier {
       } else if (!index.ok() && !absl::IsNotFound(index)) {
         return index;
       }
+    }
+    return DamageOr(segments.status());
+  }
+
+  absl::Status CheckWords(Database& database) {
+    const absl::StatusOr<int64_t> format = FormatOf(database, folder_);
+    if (!format.ok()) return DamageOr(format.status());
+    if (*format < kFirstFormatWithWordFiles) return absl::OkStatus();
+    Rows segments = database.Query("SELECT number, words FROM segments ORDER BY number");
+    while (segments.Next()) {
+      const int64_t number = segments.Int(0);
+      const std::string name = WordIndex::FileName(number);
+      const auto seen = whole_.find(name);
+      if (seen != whole_.end() && !seen->second) continue;  // damaged, as was said
+      const absl::StatusOr<std::shared_ptr<const WordIndex>> words = WordIndex::Read(folder_, number, segments.Text(1));
+      if (absl::IsNotFound(words.status())) {
+        if (GenerationNow() != report_.generation)
+          return absl::UnavailableError(absl::StrCat(folder_.string(), " was changed meanwhile; try again"));
+        Add(name, "it is missing");
+        continue;
+      }
+      const absl::Status content = words.ok() ? (*words)->CheckContent() : words.status();
+      if (absl::IsDataLoss(content)) {
+        Add(name, std::string(content.message()));
+        continue;
+      }
+      if (!content.ok()) return content;
+      const absl::StatusOr<std::vector<int64_t>> expected = RowsOfSegment(database, number);
+      if (!expected.ok()) return DamageOr(expected.status());
+      if (!std::equal(expected->begin(), expected->end(), (*words)->ids().begin(), (*words)->ids().end()))
+        Add(name, "it and the database tell of different chunks");
     }
     return DamageOr(segments.status());
   }
@@ -236,7 +252,7 @@ class Verifier {
   const std::filesystem::path folder_;
   const std::string vfs_;
   VerifyReport report_;
-  std::map<std::string, bool> whole_;  // of each segment file
+  std::map<std::string, bool> whole_;  // of each segment's files
 };
 
 }  // namespace

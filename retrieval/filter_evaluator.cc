@@ -163,12 +163,6 @@ class Evaluator {
   absl::Status status_;
 };
 
-void ChunkIsAmong(sqlite3_context* context, int, sqlite3_value** arguments) {
-  const auto* ids = static_cast<const Keys*>(sqlite3_value_pointer(arguments[0], "chunk ids"));
-  const int64_t id = sqlite3_value_int64(arguments[1]);
-  sqlite3_result_int(context, ids && std::binary_search(ids->begin(), ids->end(), id));
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<int64_t>> MatchingDocuments(Database& database, const Condition& condition) {
@@ -195,13 +189,6 @@ absl::StatusOr<std::vector<int64_t>> ChunksOfDocuments(Database& database, absl:
   }
   std::sort(ids.begin(), ids.end());
   return ids;
-}
-
-absl::Status RegisterChunkIsAmong(Database& database) {
-  const int code = sqlite3_create_function_v2(database.handle(), "chunk_is_among", 2,
-                                              SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_DIRECTONLY, nullptr,
-                                              ChunkIsAmong, nullptr, nullptr, nullptr);
-  return code == SQLITE_OK ? absl::OkStatus() : database.Error(code, "define a function in");
 }
 
 }  // namespace blazon::retrieval

@@ -18,9 +18,4 @@ absl::StatusOr<std::vector<int64_t>> MatchingDocuments(Database& database, const
 // The ids of the chunks of documents (keys ascending), ascending.
 absl::StatusOr<std::vector<int64_t>> ChunksOfDocuments(Database& database, absl::Span<const int64_t> keys);
 
-// Makes the SQL function chunk_is_among(ids, id) known to a connection: true when the id is in the sorted ids, which
-// are bound as AmongChunks(ids).
-absl::Status RegisterChunkIsAmong(Database& database);
-inline Pointer AmongChunks(const std::vector<int64_t>& ids) { return {&ids, "chunk ids"}; }
-
 }  // namespace blazon::retrieval

@@ -286,17 +286,22 @@ class Salvager {
     if (!document_columns.ok()) return document_columns.status();
     absl::StatusOr<std::vector<std::string>> chunk_columns = ColumnsOf(to_, "chunks");
     if (!chunk_columns.ok()) return chunk_columns.status();
-    absl::StatusOr<std::vector<std::string>> word_columns = ColumnsOf(to_, "chunk_words");
-    if (!word_columns.ok()) return word_columns.status();
-    std::vector<std::string> stored_words = {"id"};
-    for (size_t i = 0; i < word_columns->size(); ++i) stored_words.push_back(absl::StrCat("c", i));
-    word_columns->insert(word_columns->begin(), "rowid");
-    documents_ = std::make_unique<TableCopy>(from_, to_, "documents", "key", *document_columns);
+    absl::StatusOr<std::vector<std::string>> chunk_columns_there = ColumnsOf(from_, "chunks");
+    if (!chunk_columns_there.ok()) return chunk_columns_there.status();
+    std::vector<std::string> from_documents = *document_columns, from_chunks = *chunk_columns;
+    if (std::count(chunk_columns_there->begin(), chunk_columns_there->end(), "headings") == 0) {  // format 3
+      for (std::string& column : from_documents) {
+        if (column == "language") column = "''";
+      }
+      for (std::string& column : from_chunks) {
+        if (column == "headings") column = HeadingsOf(kFirstFormatWithWordFiles - 1);
+      }
+    }
+    documents_ =
+        std::make_unique<TableCopy>(from_, to_, "documents", "key", *document_columns, "documents", from_documents);
     metadata_ = std::make_unique<TableCopy>(from_, to_, "document_metadata", "document",
                                             std::vector<std::string>{"document", "name", "value"});
-    chunks_ = std::make_unique<TableCopy>(from_, to_, "chunks", "id", *chunk_columns);
-    words_ = std::make_unique<TableCopy>(from_, to_, "chunk_words", "id", *word_columns, "chunk_words_content",
-                                         stored_words);
+    chunks_ = std::make_unique<TableCopy>(from_, to_, "chunks", "id", *chunk_columns, "chunks AS c", from_chunks);
     std::vector<int64_t> to_cut;
     for (int64_t key = 1; key <= last_document; ++key) {
       absl::StatusOr<bool> whole = CopyDocument(key, chunks_of[key]);
@@ -358,20 +363,17 @@ class Salvager {
     } else {
       lost_.push_back(absl::StrCat("the metadata of ", name));
     }
-    std::vector<SalvagedRow> chunks, words;
+    std::vector<SalvagedRow> chunks;
     for (const int64_t id : chunk_ids) {
-      absl::StatusOr<std::vector<SalvagedRow>> chunk = chunks_->Read(id), word = words_->Read(id);
-      if (!chunk.ok() || !word.ok() || chunk->size() != 1 || word->size() != 1) break;
+      absl::StatusOr<std::vector<SalvagedRow>> chunk = chunks_->Read(id);
+      if (!chunk.ok() || chunk->size() != 1) break;
       chunks.push_back(std::move(chunk->front()));
-      words.push_back(std::move(word->front()));
     }
     if (static_cast<int64_t>(chunks.size()) != expected) {
       lost_.push_back(absl::StrCat("the headings, line numbers and places of ", name, ", whose text was cut again"));
       return false;
     }
-    absl::Status status = chunks_->Write(chunks);
-    if (status.ok()) status = words_->Write(words);
-    if (!status.ok()) return status;
+    if (absl::Status status = chunks_->Write(chunks); !status.ok()) return status;
     return true;
   }
 
@@ -391,13 +393,9 @@ class Salvager {
     if (!chunks.ok()) return chunks.status();
     for (const Chunk& chunk : *chunks) {
       absl::Status status = to_.Run(
-          "INSERT INTO chunks (document, span_begin, span_end, line, segment, prefix) VALUES (?, ?, ?, 1, 0, ?)", key,
-          chunk.span.begin, chunk.span.end, chunk.prefix);
-      if (status.ok()) {
-        status = to_.Run("INSERT INTO chunk_words (rowid, title, headings, text) VALUES (?, ?, ?, ?)", to_.LastRowId(),
-                         document.title, chunk.heading_path,
-                         std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
-      }
+          "INSERT INTO chunks (document, span_begin, span_end, line, segment, prefix, headings) VALUES (?, ?, ?, 1, 0, "
+          "?, ?)",
+          key, chunk.span.begin, chunk.span.end, chunk.prefix, chunk.heading_path);
       if (!status.ok()) return status;
     }
     return to_.Run("UPDATE documents SET chunks = ?, chunker = 'repaired' WHERE key = ?", chunks->size(), key);
@@ -409,7 +407,7 @@ class Salvager {
   std::map<int64_t, std::string> names_;  // of documents that are not carried over yet
   bool names_complete_ = false;
   std::vector<std::string> lost_;
-  std::unique_ptr<TableCopy> documents_, metadata_, chunks_, words_;
+  std::unique_ptr<TableCopy> documents_, metadata_, chunks_;
 };
 
 }  // namespace

@@ -97,8 +97,9 @@ int RunRepair(const CareFlags& flags, Context& context) {
     std::cout << "Nothing is damaged" << std::endl;
   } else {
     std::cout << report->bytes_corrected << " bytes put right, " << report->pages_from_log
-              << " pages taken from the log, " << report->vectors_embedded << " vectors made again, "
-              << report->lost.size() << " losses; the files as they were are in " << report->kept_in << std::endl;
+              << " pages taken from the log, " << report->vectors_embedded << " vectors and "
+              << report->word_indexes_made << " word indexes made again, " << report->lost.size()
+              << " losses; the files as they were are in " << report->kept_in << std::endl;
   }
   return report->lost.empty() ? kDone : kFailed;
 }

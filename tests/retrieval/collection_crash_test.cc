@@ -287,7 +287,7 @@ TEST(CollectionCrashTest, KillsLoseNothingAcknowledgedAndLeaveNothingHalf) {
         int64_t files = 0;
         for (const auto& entry : fs::directory_iterator(place))
           files += entry.path().string().find("segment-") != std::string::npos;
-        ASSERT_EQ(files, (*collection)->Stats()->segments) << "left-overs were not removed";
+        ASSERT_EQ(files, 2 * (*collection)->Stats()->segments) << "left-overs were not removed";
       }
       history.state = found;
       history.change.clear();

@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "retrieval/collection_care.h"
+#include "retrieval/collection_impl.h"
 #include "retrieval/sqlite.h"
 #include "sample_embedder.h"
 
@@ -240,6 +241,30 @@ TEST_P(CollectionDamageTest, LostVectorsAreMadeAgain) {
   }
 }
 
+TEST_P(CollectionDamageTest, LostWordIndexesAreMadeAgain) {
+  int mended = 0;
+  for (const auto& entry : fs::directory_iterator(pristine_)) {
+    if (entry.path().extension() != ".words") continue;
+    CopyFolder(pristine_, damaged_);
+    const fs::path file = damaged_ / entry.path().filename();
+    if (++mended % 2) {
+      fs::remove(file);
+    } else {
+      fs::resize_file(file, fs::file_size(file) / 2);
+    }
+    const auto answers = Answers(damaged_);
+    EXPECT_EQ(answers.status().code(), absl::StatusCode::kDataLoss);
+    EXPECT_THAT(std::string(answers.status().message()), HasSubstr(file.filename().string()));
+    EXPECT_EQ(Collection::Open(damaged_, Writing()).status().code(), absl::StatusCode::kDataLoss);
+    const auto repaired = RepairCollection(damaged_, Writing());
+    ASSERT_TRUE(repaired.ok()) << repaired.status();
+    EXPECT_EQ(repaired->word_indexes_made, 1);
+    EXPECT_EQ(repaired->vectors_embedded, 0);
+    EXPECT_EQ(*Answers(damaged_), answers_);
+  }
+  EXPECT_GT(mended, 0);
+}
+
 TEST(CollectionSnapshotTest, KeepsItsGenerationWhileTheCollectionGoesOn) {
   TemporaryFolder folder;
   const fs::path place = folder.path() / "collection", snapshot = folder.path() / "snapshot",
@@ -274,47 +299,74 @@ TEST(CollectionSnapshotTest, KeepsItsGenerationWhileTheCollectionGoesOn) {
   EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
 }
 
-// A collection as formats 1 and 2 had it: no reserved bytes, no prefixes, no record of commits. A VACUUM would keep the
-// reserved bytes, so that the tables are made and filled anew.
+// A collection as older formats had it: words in FTS5 and no word files; 1 and 2 without reserved bytes, prefixes and a
+// record of commits, 1 without places too.
 class CollectionFormatTest : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Formats, CollectionFormatTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Formats, CollectionFormatTest, testing::Values(1, 2, 3));
+
+constexpr const char* kOlderSchema =
+    "CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE segments (number INTEGER PRIMARY KEY, vectors INTEGER NOT NULL, checksum BLOB NOT NULL);"
+    "CREATE TABLE tombstones (segment INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (segment, chunk)) WITHOUT "
+    "ROWID;"
+    "CREATE TABLE documents (key INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, source TEXT NOT NULL, "
+    "path TEXT NOT NULL, title TEXT NOT NULL, parser TEXT NOT NULL, encoding TEXT NOT NULL, digest TEXT NOT NULL, "
+    "chunker TEXT NOT NULL, chunks INTEGER NOT NULL, bytes INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (source, "
+    "path));"
+    "CREATE TABLE document_metadata (document INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY "
+    "(document, name)) WITHOUT ROWID;"
+    "CREATE TABLE chunks (id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL, span_begin INTEGER NOT "
+    "NULL, span_end INTEGER NOT NULL, line INTEGER NOT NULL, segment INTEGER NOT NULL, place TEXT NOT NULL DEFAULT "
+    "'', box TEXT NOT NULL DEFAULT '', prefix TEXT NOT NULL);"
+    "CREATE INDEX chunks_by_document ON chunks (document);"
+    "CREATE INDEX chunks_by_segment ON chunks (segment);"
+    "CREATE VIRTUAL TABLE chunk_words USING fts5(title, headings, text, tokenize = 'porter unicode61 "
+    "remove_diacritics 2');"
+    "INSERT INTO manifest SELECT key, value FROM newer.manifest;"
+    "INSERT INTO segments SELECT number, vectors, checksum FROM newer.segments;"
+    "INSERT INTO tombstones SELECT segment, chunk FROM newer.tombstones;"
+    "INSERT INTO documents SELECT key, id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text "
+    "FROM newer.documents;"
+    "INSERT INTO document_metadata SELECT document, name, value FROM newer.document_metadata;"
+    "INSERT INTO chunks SELECT id, document, span_begin, span_end, line, segment, place, box, prefix FROM "
+    "newer.chunks;"
+    "INSERT INTO chunk_words (rowid, title, headings, text) SELECT c.id, d.title, c.headings, CAST(substr(CAST(d.text "
+    "AS BLOB), c.span_begin + 1, c.span_end - c.span_begin) AS TEXT) FROM newer.chunks AS c JOIN newer.documents AS d "
+    "ON d.key = c.document;";
 
 void MakeOlder(const fs::path& place, int format) {
-  const fs::path plain = place / "plain.db";
-  std::unique_ptr<sqlite3, int (*)(sqlite3*)> database(
-      [&plain] {
-        sqlite3* handle = nullptr;
-        sqlite3_open(plain.c_str(), &handle);
-        return handle;
-      }(),
-      sqlite3_close);
-  const auto run = [&database](const std::string& sql) {
+  const fs::path older = place / "older.db";
+  std::unique_ptr<Database> checked;
+  sqlite3* handle = nullptr;
+  if (format == 3) {
+    auto opened = ConnectDatabase(older, true, "");
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    checked = *std::move(opened);
+    handle = checked->handle();
+    sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 1);
+  } else {
+    ASSERT_EQ(sqlite3_open(older.c_str(), &handle), SQLITE_OK);
+  }
+  const auto run = [handle](const std::string& sql) {
     char* error = nullptr;
-    ASSERT_EQ(sqlite3_exec(database.get(), sql.c_str(), nullptr, nullptr, &error), SQLITE_OK) << sql << ": " << error;
+    ASSERT_EQ(sqlite3_exec(handle, sql.c_str(), nullptr, nullptr, &error), SQLITE_OK) << sql << ": " << error;
   };
   run(absl::StrCat("PRAGMA journal_mode = WAL; ATTACH '", (place / "collection.db").string(), "' AS newer"));
-  std::vector<std::string> made;
-  ASSERT_EQ(sqlite3_exec(
-                database.get(),
-                "SELECT sql FROM newer.sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'chunk_words_%' AND name "
-                "NOT LIKE 'sqlite_%' AND name <> 'metadata_by_value'",
-                [](void* to, int, char** values, char**) {
-                  static_cast<std::vector<std::string>*>(to)->push_back(values[0]);
-                  return 0;
-                },
-                &made, nullptr),
-            SQLITE_OK);
-  ASSERT_EQ(made.size(), 9u);
-  for (const std::string& sql : made) run(sql);
-  for (const char* table : {"manifest", "segments", "tombstones", "documents", "document_metadata", "chunks"})
-    run(absl::StrCat("INSERT INTO main.", table, " SELECT * FROM newer.", table));
-  run("INSERT INTO main.chunk_words (rowid, title, headings, text) SELECT rowid, * FROM newer.chunk_words");
-  run("ALTER TABLE main.chunks DROP COLUMN prefix");
+  if (format == 3) run("PRAGMA application_id = 1112300110");
+  run(kOlderSchema);
+  if (format < 3) run("ALTER TABLE main.chunks DROP COLUMN prefix");
   if (format == 1) run("ALTER TABLE main.chunks DROP COLUMN place; ALTER TABLE main.chunks DROP COLUMN box");
   run(absl::StrCat("UPDATE main.manifest SET value = '", format, "' WHERE key = 'format'; DETACH newer"));
-  database.reset();
-  fs::remove(place / "commits");
-  fs::rename(plain, place / "collection.db");
+  if (!checked) sqlite3_close(handle);
+  checked.reset();
+  if (format < 3) fs::remove(place / "commits");
+  fs::rename(older, place / "collection.db");
+  std::vector<fs::path> words;
+  for (const auto& entry : fs::directory_iterator(place)) {
+    if (entry.path().extension() == ".words") words.push_back(entry.path());
+  }
+  ASSERT_FALSE(words.empty());
+  for (const fs::path& file : words) fs::remove(file);
 }
 
 TEST_P(CollectionFormatTest, AnOlderOneIsReadAndBroughtToThisFormatByAWriter) {
@@ -326,7 +378,9 @@ TEST_P(CollectionFormatTest, AnOlderOneIsReadAndBroughtToThisFormatByAWriter) {
   if (HasFatalFailure()) return;
 
   EXPECT_EQ(*Answers(place), answers);
-  EXPECT_FALSE(VerifyCollection(place)->page_checksums);
+  EXPECT_EQ(VerifyCollection(place)->page_checksums, GetParam() == 3);
+  EXPECT_TRUE(VerifyCollection(place)->damage.empty()) << ToStatus(*VerifyCollection(place), place);
+  const uintmax_t size_before = fs::file_size(place / "collection.db");
   EXPECT_EQ(SnapshotCollection(place, folder.path() / "s").status().code(), absl::StatusCode::kFailedPrecondition);
   {
     const auto reader = *Collection::Open(place, ReadOptions(16));
@@ -334,6 +388,7 @@ TEST_P(CollectionFormatTest, AnOlderOneIsReadAndBroughtToThisFormatByAWriter) {
     EXPECT_EQ(writer.status().code(), absl::StatusCode::kUnavailable) << writer.status();
   }
   ASSERT_TRUE(Collection::Open(place, Writing()).ok());
+  EXPECT_LT(fs::file_size(place / "collection.db"), size_before * 3 / 4);
   const auto verified = VerifyCollection(place);
   ASSERT_TRUE(verified.ok()) << verified.status();
   EXPECT_TRUE(verified->page_checksums);
@@ -345,6 +400,36 @@ TEST_P(CollectionFormatTest, AnOlderOneIsReadAndBroughtToThisFormatByAWriter) {
   }
   ASSERT_TRUE(RepairCollection(place, Writing()).ok());
   EXPECT_EQ(*Answers(place), answers);
+}
+
+// What format 3 has of worse damage is carried over into this format.
+TEST(CollectionOlderRepairTest, AnOlderOneIsMended) {
+  TemporaryFolder folder;
+  const fs::path place = folder.path() / "collection";
+  { Fill(**Collection::Open(place, Writing())); }
+  const std::string answers = *Answers(place);
+  MakeOlder(place, 3);
+  if (HasFatalFailure()) return;
+  for (const auto& entry : fs::directory_iterator(place)) {  // vectors alone: the format stays
+    if (entry.path().extension() == ".vec") fs::resize_file(entry.path(), 100);
+  }
+  const auto vectors = RepairCollection(place, Writing());
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  EXPECT_EQ(*Answers(place), answers);
+  std::string bytes = ReadFile(place / "collection.db");
+  const size_t page = bytes.find("tells of word") / 4096;  // of a text
+  for (size_t i = 0; i < 200; ++i) bytes[page * 4096 + 2000 + i] = static_cast<char>(i);
+  WriteFile(place / "collection.db", bytes);
+  const auto repaired = RepairCollection(place, Writing());
+  ASSERT_TRUE(repaired.ok()) << repaired.status();
+  EXPECT_GT(repaired->word_indexes_made, 0);
+  EXPECT_TRUE(VerifyCollection(place)->damage.empty());
+  const auto collection = *Collection::Open(place, Writing());
+  const auto lost = std::count_if(repaired->lost.begin(), repaired->lost.end(),
+                                  [](const std::string& what) { return absl::StartsWith(what, "document "); });
+  EXPECT_EQ(static_cast<int64_t>(collection->List()->documents.size()) + lost, 11);
+  EXPECT_LT(lost, 6);
+  ASSERT_TRUE(collection->Put({TextDocument("new.txt", "It goes on.")}).ok());
 }
 
 TEST(CollectionNewerFormatTest, ANewerOneIsRefused) {
