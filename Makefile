@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload soak asan fuzz format lint gemma clean
+.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload million soak asan fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,11 @@ bench: build  ## Measures latency, throughput and memory
 
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
 	@python3 tests/bench/loading.py big build
+
+million: setup  ## Makes 1,000,000 chunks (needs 6 GB of disk and 4 GB of memory) and measures opening and searches
+	@cmake --preset release -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset release -j $(JOBS) --target blazon_million
+	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" build/blazon_million build/million
 
 soak: build  ## Kills writers 200 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
 	@tests/soak.sh build
