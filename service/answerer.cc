@@ -34,7 +34,7 @@ constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
 constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
 
 // The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv; how
-// kRefuseBelow came about, assets/reader/README.md tells.
+// they came about, assets/reader/README.md and assets/answerer/README.md tell.
 constexpr size_t kCandidates = 12;  // sentences that the reader sees, the best by late interaction
 constexpr size_t kSentencesShown = 2;
 constexpr size_t kSentencesRead = 1;     // by the model: with two, SmolLM2-135M mixes them up
@@ -47,8 +47,8 @@ constexpr double kLowConfidenceBelow = 0.3;
 // log-odds.
 constexpr size_t kJudged = 4;
 constexpr int64_t kNeighbours = 1;
-constexpr double kJudgeWeight = 0.25;
-constexpr double kRefuseJudgedBelow = 0.25, kLowJudgedBelow = 0.3;
+constexpr double kJudgeWeight = 0.5;
+constexpr double kRefuseJudgedBelow = 0.15, kLowJudgedBelow = 0.25;
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
@@ -215,6 +215,27 @@ void Attribute(Evidence evidence, AnswerResult& result) {
   }
 }
 
+// What the model reads: the best sentence, under its title and headings where the answering adapter reads, and the
+// question.
+absl::StatusOr<std::vector<language::TokenId>> PromptTokens(const AskRequest& request, const AnswerResult& result,
+                                                            const language::Tokenizer& tokenizer, bool adapted) {
+  const SupportingSentence& sentence = result.sentences.front();
+  if (adapted) {
+    const retrieval::ScoredChunk& source = result.sources[sentence.source];
+    const std::string passage = AnswerPassage(source.title, source.heading_path, sentence.text);
+    if (static_cast<int64_t>(tokenizer.Encode(passage).size()) <= request.context_tokens)
+      return AnswerTokens(tokenizer, passage, request.question);
+  } else {
+    const AnswerPrompt prompt =
+        BuildAnswerPrompt(request.question, {sentence.text}, kSentencesRead, request.context_tokens,
+                          [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
+    if (!prompt.used.empty()) return tokenizer.Encode(prompt.text);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("context_tokens is ", request.context_tokens,
+                   "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+}
+
 std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {
   return absl::StrJoin(sentences, " ",
                        [](std::string* out, const SupportingSentence& sentence) { out->append(sentence.text); });
@@ -314,19 +335,12 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   result.extractive = request.extractive;
   Attribute(*std::move(evidence), result);
 
-  AnswerPrompt prompt;
+  std::vector<language::TokenId> prompt;
   if (result.outcome != AnswerOutcome::kNoAnswer && !request.extractive) {
-    std::vector<std::string> sentences;
-    for (const SupportingSentence& sentence : result.sentences) sentences.push_back(sentence.text);
-    const language::Tokenizer& tokenizer = *runtime->loaded.tokenizer;
-    prompt =
-        BuildAnswerPrompt(request.question, sentences, kSentencesRead, request.context_tokens,
-                          [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
-    if (prompt.used.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("context_tokens is ", request.context_tokens,
-                       "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
-    }
+    absl::StatusOr<std::vector<language::TokenId>> tokens =
+        PromptTokens(request, result, *runtime->loaded.tokenizer, /*adapted=*/adapter != nullptr);
+    if (!tokens.ok()) return tokens.status();
+    prompt = *std::move(tokens);
   }
   result.retrieve_ms = MillisecondsSince(start);
   if (!sink->OnSources(result)) return absl::CancelledError("the caller went away");
@@ -339,7 +353,8 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
     return CancelFunction([] {});
   }
   language::GenerationRequest generation;
-  generation.prompt = {runtime->loaded.tokenizer->Encode(prompt.text)};
+  generation.prompt = {std::move(prompt)};
+  generation.adapter = std::move(adapter);
   generation.options = request.options;
   generation.options.stop.push_back("\n");
   generation.deadline = request.deadline;

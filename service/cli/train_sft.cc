@@ -15,7 +15,7 @@ namespace {
 
 struct SftFlags {
   TrainSftOptions options;
-  LanguageTrainingFlags training;
+  LanguageTrainingFlags training = {.takes_adapter = true};
   bool resume = false;
 };
 
@@ -74,11 +74,13 @@ which is as many times faster as the text is longer than the questions.
 
 Records of a step are computed together without padding; each sees itself alone. A step's loss is the sum over its
 learned tokens divided by their number. Weights that are not trained are computed with in --dtype fp32 or bf16; what is
-trained is fp32. Ctrl-C ends training and keeps what there is. --seed decides what is drawn. log.csv and loss.svg in the
-folder show how it went. A run that was killed goes on with --resume as if it had not been.
+trained is fp32. With --adapter training goes on from that one, whose rank and layers stay. Ctrl-C ends training and
+keeps what there is. --seed decides what is drawn. log.csv and loss.svg in the folder show how it went. A run that was
+killed goes on with --resume as if it had not been.
 
 Examples:
   blazon train sft --data train.jsonl --eval held_out.jsonl --eval-texts 100 --out my-adapter
+  blazon train sft --adapter my-adapter --data more.jsonl --out my-second-adapter
   blazon generate --adapter my-adapter --temperature 0 "The capital of France is")");
   command->callback([flags, &context] { context.run = [flags, &context] { return RunTrainSft(*flags, context); }; });
 }

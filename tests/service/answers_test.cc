@@ -112,11 +112,7 @@ TEST(Answers, AreRightCitedAndRefused) {
   if (dev) return;
   EXPECT_EQ(counts.answerable, 30);
   EXPECT_EQ(counts.unanswerable, 10);
-  // The bars are 27 cited, 18 right, 8 refused. The first is not met yet: eight of these questions, worded far from the
-  // documents, are refused or lead to another passage. Its floor keeps what there is from getting worse.
-  std::printf("Bars: cited 27 (%s), right 18 (%s), refused 8 (%s).\n", counts.cited >= 27 ? "met" : "NOT MET",
-              counts.generated >= 18 ? "met" : "NOT MET", counts.refused >= 8 ? "met" : "NOT MET");
-  EXPECT_GE(counts.cited, 22);
+  EXPECT_GE(counts.cited, 27);
   EXPECT_GE(counts.generated, 18);
   EXPECT_GE(counts.refused, 8);
 }

@@ -318,7 +318,7 @@ TEST_F(CliTest, Caption) {
 TEST_F(CliTest, Ask) {
   const Json json = Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "How much does the boat weigh?"}));
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "120")) << json;
-  EXPECT_NE(json["outcome"], "ANSWER_OUTCOME_NO_ANSWER");  // marked as unsure, with the default adapter
+  EXPECT_EQ(json["outcome"], "ANSWER_OUTCOME_ANSWERED");
   EXPECT_EQ(json["sources"][0]["path"], "boat.txt");
   EXPECT_EQ(json["sentences"][0]["text"], "The boat weighs 120 kilograms.");
   EXPECT_TRUE(json.contains("dropped") && json.contains("confidence") && json["timings"].contains("retrieve_ms"));
