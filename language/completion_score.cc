@@ -42,7 +42,10 @@ std::vector<TokenLogprob> ScoreCompletion(const LanguageModel& model, const Toke
           at::log_softmax(model.Logits(hidden.slice(0, from - begin, until - begin).contiguous()), -1);  // [n, V]
       const int64_t first = from + 1 - prompt_length;  // of the completion
       const at::Tensor chosen =
-          logprobs.gather(1, ids.slice(0, first, first + until - from).unsqueeze(1)).squeeze(1).contiguous();  // [n]
+          logprobs.gather(1, ids.slice(0, first, first + until - from).unsqueeze(1).to(logprobs.device()))
+              .squeeze(1)
+              .cpu()
+              .contiguous();  // [n]
       for (int64_t row = 0; row < chosen.size(0); ++row) {
         scores.push_back({.id = text[first + row], .logprob = chosen.const_data_ptr<float>()[row], .top = {}});
       }

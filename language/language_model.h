@@ -33,6 +33,7 @@ class ModelState {
 
 // One low-rank update of a linear layer (Hu et al. 2021, arXiv 2106.09685): y = W x + scale * B (A x).
 struct LoraWeights {
+  // Both where the model is.
   at::Tensor a;  // [r, in]
   at::Tensor b;  // [out, r]
   double scale = 1.0;
@@ -54,8 +55,8 @@ struct TokenSpan {
 
 // The new tokens of one sequence.
 struct ModelInput {
-  at::Tensor tokens = {};      // int64 [T]; or undefined when `embeddings` is given
-  at::Tensor embeddings = {};  // [T, D], used as they are (after the model's own scaling); or undefined
+  at::Tensor tokens = {};      // int64 [T], on any device; or undefined when `embeddings` is given
+  at::Tensor embeddings = {};  // [T, D], used as they are (after the model's own scaling), likewise; or undefined
   // Read and extended by T tokens; null: the whole sequence is in this input (training, scoring).
   ModelState* state = nullptr;
   const Adapter* adapter = nullptr;  // applied to these rows only
@@ -89,6 +90,18 @@ struct Parameter {
 //   kFp16: the same in fp16. For GPUs; slow on most processors.
 enum class Dtype { kAuto, kFp32, kBf16, kFp16 };
 
+// In which types a model computes, and on which device; a Dtype alone means the CPU.
+//
+// Kernels for quantised weights are the CPU's: on another device every weight is dense in the compute type, which is
+// fp32 with kAuto. Weights are checked and converted on the CPU and then moved. at::kMeta makes a model of shapes
+// without values, whose every operation fails that reads a value or meets a tensor of the CPU; tests/ uses it.
+struct Placement {
+  Placement(Dtype dtype = Dtype::kAuto, at::Device device = at::kCPU)  // NOLINT: a Dtype converts
+      : dtype(dtype), device(device) {}
+  Dtype dtype;
+  at::Device device;
+};
+
 struct LanguageModelConfig {
   int64_t width = 0;
   int64_t vocabulary_size = 0;
@@ -104,6 +117,8 @@ class LanguageModel {
  public:
   virtual ~LanguageModel() = default;
   virtual const LanguageModelConfig& config() const = 0;
+  // Where its weights, its states and all that it returns are.
+  virtual at::Device device() const { return at::kCPU; }
 
   virtual std::unique_ptr<ModelState> NewState() const = 0;
 
@@ -111,7 +126,7 @@ class LanguageModel {
   // not listed. None is undefined with Dtype::kFp32. Writing into them while another thread computes is a race.
   virtual const std::vector<Parameter>& parameters() const = 0;
 
-  // tokens: int64 [T]. Returns [T, D], as Forward would enter them.
+  // tokens: int64 [T], on any device. Returns [T, D], as Forward would enter them.
   virtual at::Tensor Embed(const at::Tensor& tokens) const = 0;
 
   // Returns the final hidden states (after the last norm) of all inputs, concatenated in order: [N, D].

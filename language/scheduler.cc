@@ -246,7 +246,8 @@ class Scheduler::Impl {
       if (one.choosing_rows > 0) choosing.push_back(hidden.narrow(0, row - one.choosing_rows, one.choosing_rows));
     }
     if (!choosing.empty()) {
-      const at::Tensor all = model_.Logits(at::cat(choosing)).contiguous();  // [n, V]
+      // To the CPU once a step: what follows, samplers and searches, is the CPU's.
+      const at::Tensor all = model_.Logits(at::cat(choosing)).cpu().contiguous();  // [n, V]
       int64_t next = 0;
       for (Stepped& one : stepped) {
         if (one.choosing_rows > 0) one.logits = all.narrow(0, next, one.choosing_rows);

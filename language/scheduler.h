@@ -22,7 +22,7 @@
 namespace blazon::language {
 
 // A prompt: text already tokenised, and image tokens, in order.
-using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens [T, D] */>;
+using PromptPart = std::variant<std::vector<TokenId>, at::Tensor /* image tokens [T, D], on any device */>;
 using Prompt = std::vector<PromptPart>;
 
 struct SchedulerOptions {

@@ -107,7 +107,7 @@ std::vector<ModelInput> Sequence::Next(int64_t prompt_tokens) {
         pieces.push_back(all_tokens ? ids : model_.Embed(ids));
       } else {
         all_tokens = false;
-        pieces.push_back(std::get<at::Tensor>(part).narrow(0, from, to - from));
+        pieces.push_back(std::get<at::Tensor>(part).narrow(0, from, to - from).to(model_.device()));
       }
     }
   }
@@ -127,7 +127,7 @@ ModelInput Sequence::BranchInput(ModelState& state, absl::Span<const TokenId> ou
 
 std::vector<TokenLogprob> Sequence::ScorePrompt(const at::Tensor& logits) const {
   std::vector<TokenLogprob> scores;
-  const at::Tensor logprobs = at::log_softmax(logits, -1).contiguous();  // [T, V]
+  const at::Tensor logprobs = at::log_softmax(logits, -1).cpu().contiguous();  // [T, V]
   const int64_t vocabulary = logprobs.size(1);
   for (int64_t row = 0; row < logprobs.size(0) && read_ + row + 1 < prompt_length_; ++row) {
     const TokenId next = prompt_[read_ + row + 1];

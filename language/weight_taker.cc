@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <atomic>
@@ -98,8 +99,14 @@ at::ScalarType ComputeType(Dtype dtype) {
   return at::kFloat;
 }
 
-WeightTaker::WeightTaker(StateDict weights, Dtype dtype, const WeightNames& names)
-    : architecture_(names.architecture), dtype_(dtype), prefix_(names.prefixes.empty() ? "" : names.prefixes[0]) {
+at::TensorOptions ComputeOptions(const Placement& placement) {
+  return at::TensorOptions().dtype(ComputeType(placement.dtype)).device(placement.device);
+}
+
+WeightTaker::WeightTaker(StateDict weights, const Placement& placement, const WeightNames& names)
+    : architecture_(names.architecture),
+      placement_(placement),
+      prefix_(names.prefixes.empty() ? "" : names.prefixes[0]) {
   for (auto& [full_name, weight] : weights) {
     std::string_view name = full_name;
     for (const std::string& prefix : names.prefixes) {
@@ -141,13 +148,32 @@ at::Tensor WeightTaker::ToDense(const std::string& name, const Weight& weight, c
     return given;
   }
   if (!IsFinite(given)) Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
-  const at::Tensor dense = given.detach().to(ComputeType(dtype_));
+  const at::Tensor dense = given.detach().to(ComputeType(placement_.dtype));
   const bool widened = dense.element_size() > given.element_size();
   if (ok() && !widened && dense.scalar_type() != given.scalar_type() && !IsFinite(dense)) {
     Fail(absl::StrCat("tensor ", name, " holds a value that is too large for ", c10::toString(dense.scalar_type()),
                       "; use dtype fp32"));
   }
-  return dense;
+  return Place(name, dense);
+}
+
+// Tensors without values stay so, whatever the device: a model of shapes is made of them.
+at::Tensor WeightTaker::Place(const std::string& name, const at::Tensor& dense) {
+  if (placement_.device.is_cpu() || dense.is_meta()) return dense;
+  try {
+    at::Tensor placed = dense.to(placement_.device);
+    placed_bytes_ += static_cast<int64_t>(placed.nbytes());
+    return placed;
+  } catch (const c10::OutOfMemoryError&) {
+    constexpr int64_t kMebibyte = 1 << 20;
+    if (ok()) {
+      status_ = absl::ResourceExhaustedError(absl::StrCat(
+          "tensor ", name, " of ", static_cast<int64_t>(dense.nbytes()) / kMebibyte, " MiB does not fit on ",
+          placement_.device.str(), ", which has ", placed_bytes_ / kMebibyte,
+          " MiB of this model's weights already. Use dtype bf16 or fp16, a smaller model, another device, or the CPU"));
+    }
+    return dense;
+  }
 }
 
 void WeightTaker::List(const std::string& name, Parameter parameter) {
@@ -178,7 +204,7 @@ Linear WeightTaker::Matrix(const std::string& module, int64_t outputs, int64_t i
   if (!found || !ok()) return Linear();
   Parameter parameter = {
       .linear = linear, .outputs = outputs, .inputs = inputs, .transposed = layout == Layout::kInputsFirst};
-  if (quantised && dtype_ == Dtype::kAuto) {
+  if (quantised && placement_.dtype == Dtype::kAuto && placement_.device.is_cpu()) {
     if (!ScalesAreFinite(std::get<QuantizedTensor>(*found))) {
       Fail(absl::StrCat("tensor ", name, " has a scale that is not finite (NaN or infinity)"));
     }

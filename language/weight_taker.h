@@ -30,6 +30,9 @@ namespace blazon::language {
 // The type that a model of this Dtype computes in.
 at::ScalarType ComputeType(Dtype dtype);
 
+// That type, and the device.
+at::TensorOptions ComputeOptions(const Placement& placement);
+
 // How the names of a family's checkpoints vary.
 struct WeightNames {
   std::string architecture;  // for messages: "Llama"
@@ -47,14 +50,15 @@ enum class Layout { kOutputsFirst, kInputsFirst };
 
 class WeightTaker {
  public:
-  WeightTaker(StateDict weights, Dtype dtype, const WeightNames& names);
+  WeightTaker(StateDict weights, const Placement& placement, const WeightNames& names);
 
-  // `module`.weight, [O, I] and, with a bias, `module`.bias, [O]. Quantised weights stay so with Dtype::kAuto.
+  // `module`.weight, [O, I] and, with a bias, `module`.bias, [O]. Quantised weights stay so with Dtype::kAuto on
+  // the CPU.
   Linear Matrix(const std::string& module, int64_t outputs, int64_t inputs, Bias bias = Bias::kNone,
                 Layout layout = Layout::kOutputsFirst);
   // The same for a table of embeddings, which is no layer that an adapter updates.
   Linear Table(const std::string& module, int64_t rows, int64_t width);
-  // Dense, in the compute type. offset: added to every value.
+  // Dense, in the compute type and on the device. offset: added to every value.
   at::Tensor Dense(const std::string& name, const std::vector<int64_t>& shape, double offset = 0.0);
   // `module`.weight, [width]
   at::Tensor Vector(const std::string& module, int64_t width, double offset = 0.0) {
@@ -66,7 +70,8 @@ class WeightTaker {
   bool ok() const { return status_.ok(); }
 
   // kInvalidArgument: a tensor was missing or mis-shaped, holds a value that is not finite (or becomes infinite in the
-  // type that was asked for), or one is left that nobody took; the message names it.
+  // type that was asked for), or one is left that nobody took; the message names it. kResourceExhausted: the device has
+  // no room for a tensor; the message has what is there already, and what takes less.
   absl::Status Finish() const;
 
   // What was taken, for LanguageModel::parameters. Leaves none.
@@ -77,10 +82,12 @@ class WeightTaker {
   void List(const std::string& name, Parameter parameter);
   std::optional<Weight> Take(const std::string& name, const std::vector<int64_t>& shape);
   at::Tensor ToDense(const std::string& name, const Weight& weight, const std::vector<int64_t>& shape);
+  at::Tensor Place(const std::string& name, const at::Tensor& dense);
   void Fail(const std::string& message);
 
   const std::string architecture_;
-  const Dtype dtype_;
+  const Placement placement_;
+  int64_t placed_bytes_ = 0;  // on a device that is not the CPU
   const std::string prefix_;  // that transformers writes
   std::vector<Parameter> parameters_;
   std::map<std::string, Weight> weights_;  // those not yet taken, by name without the prefix

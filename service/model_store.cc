@@ -8,12 +8,12 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "language/text_embedder.h"
 #include "retrieval/embedder.h"
 #include "service/checkpoint/adapter_folder.h"
+#include "service/checkpoint/compute_device.h"
 #include "service/checkpoint/embedder_loader.h"
 #include "service/checkpoint/image_encoder_loader.h"
 #include "service/checkpoint/weights_digest.h"
@@ -99,15 +99,9 @@ class ModelStore::Impl {
     absl::StatusOr<language::Dtype> dtype = ParseDtype(options_.dtype);
     if (!dtype.ok()) return dtype.status();
     dtype_ = *dtype;
-    if (options_.device != "cpu") {
-      if (options_.device == "cuda" || absl::StartsWith(options_.device, "cuda:")) {
-        return absl::UnimplementedError(
-            absl::StrCat("device ", options_.device,
-                         ": this build computes on the CPU only. Leave --device out, or use --device cpu."));
-      }
-      return absl::InvalidArgumentError(
-          absl::StrCat("device is '", options_.device, "'; it must be cpu, cuda or cuda:N"));
-    }
+    absl::StatusOr<at::Device> device = OpenComputeDevice(options_.device);
+    if (!device.ok()) return device.status();
+    device_ = *device;
     if (options_.threads < 0 || options_.threads > 1024) {
       return absl::InvalidArgumentError(
           absl::StrCat("threads is ", options_.threads, "; it must be 0 (one for each core) to 1024"));
@@ -133,7 +127,7 @@ class ModelStore::Impl {
       absl::StatusOr<fs::path> file = LanguageFile();
       if (!file.ok()) return file.status();
       absl::StatusOr<LoadedCheckpoint> loaded =
-          LoadCheckpoint(*file, {.dtype = dtype_, .tokenizer = options_.tokenizer});
+          LoadCheckpoint(*file, {.dtype = dtype_, .device = device_, .tokenizer = options_.tokenizer});
       if (!loaded.ok()) return loaded.status();
       auto runtime = std::make_shared<LanguageRuntime>(
           LanguageRuntime{std::move(loaded->language), std::move(loaded->pictures), nullptr});
@@ -155,7 +149,7 @@ class ModelStore::Impl {
     return embedder_.Get([&]() -> absl::StatusOr<std::shared_ptr<const language::TextEmbedder>> {
       absl::StatusOr<fs::path> folder = EmbedderFolder();
       if (!folder.ok()) return folder.status();
-      return LoadTextEmbedder(*folder);
+      return LoadTextEmbedder(*folder, device_);
     });
   }
 
@@ -337,6 +331,7 @@ class ModelStore::Impl {
   ModelStoreOptions options_;
   AdapterStore adapters_;
   language::Dtype dtype_ = language::Dtype::kAuto;
+  at::Device device_ = at::kCPU;
   std::vector<std::string> models_looked_in_, assets_looked_in_;
   bool language_sees_ = false;    // the language model is a vision-language one
   std::string captioner_digest_;  // written before captioner_ is published

@@ -56,10 +56,12 @@ struct ModelStoreOptions {
   // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
   std::filesystem::path tokenizer;
   std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"
-  std::string device = "cpu";  // "cpu" or "cuda[:N]"; refused when this build has no CUDA
-  int threads = 0;             // compute threads; 0: one for each core
-  int max_sequences = 16;      // in the running batch
-  int max_queued = 256;        // beyond it requests are refused
+  // "cpu" or "cuda[:N]": where the language model, a vision-language model's tower and the embedder compute. The
+  // default captioner's encoder and the reader are small and stay on the CPU.
+  std::string device = "cpu";
+  int threads = 0;         // compute threads; 0: one for each core
+  int max_sequences = 16;  // in the running batch
+  int max_queued = 256;    // beyond it requests are refused
 };
 
 enum class ModelRole { kLanguage, kEmbedder, kCaptioner };
@@ -82,8 +84,9 @@ struct ModelInfo {
 
 class ModelStore {
  public:
-  // Loads nothing yet. kInvalidArgument: an option out of range; kUnimplemented: a device this build has not;
-  // kNotFound: no models folder; the message names where it looked and the command that fetches the models.
+  // Loads nothing yet. kInvalidArgument: an option out of range; kUnimplemented, kUnavailable: a device that is not
+  // there (service/checkpoint/compute_device.h); kNotFound: no models folder; the message names where it looked and the
+  // command that fetches the models.
   static absl::StatusOr<std::unique_ptr<ModelStore>> Open(ModelStoreOptions options);
   ~ModelStore();
   ModelStore(const ModelStore&) = delete;

@@ -69,10 +69,11 @@ absl::StatusOr<std::vector<double>> JudgePassages(const language::LanguageModel&
       batch.push_back({.tokens = at::tensor(at::ArrayRef<int64_t>(ids), at::kLong), .adapter = &adapter});
       ends.push_back((rows += static_cast<int64_t>(ids.size())) - 1);
     }
-    const at::Tensor hidden = model.Forward(batch);                                                      // [N, D]
-    const at::Tensor last = hidden.index_select(0, at::tensor(at::ArrayRef<int64_t>(ends), at::kLong));  // [B, D]
+    const at::Tensor hidden = model.Forward(batch);  // [N, D]
+    const at::Tensor rows_at = at::tensor(at::ArrayRef<int64_t>(ends), at::kLong).to(hidden.device());
+    const at::Tensor last = hidden.index_select(0, rows_at);  // [B, D]
     const at::Tensor refused =
-        at::log_softmax(model.Logits(last.contiguous()), -1).select(1, refusal).contiguous();  // [B]
+        at::log_softmax(model.Logits(last.contiguous()), -1).select(1, refusal).cpu().contiguous();  // [B]
     for (int64_t i = 0; i < refused.size(0); ++i) {
       const double log_no = std::min<double>(refused.const_data_ptr<float>()[i], -1e-9);
       odds.push_back(std::log(-std::expm1(log_no)) - log_no);

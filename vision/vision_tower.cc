@@ -26,7 +26,7 @@ absl::Status CheckSquarePixels(const TowerConfig& config, const at::Tensor& pixe
 
 at::Tensor EmbedPatches(const at::Tensor& pixels, const at::Tensor& weight, const at::Tensor& bias) {
   const int64_t patch = weight.size(2);
-  return at::conv2d(pixels.to(weight.scalar_type()), weight,
+  return at::conv2d(pixels.to(weight.options()), weight,
                     bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt, patch)  // [B, D, h, w]
       .flatten(2)
       .transpose(1, 2);

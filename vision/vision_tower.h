@@ -18,8 +18,8 @@ struct EncodeOptions {
   // How many layers to run; the norm after the last is then left out. None: all, and what the family calls its last
   // hidden state.
   std::optional<int64_t> layers = std::nullopt;
-  // bool [B, H, W], true where a pixel belongs to the picture; a patch without any is neither seen nor counted for
-  // positions. Undefined: all. Only towers that take pictures of any size know it.
+  // bool [B, H, W] on the CPU, true where a pixel belongs to the picture; a patch without any is neither seen nor
+  // counted for positions. Undefined: all. Only towers that take pictures of any size know it.
   at::Tensor pixel_mask = {};
 };
 
@@ -30,7 +30,8 @@ class VisionTower {
   // Tokens before the patches: 1 where there is a class token.
   virtual int64_t class_tokens() const = 0;
 
-  // pixels: [B, 3, H, W], normalised as the weights expect. Returns [B, T, D] in the type of the weights.
+  // pixels: [B, 3, H, W], normalised as the weights expect, on any device. Returns [B, T, D] in the type of the weights
+  // and where they are.
   // kInvalidArgument: another shape than the tower takes; the message names both.
   virtual absl::StatusOr<at::Tensor> Encode(const at::Tensor& pixels, const EncodeOptions& options = {}) const = 0;
 

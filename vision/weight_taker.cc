@@ -6,6 +6,7 @@
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/sum.h>
+#include <c10/util/Exception.h>
 
 #include <optional>
 #include <utility>
@@ -35,10 +36,10 @@ at::Tensor NormLayer::Forward(const at::Tensor& x) const {
   return at::layer_norm(x, {weight.size(0)}, weight, bias, epsilon);
 }
 
-WeightTaker::WeightTaker(TensorMap weights, at::ScalarType type, std::string architecture,
+WeightTaker::WeightTaker(TensorMap weights, const at::TensorOptions& options, std::string architecture,
                          const std::vector<std::string>& prefixes,
                          const std::function<bool(std::string_view name)>& ignorable)
-    : type_(type), architecture_(std::move(architecture)) {
+    : options_(options), architecture_(std::move(architecture)) {
   for (auto& [full_name, tensor] : weights) {
     std::string_view name = full_name;
     for (const std::string& prefix : prefixes) {
@@ -79,7 +80,18 @@ at::Tensor WeightTaker::Tensor(const std::string& name, const std::vector<int64_
     Fail(absl::StrCat("tensor ", name, " holds a value that is not finite (NaN or infinity)"));
     return {};
   }
-  return tensor.detach().to(type_).contiguous();
+  const at::Tensor dense = tensor.detach().to(c10::typeMetaToScalarType(options_.dtype())).contiguous();
+  if (options_.device().is_cpu() || dense.is_meta()) return dense;  // tensors without values stay so
+  try {
+    return dense.to(options_.device());
+  } catch (const c10::OutOfMemoryError&) {
+    if (ok()) {
+      status_ = absl::ResourceExhaustedError(absl::StrCat(
+          "tensor ", name, " of the ", architecture_, " architecture does not fit on ", options_.device().str(),
+          ". Use dtype bf16 or fp16, a smaller model, another device, or the CPU"));
+    }
+    return dense;
+  }
 }
 
 DenseLayer WeightTaker::Dense(const std::string& module, int64_t outputs, int64_t inputs, bool bias) {

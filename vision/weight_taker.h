@@ -40,8 +40,8 @@ class WeightTaker {
  public:
   // architecture: for messages ("SigLIP"). prefixes: left off a name that begins with one of them, the first that fits.
   // ignorable: tensors that checkpoints carry and the tower has no use for; null: none. Names without the prefix.
-  // type: what the tower computes in.
-  WeightTaker(TensorMap weights, at::ScalarType type, std::string architecture,
+  // options: the type that the tower computes in, and the device. Weights are checked on the CPU and then moved.
+  WeightTaker(TensorMap weights, const at::TensorOptions& options, std::string architecture,
               const std::vector<std::string>& prefixes = {},
               const std::function<bool(std::string_view name)>& ignorable = nullptr);
 
@@ -62,7 +62,7 @@ class WeightTaker {
  private:
   void Fail(const std::string& message);
 
-  const at::ScalarType type_;
+  const at::TensorOptions options_;
   const std::string architecture_;
   TensorMap weights_;
   std::set<std::string> taken_;

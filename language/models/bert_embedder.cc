@@ -36,7 +36,7 @@ constexpr int64_t kTokensPerPass = 768;
 // Takes dense fp32 tensors out of a state dict, checks their shapes, and remembers the first error.
 class BertWeights {
  public:
-  explicit BertWeights(const StateDict& weights) {
+  BertWeights(const StateDict& weights, at::Device device) : device_(device) {
     for (const auto& [name, weight] : weights) {
       const std::string plain = absl::StartsWith(name, "bert.") ? name.substr(5) : name;
       if (plain == "embeddings.position_ids" || absl::StartsWith(plain, "pooler.")) continue;
@@ -54,7 +54,7 @@ class BertWeights {
       return Fail(absl::StrCat("tensor ", name, " has shape [", absl::StrJoin(dense->sizes(), ", "), "] and not [",
                                absl::StrJoin(shape, ", "), "]"));
     }
-    return dense->detach().to(at::kFloat).contiguous();
+    return dense->detach().to(at::kFloat).contiguous().to(device_);
   }
 
   bool ok() const { return status_.ok(); }
@@ -74,6 +74,7 @@ class BertWeights {
     return at::Tensor();
   }
 
+  const at::Device device_;
   std::map<std::string, const Weight*> weights_;
   std::set<std::string> taken_;
   absl::Status status_;
@@ -114,7 +115,8 @@ void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertConfig& config, const StateDict& weights,
-                                                                   std::unique_ptr<Tokenizer> tokenizer) {
+                                                                   std::unique_ptr<Tokenizer> tokenizer,
+                                                                   at::Device device) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BertEmbedder> model(new BertEmbedder);
   model->config_ = config;
@@ -130,7 +132,7 @@ absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertCon
   model->fingerprint_ = absl::StrCat("bert:", config.weights_digest, ":mean:l2:", config.max_tokens);
 
   try {
-    BertWeights take(weights);
+    BertWeights take(weights, device);
     const int64_t width = config.width;
     model->word_embeddings_ = take.Take("embeddings.word_embeddings.weight", {config.vocabulary_size, width});
     const at::Tensor positions = take.Take("embeddings.position_embeddings.weight", {config.max_positions, width});
@@ -201,7 +203,7 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
         lengths.push_back(static_cast<int64_t>(text.size()) + 2);
       }
       const at::Tensor states =
-          Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer).contiguous();  // [N, ...]
+          Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer).cpu().contiguous();  // [N, ...]
       int64_t row = 0;
       for (size_t i = begin; i < end; ++i) {
         take(order[i], states.narrow(0, row, lengths[i - begin]));
@@ -281,8 +283,9 @@ at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t>
     return at::layer_norm(x, {width}, weight, bias, config_.norm_epsilon);
   };
 
-  at::Tensor x =
-      word_embeddings_.index_select(0, ids) + position_embeddings_.index_select(0, at::cat(positions));  // [N, D]
+  const at::Device device = word_embeddings_.device();
+  at::Tensor x = word_embeddings_.index_select(0, ids.to(device)) +
+                 position_embeddings_.index_select(0, at::cat(positions).to(device));  // [N, D]
   x = norm(x, norm_weight_, norm_bias_);
   std::vector<at::Tensor> kept;
   for (size_t index = 0; index < layers_.size(); ++index) {

@@ -45,9 +45,10 @@ class BertEmbedder : public TextEmbedder {
  public:
   // weights: Hugging Face names, with or without the prefix "bert."; position_ids and the pooler are ignored.
   // kInvalidArgument: a tensor is missing, unknown or mis-shaped, or the tokenizer lacks [CLS] or [SEP]; the message
-  // names it.
+  // names it. Vectors and states come back on the CPU whatever the device.
   static absl::StatusOr<std::unique_ptr<BertEmbedder>> Create(const BertConfig& config, const StateDict& weights,
-                                                              std::unique_ptr<Tokenizer> tokenizer);
+                                                              std::unique_ptr<Tokenizer> tokenizer,
+                                                              at::Device device = at::kCPU);
 
   int64_t dimension() const override { return config_.width; }
   int64_t max_tokens() const override { return config_.max_tokens; }

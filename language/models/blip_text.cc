@@ -69,7 +69,7 @@ absl::Status CheckConfig(const BlipTextConfig& config) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipTextConfig& config, StateDict weights,
-                                                                     Dtype dtype) {
+                                                                     const Placement& placement) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BlipTextModel> model(new BlipTextModel);
   model->config_ = config;
@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
                            .context_length = config.memory_tokens + config.max_positions,
                            .state_values = 2 * config.layers * config.width,
                            .memory_width = config.memory_width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   // Tied files may hold the shared matrix and bias under their other names too.
   const auto ignorable = [&](std::string_view name) {
     return name == "bert.embeddings.position_ids" ||
@@ -87,7 +87,8 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
             (name == "cls.predictions.decoder.weight" || name == "cls.predictions.decoder.bias"));
   };
   try {
-    WeightTaker take(std::move(weights), dtype, {.architecture = "BLIP text", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), placement,
+                     {.architecture = "BLIP text", .prefixes = {}, .ignorable = ignorable});
     const int64_t width = config.width;
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Vector(module, width), take.Dense(module + ".bias", {width}), config.norm_epsilon};
@@ -138,12 +139,10 @@ absl::StatusOr<std::unique_ptr<BlipTextModel>> BlipTextModel::Create(const BlipT
 
 std::unique_ptr<ModelState> BlipTextModel::NewState() const {
   return std::make_unique<BlipTextState>(
-      KvCache(config_.layers, config_.heads, config_.width / config_.heads, config_.max_positions, compute_type_));
+      KvCache(config_.layers, config_.heads, config_.width / config_.heads, config_.max_positions, options_));
 }
 
-at::Tensor BlipTextModel::Embed(const at::Tensor& tokens) const {
-  return word_embeddings_.Rows(tokens).to(compute_type_);
-}
+at::Tensor BlipTextModel::Embed(const at::Tensor& tokens) const { return word_embeddings_.Rows(tokens).to(options_); }
 
 at::Tensor BlipTextModel::Forward(absl::Span<const ModelInput> inputs) const {
   TORCH_CHECK(!inputs.empty(), "Forward needs at least one input");
@@ -162,8 +161,8 @@ at::Tensor BlipTextModel::Forward(absl::Span<const ModelInput> inputs) const {
                 "BLIP's text decoder takes no adapter or spans");
     if (input.embeddings.defined()) {
       TORCH_CHECK(state->length() == 0, "the picture comes first and once");
-      const at::Tensor memory = input.embeddings.to(compute_type_).contiguous();  // [M, E]
-      state->memory.clear();                                                      // of a call that failed half-way
+      const at::Tensor memory = input.embeddings.to(options_).contiguous();  // [M, E]
+      state->memory.clear();                                                 // of a call that failed half-way
       for (const Layer& layer : layers_) {
         state->memory.push_back({heads(layer.crossattention.key.Forward(memory)).transpose(0, 1),
                                  heads(layer.crossattention.value.Forward(memory)).transpose(0, 1)});
@@ -186,7 +185,8 @@ at::Tensor BlipTextModel::Forward(absl::Span<const ModelInput> inputs) const {
 
   at::Tensor x;  // [N of the text, D]
   if (rows > 0) {
-    x = norm_.Forward(at::cat(embeddings) + position_embeddings_.index_select(0, at::cat(positions)));
+    x = norm_.Forward(at::cat(embeddings) +
+                      position_embeddings_.index_select(0, at::cat(positions).to(options_.device())));
     for (size_t i = 0; i < layers_.size(); ++i) {
       const Layer& layer = layers_[i];
       at::Tensor h = CausalAttention(heads(layer.attention.query.Forward(x)), heads(layer.attention.key.Forward(x)),
@@ -216,7 +216,7 @@ at::Tensor BlipTextModel::Forward(absl::Span<const ModelInput> inputs) const {
   size_t sequence = 0;
   for (const ModelInput& input : inputs) {
     if (input.embeddings.defined()) {
-      results.push_back(at::zeros({input.embeddings.size(0), config_.width}, compute_type_));
+      results.push_back(at::zeros({input.embeddings.size(0), config_.width}, options_));
     } else {
       results.push_back(x.narrow(0, sequences[sequence].begin, sequences[sequence].count));
       ++sequence;

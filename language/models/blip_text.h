@@ -38,10 +38,11 @@ class BlipTextModel : public LanguageModel {
   // weights: by Hugging Face's names of text_decoder without that prefix ("bert.embeddings.word_embeddings.weight").
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<BlipTextModel>> Create(const BlipTextConfig& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   // The context is that of the text, and the picture.
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;  // without positions
@@ -69,7 +70,7 @@ class BlipTextModel : public LanguageModel {
   BlipTextConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
+  at::TensorOptions options_;  // the type it computes in, and the device
 
   Linear word_embeddings_;          // bert.embeddings.word_embeddings: [V, D]
   at::Tensor position_embeddings_;  // bert.embeddings.position_embeddings: [P, D]

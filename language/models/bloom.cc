@@ -56,18 +56,18 @@ at::Tensor AlibiSlopes(int64_t heads) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomConfig& config, StateDict weights,
-                                                                  Dtype dtype) {
+                                                                  const Placement& placement) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BloomModel> model(new BloomModel);
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
                            2 * config.layers * config.width};
-  model->compute_type_ = ComputeType(dtype);
-  model->alibi_slopes_ = AlibiSlopes(config.heads);
+  model->options_ = ComputeOptions(placement);
+  model->alibi_slopes_ = AlibiSlopes(config.heads).to(placement.device);
   const int64_t width = config.width;
   const auto ignorable = [&](std::string_view name) { return config.tie_embeddings && name == "lm_head.weight"; };
   try {
-    WeightTaker take(std::move(weights), dtype,
+    WeightTaker take(std::move(weights), placement,
                      {.architecture = "BLOOM", .prefixes = {"transformer."}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
@@ -101,13 +101,13 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> BloomModel::Create(const BloomCon
 
 std::unique_ptr<ModelState> BloomModel::NewState() const {
   return std::make_unique<KvCache>(config_.layers, config_.heads, config_.width / config_.heads, config_.context_length,
-                                   compute_type_);
+                                   options_);
 }
 
-at::Tensor BloomModel::Embed(const at::Tensor& tokens) const { return word_embeddings_.Rows(tokens).to(compute_type_); }
+at::Tensor BloomModel::Embed(const at::Tensor& tokens) const { return word_embeddings_.Rows(tokens).to(options_); }
 
 at::Tensor BloomModel::Forward(absl::Span<const ModelInput> inputs) const {
-  const RaggedBatch batch = GatherRows(inputs, *this, compute_type_);
+  const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), head_width = config_.width / config_.heads;
 
   at::Tensor x = word_embeddings_layernorm_.Forward(batch.x);  // [N, D]

@@ -46,9 +46,10 @@ class BloomModel : public LanguageModel {
   // weights: Hugging Face names, with or without the prefix "transformer.".
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const BloomConfig& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;
@@ -61,8 +62,8 @@ class BloomModel : public LanguageModel {
   BloomConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
-  at::Tensor alibi_slopes_;  // fp32 [H]
+  at::TensorOptions options_;  // the type it computes in, and the device
+  at::Tensor alibi_slopes_;    // fp32 [H]
 
   Linear word_embeddings_;  // [V, D]
   LayerNorm word_embeddings_layernorm_;

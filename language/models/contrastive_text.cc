@@ -57,7 +57,8 @@ at::Tensor Activate(const at::Tensor& x, ContrastiveTextConfig::Activation activ
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ContrastiveTextEmbedder>> ContrastiveTextEmbedder::Create(
-    const ContrastiveTextConfig& config, const StateDict& weights, std::unique_ptr<Tokenizer> tokenizer) {
+    const ContrastiveTextConfig& config, const StateDict& weights, std::unique_ptr<Tokenizer> tokenizer,
+    at::Device device) {
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<ContrastiveTextEmbedder> model(new ContrastiveTextEmbedder);
   model->config_ = config;
@@ -66,7 +67,7 @@ absl::StatusOr<std::unique_ptr<ContrastiveTextEmbedder>> ContrastiveTextEmbedder
   model->fingerprint_ = absl::StrCat(clip ? "clip:" : "siglip:", config.weights_digest, ":l2:", config.max_tokens);
   try {
     const auto ignorable = [](std::string_view name) { return name == "embeddings.position_ids"; };
-    WeightTaker take(weights, Dtype::kFp32,
+    WeightTaker take(weights, {Dtype::kFp32, device},
                      {.architecture = clip ? "CLIP text" : "SigLIP text", .prefixes = {}, .ignorable = ignorable});
     const int64_t width = config.width;
     const auto norm = [&](const std::string& module) {
@@ -162,9 +163,10 @@ absl::StatusOr<std::vector<float>> ContrastiveTextEmbedder::EmbedTokens(
       }
       const at::Tensor states =
           Encode(at::tensor(ids, at::kLong).view({static_cast<int64_t>(members.size()), static_cast<int64_t>(length)}));
-      const at::Tensor pooled = states.flatten(0, 1).index_select(0, at::tensor(rows, at::kLong));  // [B, D]
-      at::Tensor made = projection_.Forward(pooled);                                                // [B, E]
-      made = (made / made.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12)).contiguous();
+      const at::Tensor pooled =
+          states.flatten(0, 1).index_select(0, at::tensor(rows, at::kLong).to(states.device()));  // [B, D]
+      at::Tensor made = projection_.Forward(pooled);                                              // [B, E]
+      made = (made / made.norm(2, -1, /*keepdim=*/true).clamp_min(1e-12)).cpu().contiguous();
       for (size_t i = 0; i < members.size(); ++i) {
         std::copy_n(made.const_data_ptr<float>() + i * config_.embedding_width, config_.embedding_width,
                     vectors.begin() + static_cast<int64_t>(members[i]) * config_.embedding_width);

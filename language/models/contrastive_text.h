@@ -54,7 +54,8 @@ class ContrastiveTextEmbedder : public TextEmbedder {
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<ContrastiveTextEmbedder>> Create(const ContrastiveTextConfig& config,
                                                                          const StateDict& weights,
-                                                                         std::unique_ptr<Tokenizer> tokenizer);
+                                                                         std::unique_ptr<Tokenizer> tokenizer,
+                                                                         at::Device device = at::kCPU);
 
   // The whole sequences, control tokens and padding included. Result: texts.size() * dimension() floats, each text's of
   // L2 norm 1. kInvalidArgument: a text is empty, longer than max_tokens(), has an id outside of the vocabulary, or

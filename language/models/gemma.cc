@@ -30,7 +30,7 @@ absl::Status CheckConfig(const GemmaConfig& config) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaConfig& given, StateDict weights,
-                                                                  Dtype dtype) {
+                                                                  const Placement& placement) {
   GemmaConfig config = given;
   if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   if (config.query_scalar == 0.0) config.query_scalar = static_cast<double>(config.head_width);
@@ -39,13 +39,13 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
                            2 * config.layers * config.key_heads * config.head_width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   const int64_t query_width = config.heads * config.head_width, key_width = config.key_heads * config.head_width;
   const auto ignorable = [&](std::string_view name) {
     return name.ends_with(".rotary_emb.inv_freq") || (config.tie_embeddings && name == "lm_head.weight");
   };
   try {
-    WeightTaker take(std::move(weights), dtype, {.architecture = "Gemma", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), placement, {.architecture = "Gemma", .prefixes = {}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module, int64_t width) { return take.Vector(module, width, 1.0); };
     model->embed_tokens_ = take.Table("model.embed_tokens", config.vocabulary_size, config.width);
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
@@ -75,8 +75,9 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
                                             : take.Matrix("lm_head", config.vocabulary_size, config.width);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     model->parameters_ = take.TakeParameters();
-    model->rope_ = Rope(config.head_width, config.rope_theta, config.rope_scaling);
-    model->local_rope_ = config.generation >= 3 ? Rope(config.head_width, config.local_rope_theta) : model->rope_;
+    model->rope_ = Rope(config.head_width, config.rope_theta, config.rope_scaling, placement.device);
+    model->local_rope_ =
+        config.generation >= 3 ? Rope(config.head_width, config.local_rope_theta, {}, placement.device) : model->rope_;
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));
@@ -86,19 +87,19 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> GemmaModel::Create(const GemmaCon
 
 std::unique_ptr<ModelState> GemmaModel::NewState() const {
   return std::make_unique<KvCache>(config_.layers, config_.key_heads, config_.head_width, config_.context_length,
-                                   compute_type_);
+                                   options_);
 }
 
 at::Tensor GemmaModel::Embed(const at::Tensor& tokens) const {
   // The factor is rounded to the compute type, as the reference does.
-  const at::Tensor factor = at::scalar_tensor(std::sqrt(static_cast<double>(config_.width)), compute_type_);
-  return embed_tokens_.Rows(tokens).to(compute_type_) * factor;
+  const at::Tensor factor = at::scalar_tensor(std::sqrt(static_cast<double>(config_.width)), options_);
+  return embed_tokens_.Rows(tokens).to(options_) * factor;
 }
 
 at::Tensor GemmaModel::Forward(absl::Span<const ModelInput> inputs) const {
-  const RaggedBatch batch = GatherRows(inputs, *this, compute_type_);
-  const RopeRows turn = rope_.At(batch.positions, compute_type_);
-  const RopeRows local_turn = config_.generation >= 3 ? local_rope_.At(batch.positions, compute_type_) : turn;
+  const RaggedBatch batch = GatherRows(inputs, *this, options_);
+  const RopeRows turn = rope_.At(batch.positions, options_);
+  const RopeRows local_turn = config_.generation >= 3 ? local_rope_.At(batch.positions, options_) : turn;
   const int64_t rows = batch.x.size(0);
   const auto heads = [&](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
   const auto norm = [&](const at::Tensor& y, const at::Tensor& weight) {

@@ -65,9 +65,10 @@ class GemmaModel : public LanguageModel {
   // weights: Hugging Face names. kInvalidArgument: the config is impossible, or a tensor is missing, unknown or
   // mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const GemmaConfig& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;  // scaled by the root of the width
@@ -80,7 +81,7 @@ class GemmaModel : public LanguageModel {
   GemmaConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
+  at::TensorOptions options_;  // the type it computes in, and the device
   Rope rope_, local_rope_;
 
   Linear embed_tokens_;             // model.embed_tokens, [V, D]

@@ -38,7 +38,7 @@ absl::Status CheckGpt2Config(const Gpt2Config& config) {
 }
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Config& given, StateDict weights,
-                                                                 Dtype dtype) {
+                                                                 const Placement& placement) {
   Gpt2Config config = given;
   if (config.mlp_width == 0) config.mlp_width = 4 * config.width;
   if (absl::Status status = CheckGpt2Config(config); !status.ok()) return status;
@@ -47,14 +47,14 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Confi
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
                            2 * config.layers * config.width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   const int64_t width = config.width;
   const auto ignorable = [&](std::string_view name) {
     return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") ||
            (config.tie_embeddings && name == "lm_head.weight");
   };
   try {
-    WeightTaker take(std::move(weights), dtype,
+    WeightTaker take(std::move(weights), placement,
                      {.architecture = "GPT-2", .prefixes = {"transformer."}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
@@ -90,13 +90,13 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Gpt2Model::Create(const Gpt2Confi
 
 std::unique_ptr<ModelState> Gpt2Model::NewState() const {
   return std::make_unique<KvCache>(config_.layers, config_.heads, config_.width / config_.heads, config_.context_length,
-                                   compute_type_);
+                                   options_);
 }
 
-at::Tensor Gpt2Model::Embed(const at::Tensor& tokens) const { return wte_.Rows(tokens).to(compute_type_); }
+at::Tensor Gpt2Model::Embed(const at::Tensor& tokens) const { return wte_.Rows(tokens).to(options_); }
 
 at::Tensor Gpt2Model::Forward(absl::Span<const ModelInput> inputs) const {
-  const RaggedBatch batch = GatherRows(inputs, *this, compute_type_);
+  const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), head_width = config_.width / config_.heads;
   const auto heads = [&](const at::Tensor& y) { return y.reshape({rows, config_.heads, head_width}); };
 

@@ -17,7 +17,7 @@
 
 namespace blazon::language {
 absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig& given, StateDict weights,
-                                                               Dtype dtype) {
+                                                               const Placement& placement) {
   LlamaConfig config = given;
   if (config.head_width == 0 && config.heads > 0) config.head_width = config.width / config.heads;
   if (absl::Status status = CheckDecoderConfig(config); !status.ok()) return status;
@@ -26,14 +26,14 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
                            2 * config.layers * config.key_heads * config.head_width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
 
   try {
     // Checkpoints of older transformers keep the rotary frequencies of each layer; some keep a tied output matrix.
     const auto ignorable = [&](std::string_view name) {
       return name.ends_with(".rotary_emb.inv_freq") || (config.tie_embeddings && name == "lm_head.weight");
     };
-    WeightTaker take(std::move(weights), dtype, {.architecture = "Llama", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), placement, {.architecture = "Llama", .prefixes = {}, .ignorable = ignorable});
     const Bias query_bias = config.query_bias ? Bias::kYes : Bias::kNone;
     const Bias output_bias = config.output_bias ? Bias::kYes : Bias::kNone;
     const Bias mlp_bias = config.mlp_bias ? Bias::kYes : Bias::kNone;
@@ -67,7 +67,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
     model->parameters_ = take.TakeParameters();
     std::erase_if(model->parameters_, [](const Parameter& each) { return each.name == "rope_freqs.weight"; });
     if (divided) scaling = {.kind = RopeScaling::Kind::kDivisors, .divisors = divisors.to(at::kFloat)};
-    model->rope_ = Rope(config.head_width, config.rope_theta, scaling);
+    model->rope_ = Rope(config.head_width, config.rope_theta, scaling, placement.device);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));
@@ -77,14 +77,14 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(const LlamaConfig
 
 std::unique_ptr<ModelState> LlamaModel::NewState() const {
   return std::make_unique<KvCache>(config_.layers, config_.key_heads, config_.head_width, config_.context_length,
-                                   compute_type_);
+                                   options_);
 }
 
 at::Tensor LlamaModel::Embed(const at::Tensor& tokens) const { return embed_tokens_.Rows(tokens); }
 
 at::Tensor LlamaModel::Forward(absl::Span<const ModelInput> inputs) const {
-  const RaggedBatch batch = GatherRows(inputs, *this, compute_type_);
-  const RopeRows turn = rope_.At(batch.positions, compute_type_);
+  const RaggedBatch batch = GatherRows(inputs, *this, options_);
+  const RopeRows turn = rope_.At(batch.positions, options_);
   const int64_t rows = batch.x.size(0);
   const auto heads = [&](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
   // Each head by itself. x: [N, H, C]

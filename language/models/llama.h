@@ -73,9 +73,10 @@ class LlamaModel : public LanguageModel {
   // "rope_freqs.weight", which GGUF files may have, divides the frequencies of the rotation.
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(const LlamaConfig& config, StateDict weights,
-                                                            Dtype dtype = Dtype::kFp32);
+                                                            const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const LlamaConfig& llama_config() const { return config_; }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
@@ -89,7 +90,7 @@ class LlamaModel : public LanguageModel {
   LlamaConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
+  at::TensorOptions options_;  // the type it computes in, and the device
   Rope rope_;
 
   Linear embed_tokens_;             // model.embed_tokens, [V, D]

@@ -33,7 +33,7 @@ class LstmState final : public ModelState {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> LstmModel::Create(const LstmConfig& config, StateDict weights,
-                                                                 Dtype dtype) {
+                                                                 const Placement& placement) {
   for (const auto& [name, size] : {std::pair("hidden_size", config.width),
                                    {"num_hidden_layers", config.layers},
                                    {"vocab_size", config.vocabulary_size},
@@ -47,11 +47,11 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> LstmModel::Create(const LstmConfi
                            .layers = config.layers,
                            .context_length = config.context_length,
                            .state_values = 2 * config.layers * config.width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   const int64_t width = config.width;
   const auto ignorable = [&](std::string_view name) { return config.tie_embeddings && name == "head.weight"; };
   try {
-    WeightTaker take(std::move(weights), dtype, {.architecture = "LSTM", .prefixes = {}, .ignorable = ignorable});
+    WeightTaker take(std::move(weights), placement, {.architecture = "LSTM", .prefixes = {}, .ignorable = ignorable});
     model->embedding_ = take.Dense("embedding.weight", {config.vocabulary_size, width});
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       Layer layer;
@@ -74,14 +74,16 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> LstmModel::Create(const LstmConfi
 
 std::unique_ptr<ModelState> LstmModel::NewState() const { return std::make_unique<LstmState>(); }
 
-at::Tensor LstmModel::Embed(const at::Tensor& tokens) const { return at::embedding(embedding_, tokens); }
+at::Tensor LstmModel::Embed(const at::Tensor& tokens) const {
+  return at::embedding(embedding_, tokens.to(options_.device()));
+}
 
 at::Tensor LstmModel::Forward(absl::Span<const ModelInput> inputs) const {
   std::vector<at::Tensor> hidden;  // of all inputs, [1, D] each
   for (const ModelInput& input : inputs) {
     TORCH_CHECK(input.branches.empty() && input.bidirectional.empty(), "an LSTM reads forward only");
     auto* const state = static_cast<LstmState*>(input.state);
-    const at::Tensor x = (input.embeddings.defined() ? input.embeddings : Embed(input.tokens)).to(compute_type_);
+    const at::Tensor x = (input.embeddings.defined() ? input.embeddings : Embed(input.tokens)).to(options_);
     const at::Tensor zeros = at::zeros({1, config_.width}, x.options());
     std::vector<at::Tensor> values(static_cast<size_t>(2 * config_.layers), zeros);  // hidden and cell of each layer
     if (state != nullptr && !state->steps.empty()) {

@@ -28,9 +28,10 @@ class LstmModel final : public LanguageModel {
   // "lstm.bias_hh_lI" [4D], rows in the order input, forget, cell, output; untied "head.weight" [V, D].
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const LstmConfig& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   // Keeps what the layers remember after each token, so that it can go back to any of them.
   std::unique_ptr<ModelState> NewState() const override;
@@ -48,8 +49,8 @@ class LstmModel final : public LanguageModel {
   LstmConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
-  at::Tensor embedding_;  // [V, D]
+  at::TensorOptions options_;  // the type it computes in, and the device
+  at::Tensor embedding_;       // [V, D]
   std::vector<Layer> lstm_;
   at::Tensor head_;  // [V, D]; shares the embedding when tied
 };

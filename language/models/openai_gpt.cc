@@ -16,7 +16,7 @@
 namespace blazon::language {
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> OpenAiGptModel::Create(const Gpt2Config& given, StateDict weights,
-                                                                      Dtype dtype) {
+                                                                      const Placement& placement) {
   Gpt2Config config = given;
   if (config.mlp_width == 0) config.mlp_width = 4 * config.width;
   if (absl::Status status = CheckGpt2Config(config); !status.ok()) return status;
@@ -25,14 +25,14 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> OpenAiGptModel::Create(const Gpt2
   model->config_ = config;
   model->public_config_ = {config.width, config.vocabulary_size, config.layers, config.context_length,
                            2 * config.layers * config.width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   const int64_t width = config.width;
   const auto ignorable = [&](std::string_view name) {
     return name.ends_with(".attn.bias") || name == "position_ids" ||
            (config.tie_embeddings && name == "lm_head.weight");
   };
   try {
-    WeightTaker take(std::move(weights), dtype,
+    WeightTaker take(std::move(weights), placement,
                      {.architecture = "GPT", .prefixes = {"transformer."}, .ignorable = ignorable});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}),
@@ -67,15 +67,13 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> OpenAiGptModel::Create(const Gpt2
 
 std::unique_ptr<ModelState> OpenAiGptModel::NewState() const {
   return std::make_unique<KvCache>(config_.layers, config_.heads, config_.width / config_.heads, config_.context_length,
-                                   compute_type_);
+                                   options_);
 }
 
-at::Tensor OpenAiGptModel::Embed(const at::Tensor& tokens) const {
-  return tokens_embed_.Rows(tokens).to(compute_type_);
-}
+at::Tensor OpenAiGptModel::Embed(const at::Tensor& tokens) const { return tokens_embed_.Rows(tokens).to(options_); }
 
 at::Tensor OpenAiGptModel::Forward(absl::Span<const ModelInput> inputs) const {
-  const RaggedBatch batch = GatherRows(inputs, *this, compute_type_);
+  const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), width = config_.width;
   const auto heads = [&](const at::Tensor& y) { return y.reshape({rows, config_.heads, width / config_.heads}); };
 

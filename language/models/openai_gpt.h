@@ -17,9 +17,10 @@ class OpenAiGptModel final : public LanguageModel {
   // with or without the prefix "transformer."; the masks attn.bias are ignored.
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const Gpt2Config& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;
@@ -32,7 +33,7 @@ class OpenAiGptModel final : public LanguageModel {
   Gpt2Config config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
+  at::TensorOptions options_;  // the type it computes in, and the device
 
   Linear tokens_embed_;         // [V, D]
   at::Tensor positions_embed_;  // [P, D]

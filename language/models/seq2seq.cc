@@ -65,7 +65,7 @@ at::Tensor SinusoidalPositions(int64_t length, int64_t width) {
 }
 
 absl::StatusOr<std::unique_ptr<LanguageModel>> Seq2SeqModel::Create(const Seq2SeqConfig& config, StateDict weights,
-                                                                    Dtype dtype) {
+                                                                    const Placement& placement) {
   for (const auto& [name, size] : {std::pair("d_model", config.width),
                                    {"num_layers", config.layers},
                                    {"num_heads", config.heads},
@@ -89,10 +89,10 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Seq2SeqModel::Create(const Seq2Se
                            .layers = config.layers,
                            .context_length = config.context_length,
                            .state_values = 2 * config.layers * config.width};
-  model->compute_type_ = ComputeType(dtype);
+  model->options_ = ComputeOptions(placement);
   const int64_t width = config.width;
   try {
-    WeightTaker take(std::move(weights), dtype, {.architecture = "seq2seq", .prefixes = {}, .ignorable = nullptr});
+    WeightTaker take(std::move(weights), placement, {.architecture = "seq2seq", .prefixes = {}, .ignorable = nullptr});
     const auto norm = [&](const std::string& module) {
       return LayerNorm{take.Dense(module + ".weight", {width}), take.Dense(module + ".bias", {width}), 1e-5};
     };
@@ -125,7 +125,7 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Seq2SeqModel::Create(const Seq2Se
     }
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     model->parameters_ = take.TakeParameters();
-    model->positions_ = SinusoidalPositions(config.context_length, width).to(model->compute_type_);
+    model->positions_ = SinusoidalPositions(config.context_length, width).to(model->options_);
   } catch (const c10::Error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the weights could not be prepared: ", error.what_without_backtrace()));
@@ -135,11 +135,11 @@ absl::StatusOr<std::unique_ptr<LanguageModel>> Seq2SeqModel::Create(const Seq2Se
 
 std::unique_ptr<ModelState> Seq2SeqModel::NewState() const {
   return std::make_unique<Seq2SeqState>(
-      KvCache(config_.layers, config_.heads, config_.width / config_.heads, config_.context_length, compute_type_));
+      KvCache(config_.layers, config_.heads, config_.width / config_.heads, config_.context_length, options_));
 }
 
 at::Tensor Seq2SeqModel::Embed(const at::Tensor& tokens) const {
-  return at::embedding(embedding_, tokens) * std::sqrt(static_cast<double>(config_.width));
+  return at::embedding(embedding_, tokens.to(options_.device())) * std::sqrt(static_cast<double>(config_.width));
 }
 
 // y: [T, D]. Returns [1, H, T, C].
@@ -257,7 +257,7 @@ at::Tensor Seq2SeqModel::Forward(absl::Span<const ModelInput> inputs) const {
   size_t sequence = 0;
   for (const ModelInput& input : inputs) {
     const int64_t source = input.bidirectional.empty() ? 0 : input.bidirectional[0].end;
-    if (source > 0) results.push_back(at::zeros({source, width}, compute_type_));
+    if (source > 0) results.push_back(at::zeros({source, width}, options_));
     if (input.tokens.size(0) == source) continue;
     results.push_back(x.narrow(0, sequences[sequence].begin, sequences[sequence].count));
     ++sequence;

@@ -44,9 +44,10 @@ class Seq2SeqModel final : public LanguageModel, public EncodesPrompt {
   // encoder, and norm3; with pre_norm "encoder.norm" and "decoder.norm".
   // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
   static absl::StatusOr<std::unique_ptr<LanguageModel>> Create(const Seq2SeqConfig& config, StateDict weights,
-                                                               Dtype dtype = Dtype::kFp32);
+                                                               const Placement& placement = Dtype::kFp32);
 
   const LanguageModelConfig& config() const override { return public_config_; }
+  at::Device device() const override { return options_.device(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
   std::unique_ptr<ModelState> NewState() const override;
   at::Tensor Embed(const at::Tensor& tokens) const override;
@@ -74,9 +75,9 @@ class Seq2SeqModel final : public LanguageModel, public EncodesPrompt {
   Seq2SeqConfig config_;
   LanguageModelConfig public_config_;
   std::vector<Parameter> parameters_;
-  at::ScalarType compute_type_ = at::kFloat;
-  at::Tensor embedding_;  // [V, D]
-  at::Tensor positions_;  // [P, D]
+  at::TensorOptions options_;  // the type it computes in, and the device
+  at::Tensor embedding_;       // [V, D]
+  at::Tensor positions_;       // [P, D]
   std::vector<Layer> encoder_, decoder_;
   LayerNorm encoder_norm_, decoder_norm_;  // with pre_norm
 };

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/util/Exception.h>
 
@@ -49,29 +50,35 @@ at::Tensor AttendCapped(const at::Tensor& queries, const at::Tensor& keys, const
   return at::matmul(weights, values.unsqueeze(2)).reshape({-1, heads, tokens, width});  // [B, H, T, C]
 }
 
+// bool [T, L]: the last `tokens` of `length` positions see all that is not behind them.
+at::Tensor CausalMask(int64_t tokens, int64_t length, at::Device device) {
+  return at::ones({tokens, length}, at::device(device).dtype(at::kBool)).tril(length - tokens);
+}
+
 // Which of `length` keys each of the last `tokens` positions sees: bool [T, L]; undefined where all that a causal mask
 // leaves are seen and tokens == length, or where there is only one token and it sees all.
-at::Tensor VisibleKeys(int64_t tokens, int64_t length, const AttentionRules& rules, absl::Span<const TokenSpan> spans) {
+at::Tensor VisibleKeys(int64_t tokens, int64_t length, const AttentionRules& rules, absl::Span<const TokenSpan> spans,
+                       at::Device device) {
   const bool narrow = rules.window > 0 && rules.window < length;
   if (spans.empty() && !narrow && (tokens == length || tokens == 1)) return {};
   const int64_t past = length - tokens;
-  at::Tensor mask = at::ones({tokens, length}, at::kBool).tril(past);
+  at::Tensor mask = CausalMask(tokens, length, device);
   const auto open_spans = [&] {
     for (const TokenSpan& span : spans) {
       mask.narrow(0, span.begin, span.end - span.begin).narrow(1, past + span.begin, span.end - span.begin).fill_(true);
     }
   };
   if (rules.window_cuts_spans) open_spans();
-  if (narrow) mask.logical_and_(at::ones({tokens, length}, at::kBool).triu(past - rules.window + 1));
+  if (narrow) mask.logical_and_(at::ones_like(mask).triu(past - rules.window + 1));
   if (!rules.window_cuts_spans) open_spans();
   return mask;
 }
 
 // What is added to the scores for ALiBi, with the causal mask in it: fp32 [H, T, L]. visible: as of VisibleKeys.
 at::Tensor AlibiMask(const at::Tensor& slopes, int64_t tokens, int64_t length, const at::Tensor& visible) {
-  const at::Tensor bias = slopes.view({-1, 1, 1}) * at::arange(length, at::kFloat);  // [H, 1, L]
+  const at::Tensor bias = slopes.view({-1, 1, 1}) * at::arange(length, slopes.options());  // [H, 1, L]
   at::Tensor seen = visible;
-  if (!seen.defined()) seen = at::ones({tokens, length}, at::kBool).tril(length - tokens);
+  if (!seen.defined()) seen = CausalMask(tokens, length, slopes.device());
   return bias.expand({-1, tokens, -1}).masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity());
 }
 
@@ -89,12 +96,12 @@ at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const
                   values.narrow(1, length - seen, seen).unsqueeze(0), {}, /*causal=*/false, scale)
         .reshape({1, heads * width});
   }
-  at::Tensor mask = VisibleKeys(tokens, length, rules, spans);
+  at::Tensor mask = VisibleKeys(tokens, length, rules, spans, queries.device());
   if (rules.alibi_slopes.defined()) mask = AlibiMask(rules.alibi_slopes, tokens, length, mask);
   const at::Tensor q = queries.transpose(0, 1).unsqueeze(0), k = keys.unsqueeze(0), v = values.unsqueeze(0);
   at::Tensor result;  // [1, H, T, C]
   if (rules.softcap != 0.0) {
-    if (!mask.defined() && tokens > 1) mask = at::ones({tokens, length}, at::kBool).tril(length - tokens);
+    if (!mask.defined() && tokens > 1) mask = CausalMask(tokens, length, queries.device());
     result = AttendCapped(q, k, v, mask, scale, rules.softcap);
   } else {
     if (mask.defined() && mask.scalar_type() != at::kBool) mask = mask.to(q.scalar_type());
@@ -130,8 +137,9 @@ at::Tensor AttendWithoutCaches(const at::Tensor& queries, const at::Tensor& keys
 
 }  // namespace
 
-KvCache::KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length, at::ScalarType type)
-    : key_heads_(key_heads), head_width_(head_width), max_length_(max_length), type_(type), layers_(layers) {}
+KvCache::KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length,
+                 const at::TensorOptions& options)
+    : key_heads_(key_heads), head_width_(head_width), max_length_(max_length), options_(options), layers_(layers) {}
 
 int64_t KvCache::bytes() const {
   int64_t bytes = 0;
@@ -156,8 +164,8 @@ KvCache::View KvCache::Extend(int64_t layer, const at::Tensor& keys, const at::T
   const bool shared = room > 0 && held.keys.use_count() > 1;  // with a fork, which must not see what comes
   if (room < length || shared) {
     const int64_t wanted = room < length ? std::min(max_length_, std::max({length, 2 * room, kFirstRoom})) : room;
-    View grown{at::empty({key_heads_, wanted, head_width_}, type_),
-               at::empty({key_heads_, wanted, head_width_}, type_)};
+    View grown{at::empty({key_heads_, wanted, head_width_}, options_),
+               at::empty({key_heads_, wanted, head_width_}, options_)};
     if (length_ > 0) {
       grown.keys.narrow(1, 0, length_).copy_(held.keys.narrow(1, 0, length_));
       grown.values.narrow(1, 0, length_).copy_(held.values.narrow(1, 0, length_));

@@ -18,7 +18,7 @@ namespace blazon::language {
 // Keys and values of one sequence, all layers. Room grows by doubling, layer by layer, as rows come.
 class KvCache : public ModelState {
  public:
-  KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length, at::ScalarType type);
+  KvCache(int64_t layers, int64_t key_heads, int64_t head_width, int64_t max_length, const at::TensorOptions& options);
 
   int64_t length() const override { return length_; }
   int64_t bytes() const override;
@@ -36,7 +36,7 @@ class KvCache : public ModelState {
 
  private:
   int64_t key_heads_, head_width_, max_length_;
-  at::ScalarType type_;
+  at::TensorOptions options_;  // type and device of the tensors
   int64_t length_ = 0;
   std::vector<View> layers_;  // [K, capacity, C]; undefined before the first row
 };
@@ -59,7 +59,8 @@ struct AttentionRules {
   int64_t window = 0;    // a token sees itself and the window - 1 before it; 0: all
   // A span is seen only as far back as the window reaches (Gemma 3); else it is seen whole (Gemma 2).
   bool window_cuts_spans = false;
-  // fp32 [H]: a score grows by slope times the key's position (Press et al. 2021, arXiv 2108.12409); undefined: off.
+  // fp32 [H], where the keys are: a score grows by slope times the key's position (Press et al. 2021, arXiv
+  // 2108.12409); undefined: off.
   at::Tensor alibi_slopes = {};
 };
 

@@ -78,7 +78,7 @@ at::Tensor Linear::Forward(const at::Tensor& x, absl::Span<const AdapterRows> ad
 }
 
 at::Tensor Linear::Rows(const at::Tensor& ids) const {
-  if (const auto* dense = std::get_if<at::Tensor>(&weight_)) return dense->index_select(0, ids);
+  if (const auto* dense = std::get_if<at::Tensor>(&weight_)) return dense->index_select(0, ids.to(dense->device()));
   QuantizedTensor rows = std::get<QuantizedTensor>(weight_);
   rows.blocks = rows.blocks.index_select(0, ids);
   rows.rows = ids.size(0);

@@ -41,7 +41,7 @@ class Linear {
   // Differentiable in x and in the adapters when gradients are on.
   at::Tensor Forward(const at::Tensor& x, absl::Span<const AdapterRows> adapters = {}) const;
 
-  // Rows of W as an embedding table: ids int64 [n]; returns [n, I], in the dense weight's type or fp32.
+  // Rows of W as an embedding table: ids int64 [n], on any device; returns [n, I], in the dense weight's type or fp32.
   at::Tensor Rows(const at::Tensor& ids) const;
 
  private:

@@ -37,14 +37,16 @@ int64_t LongestText(const ModelInput& input, int64_t count) {
 
 }  // namespace
 
-RaggedBatch GatherRows(absl::Span<const ModelInput> batch, const LanguageModel& model, at::ScalarType type) {
+RaggedBatch GatherRows(absl::Span<const ModelInput> batch, const LanguageModel& model,
+                       const at::TensorOptions& options) {
   TORCH_CHECK(!batch.empty(), "Forward needs at least one input");
   RaggedBatch result;
   std::vector<at::Tensor> embeddings, positions;
   const int64_t context = model.config().context_length;
   int64_t rows = 0;
   for (const ModelInput& input : batch) {
-    embeddings.push_back(input.embeddings.defined() ? input.embeddings.to(type) : model.Embed(input.tokens));  // [T, D]
+    embeddings.push_back(input.embeddings.defined() ? input.embeddings.to(options)
+                                                    : model.Embed(input.tokens));  // [T, D]
     const int64_t count = embeddings.back().size(0);
     auto* cache = static_cast<KvCache*>(input.state);
     const int64_t past = cache != nullptr ? cache->length() : 0;
@@ -66,7 +68,7 @@ RaggedBatch GatherRows(absl::Span<const ModelInput> batch, const LanguageModel& 
     rows += count;
   }
   result.x = embeddings.size() == 1 ? embeddings[0].contiguous() : at::cat(embeddings);
-  result.positions = positions.size() == 1 ? positions[0] : at::cat(positions);
+  result.positions = (positions.size() == 1 ? positions[0] : at::cat(positions)).to(options.device());
   return result;
 }
 

@@ -61,7 +61,7 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
 
 }  // namespace
 
-Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling) {
+Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling, at::Device device) {
   // Frequencies in fp32, as transformers computes them: at large positions the angle depends on their last bits.
   const at::Tensor exponents = at::arange(0, head_width, 2, at::kFloat) / static_cast<double>(head_width);  // [C/2]
   frequencies_ = 1.0 / at::pow(theta, exponents);                                                           // [C/2]
@@ -72,8 +72,8 @@ Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling) {
       frequencies_ = frequencies_ / scaling.factor;
       break;
     case RopeScaling::Kind::kDivisors:
-      frequencies_ = frequencies_ / scaling.divisors;
-      break;
+      frequencies_ = frequencies_.to(scaling.divisors.device()) / scaling.divisors;
+      return;
     case RopeScaling::Kind::kLlama3: {
       const double low = scaling.low_frequency_factor, high = scaling.high_frequency_factor;
       const auto context = static_cast<double>(scaling.original_context);
@@ -86,12 +86,13 @@ Rope::Rope(int64_t head_width, double theta, const RopeScaling& scaling) {
       break;
     }
   }
+  frequencies_ = frequencies_.to(device);  // computed on the CPU whatever the device: the same bits
 }
 
-RopeRows Rope::At(const at::Tensor& positions, at::ScalarType type) const {
+RopeRows Rope::At(const at::Tensor& positions, const at::TensorOptions& options) const {
   const at::Tensor angles = at::outer(positions.to(at::kFloat), frequencies_);  // [N, C/2]
   const at::Tensor cosine = angles.cos(), sine = angles.sin();
-  return {at::cat({cosine, cosine}, -1).unsqueeze(1).to(type), at::cat({-sine, sine}, -1).unsqueeze(1).to(type)};
+  return {at::cat({cosine, cosine}, -1).unsqueeze(1).to(options), at::cat({-sine, sine}, -1).unsqueeze(1).to(options)};
 }
 
 at::Tensor ApplyRope(const at::Tensor& x, const RopeRows& rows) {

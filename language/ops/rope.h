@@ -36,11 +36,11 @@ struct RopeRows {
 class Rope {
  public:
   Rope() = default;
-  // theta: the base of the frequencies. head_width: even.
-  Rope(int64_t head_width, double theta, const RopeScaling& scaling = {});
+  // theta: the base of the frequencies. head_width: even. device: where positions will be, and scaling.divisors are.
+  Rope(int64_t head_width, double theta, const RopeScaling& scaling = {}, at::Device device = at::kCPU);
 
-  // positions: int64 [N]. Computed in fp32, handed out in `type`.
-  RopeRows At(const at::Tensor& positions, at::ScalarType type) const;
+  // positions: int64 [N]. Computed in fp32, handed out in the type of `options`, which has the same device.
+  RopeRows At(const at::Tensor& positions, const at::TensorOptions& options) const;
 
  private:
   at::Tensor frequencies_;  // fp32 [C/2]

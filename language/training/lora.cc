@@ -99,6 +99,13 @@ absl::Status CheckAdapter(const Adapter& adapter, const LanguageModel& model) {
   return absl::OkStatus();
 }
 
+void MoveAdapter(Adapter& adapter, at::Device device) {
+  for (auto& [module, weights] : adapter.modules) {
+    weights.a = weights.a.to(device);
+    weights.b = weights.b.to(device);
+  }
+}
+
 std::map<std::string, at::Tensor> LoraTensors(const Adapter& adapter) {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [module, weights] : adapter.modules) {

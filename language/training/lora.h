@@ -39,6 +39,9 @@ absl::StatusOr<std::shared_ptr<Adapter>> NewLoraAdapter(std::string name, const 
 // kInvalidArgument: a module of `adapter` is no linear layer of `model`, or has another shape; the message names it.
 absl::Status CheckAdapter(const Adapter& adapter, const LanguageModel& model);
 
+// Puts its matrices where a model is (LanguageModel::device).
+void MoveAdapter(Adapter& adapter, at::Device device);
+
 // The matrices of `adapter` for an optimiser or a file: "MODULE.lora_a" and "MODULE.lora_b". They share memory with it.
 std::map<std::string, at::Tensor> LoraTensors(const Adapter& adapter);
 

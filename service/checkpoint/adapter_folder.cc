@@ -145,6 +145,7 @@ absl::StatusOr<std::shared_ptr<language::Adapter>> ReadAdapter(const std::filesy
   if (absl::Status status = language::CheckAdapter(*adapter, model); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat(folder.string(), ": ", status.message()));
   }
+  language::MoveAdapter(*adapter, model.device());
   return adapter;
 }
 

@@ -15,7 +15,7 @@
 
 namespace blazon::service {
 
-// The adapter in `folder`, for `model`, in fp32; its name is the folder's.
+// The adapter in `folder`, for `model`, in fp32 and on its device; its name is the folder's.
 // kNotFound: a file is missing. kInvalidArgument: it is no LoRA adapter, a pickle (adapter_model.bin), or made for
 // another model. kUnimplemented: it has what Blazon does not compute (DoRA, trained biases or embeddings, patterns that
 // are regular expressions). kDataLoss: a file is broken. The message names the file and what is wrong.

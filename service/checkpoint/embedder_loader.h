@@ -2,6 +2,8 @@
 // modules.json, sentence_bert_config.json and 1_Pooling/config.json.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <filesystem>
 #include <memory>
 
@@ -11,7 +13,8 @@
 namespace blazon::service {
 
 // kNotFound: a file is missing. kInvalidArgument: the folder holds another kind of model, or another procedure than
-// mean pooling followed by L2 normalisation; the message names the file and what was found.
-absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder);
+// mean pooling followed by L2 normalisation; the message names the file and what was found. device: where it computes.
+absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder,
+                                                                         at::Device device = at::kCPU);
 
 }  // namespace blazon::service

@@ -20,8 +20,8 @@
 namespace blazon::service {
 namespace {
 
-using language::Dtype;
 using language::LanguageModel;
+using language::Placement;
 using language::RopeScaling;
 using language::StateDict;
 using nlohmann::json;
@@ -116,26 +116,27 @@ language::LlamaConfig ReadLlamaConfig(ConfigReader& config) {
   return result;
 }
 
-Created Finish(const ConfigReader& reader, const language::LlamaConfig& config, StateDict weights, Dtype dtype) {
+Created Finish(const ConfigReader& reader, const language::LlamaConfig& config, StateDict weights,
+               const Placement& placement) {
   if (!reader.status().ok()) return reader.status();
-  auto model = language::LlamaModel::Create(config, std::move(weights), dtype);
+  auto model = language::LlamaModel::Create(config, std::move(weights), placement);
   if (!model.ok()) return model.status();
   return std::unique_ptr<LanguageModel>(*std::move(model));
 }
 
-Created CreateLlama(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateLlama(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.query_bias = config.output_bias = reader.Flag({"attention_bias"}, false);
   config.mlp_bias = reader.Flag({"mlp_bias"}, false);
-  return Finish(reader, config, std::move(weights), dtype);
+  return Finish(reader, config, std::move(weights), placement);
 }
 
-Created CreateMistral(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateMistral(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.windows = ReadWindows(reader, config.layers, [](int64_t) { return true; });
-  return Finish(reader, config, std::move(weights), dtype);
+  return Finish(reader, config, std::move(weights), placement);
 }
 
 // Qwen's checkpoints name a window and switch it off.
@@ -147,25 +148,25 @@ std::vector<int64_t> ReadQwenWindows(ConfigReader& reader, int64_t layers) {
   return ReadWindows(reader, layers, [first](int64_t layer) { return layer >= first; });
 }
 
-Created CreateQwen2(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateQwen2(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   config.query_bias = true;
   config.windows = ReadQwenWindows(reader, config.layers);
-  return Finish(reader, config, std::move(weights), dtype);
+  return Finish(reader, config, std::move(weights), placement);
 }
 
-Created CreateQwen3(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateQwen3(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::LlamaConfig config = ReadLlamaConfig(reader);
   if (config.head_width == 0) config.head_width = 128;
   config.query_bias = config.output_bias = reader.Flag({"attention_bias"}, false);
   config.query_key_norm = true;
   config.windows = ReadQwenWindows(reader, config.layers);
-  return Finish(reader, config, std::move(weights), dtype);
+  return Finish(reader, config, std::move(weights), placement);
 }
 
-Created CreateGemmaOf(int generation, const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateGemmaOf(int generation, const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::GemmaConfig config;
   config.generation = generation;
@@ -207,20 +208,20 @@ Created CreateGemmaOf(int generation, const json& json_config, StateDict weights
     }
   }
   if (!reader.status().ok()) return reader.status();
-  return language::GemmaModel::Create(config, std::move(weights), dtype);
+  return language::GemmaModel::Create(config, std::move(weights), placement);
 }
 
-Created CreateGemma1(const json& config, StateDict weights, Dtype dtype) {
-  return CreateGemmaOf(1, config, std::move(weights), dtype);
+Created CreateGemma1(const json& config, StateDict weights, const Placement& placement) {
+  return CreateGemmaOf(1, config, std::move(weights), placement);
 }
-Created CreateGemma2(const json& config, StateDict weights, Dtype dtype) {
-  return CreateGemmaOf(2, config, std::move(weights), dtype);
+Created CreateGemma2(const json& config, StateDict weights, const Placement& placement) {
+  return CreateGemmaOf(2, config, std::move(weights), placement);
 }
-Created CreateGemma3(const json& config, StateDict weights, Dtype dtype) {
-  return CreateGemmaOf(3, config, std::move(weights), dtype);
+Created CreateGemma3(const json& config, StateDict weights, const Placement& placement) {
+  return CreateGemmaOf(3, config, std::move(weights), placement);
 }
 
-Created CreateGpt2(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateGpt2(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::Gpt2Config config;
   reader.Expect("activation_function", {"gelu_new", "gelu_pytorch_tanh"});
@@ -236,10 +237,10 @@ Created CreateGpt2(const json& json_config, StateDict weights, Dtype dtype) {
   config.scale_scores_by_layer = reader.Flag({"scale_attn_by_inverse_layer_idx"}, false);
   if (reader.Flag({"add_cross_attention"}, false)) reader.Refuse("add_cross_attention is set; Blazon's GPT-2 has none");
   if (!reader.status().ok()) return reader.status();
-  return language::Gpt2Model::Create(config, std::move(weights), dtype);
+  return language::Gpt2Model::Create(config, std::move(weights), placement);
 }
 
-Created CreateBloom(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateBloom(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::BloomConfig config;
   config.width = reader.Count({"hidden_size", "n_embed"});
@@ -251,10 +252,10 @@ Created CreateBloom(const json& json_config, StateDict weights, Dtype dtype) {
   config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
   config.residual_from_norm = reader.Flag({"apply_residual_connection_post_layernorm"}, false);
   if (!reader.status().ok()) return reader.status();
-  return language::BloomModel::Create(config, std::move(weights), dtype);
+  return language::BloomModel::Create(config, std::move(weights), placement);
 }
 
-Created CreateOpenAiGpt(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateOpenAiGpt(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::Gpt2Config config;
   reader.Expect("afn", {"gelu"});  // which is the approximation by tanh
@@ -266,10 +267,10 @@ Created CreateOpenAiGpt(const json& json_config, StateDict weights, Dtype dtype)
   config.norm_epsilon = reader.Positive({"layer_norm_epsilon"}, 1e-5);
   config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
   if (!reader.status().ok()) return reader.status();
-  return language::OpenAiGptModel::Create(config, std::move(weights), dtype);
+  return language::OpenAiGptModel::Create(config, std::move(weights), placement);
 }
 
-Created CreateLstm(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateLstm(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::LstmConfig config;
   config.width = reader.Count({"hidden_size"});
@@ -278,10 +279,10 @@ Created CreateLstm(const json& json_config, StateDict weights, Dtype dtype) {
   config.context_length = reader.Count({"max_position_embeddings"});
   config.tie_embeddings = reader.Flag({"tie_word_embeddings"}, true);
   if (!reader.status().ok()) return reader.status();
-  return language::LstmModel::Create(config, std::move(weights), dtype);
+  return language::LstmModel::Create(config, std::move(weights), placement);
 }
 
-Created CreateSeq2Seq(const json& json_config, StateDict weights, Dtype dtype) {
+Created CreateSeq2Seq(const json& json_config, StateDict weights, const Placement& placement) {
   ConfigReader reader(json_config);
   language::Seq2SeqConfig config;
   config.width = reader.Count({"d_model"});
@@ -298,10 +299,10 @@ Created CreateSeq2Seq(const json& json_config, StateDict weights, Dtype dtype) {
     config.start_token = start->get<int64_t>();
   }
   if (!reader.status().ok()) return reader.status();
-  return language::Seq2SeqModel::Create(config, std::move(weights), dtype);
+  return language::Seq2SeqModel::Create(config, std::move(weights), placement);
 }
 
-using CreateFunction = Created (*)(const json&, StateDict, Dtype);
+using CreateFunction = Created (*)(const json&, StateDict, const Placement&);
 
 const std::map<std::string, CreateFunction>& Families() {
   static const auto& families = *new std::map<std::string, CreateFunction>{
@@ -320,7 +321,7 @@ std::vector<std::string> LanguageModelTypes() {
   return types;
 }
 
-Created CreateLanguageModel(const json& config, StateDict weights, Dtype dtype) {
+Created CreateLanguageModel(const json& config, StateDict weights, const Placement& placement) {
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, "");
   if (!reader.status().ok()) return reader.status();
@@ -329,7 +330,7 @@ Created CreateLanguageModel(const json& config, StateDict weights, Dtype dtype) 
     return absl::UnimplementedError(
         absl::StrCat("config: model_type is \"", type, "\"; Blazon runs ", absl::StrJoin(LanguageModelTypes(), ", ")));
   }
-  return family->second(config, std::move(weights), dtype);
+  return family->second(config, std::move(weights), placement);
 }
 
 }  // namespace blazon::service

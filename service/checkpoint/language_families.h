@@ -21,6 +21,6 @@ std::vector<std::string> LanguageModelTypes();
 // the message names it.
 absl::StatusOr<std::unique_ptr<language::LanguageModel>> CreateLanguageModel(const nlohmann::json& config,
                                                                              language::StateDict weights,
-                                                                             language::Dtype dtype);
+                                                                             const language::Placement& placement);
 
 }  // namespace blazon::service

@@ -36,10 +36,11 @@ absl::Status AtPath(const std::filesystem::path& path, const absl::Status& statu
 }
 
 // The format that most matrices of the file have, or the dense type that was asked for.
-std::string FormatName(const language::StateDict& weights, Dtype dtype) {
+std::string FormatName(const language::StateDict& weights, Dtype dtype, at::Device device) {
   if (dtype == Dtype::kFp32) return "fp32";
   if (dtype == Dtype::kBf16) return "bf16";
   if (dtype == Dtype::kFp16) return "fp16";
+  if (!device.is_cpu()) return "fp32";
   std::map<QuantFormat, int> count;
   for (const auto& [name, weight] : weights) {
     if (const auto* quantised = std::get_if<language::QuantizedTensor>(&weight)) ++count[quantised->format];
@@ -125,10 +126,10 @@ absl::StatusOr<LoadedLanguageModel> LoadGguf(const std::filesystem::path& path,
   absl::StatusOr<language::StateDict> weights = ReadGgufWeights(**file);
   if (!weights.ok()) return weights.status();
   const WeightsDigest digest({path});
-  const std::string format = FormatName(*weights, options.dtype);
+  const std::string format = FormatName(*weights, options.dtype, options.device);
   auto tokenizer = options.tokenizer.empty() ? LoadGgufTokenizer(**file) : LoadTokenizer(options.tokenizer);
   if (!tokenizer.ok()) return tokenizer.status();
-  auto model = CreateLanguageModel(*config, *std::move(weights), options.dtype);
+  auto model = CreateLanguageModel(*config, *std::move(weights), {options.dtype, options.device});
   if (!model.ok()) return AtPath(path, model.status());
   if (absl::Status status = CheckVocabulary(**tokenizer, **model); !status.ok()) return AtPath(path, status);
   const auto general_name = (*file)->String("general.name");
@@ -225,9 +226,10 @@ absl::StatusOr<LoadedLanguageModel> LoadFolder(const std::filesystem::path& path
   absl::StatusOr<CheckpointFolder> folder = ReadCheckpointFolder(path);
   if (!folder.ok()) return folder.status();
   const WeightsDigest digest(folder->weight_files);
-  const std::string format = FormatName(folder->weights, options.dtype);
-  auto model = options.create ? options.create(folder->config, std::move(folder->weights), options.dtype)
-                              : CreateLanguageModel(folder->config, std::move(folder->weights), options.dtype);
+  const std::string format = FormatName(folder->weights, options.dtype, options.device);
+  auto model = options.create
+                   ? options.create(folder->config, std::move(folder->weights), {options.dtype, options.device})
+                   : CreateLanguageModel(folder->config, std::move(folder->weights), {options.dtype, options.device});
   if (!model.ok()) return AtPath(path, model.status());
   const std::filesystem::path tokenizer_folder = options.tokenizer.empty() ? path : options.tokenizer;
   auto tokenizer = LoadTokenizer(tokenizer_folder, options.control_tokens);
@@ -311,7 +313,7 @@ absl::StatusOr<LoadedLanguageModel> LoadLanguageModel(const std::filesystem::pat
     }
     loaded = LoadGguf(*gguf, options);
   }
-  if (loaded.ok() && options.dtype == Dtype::kBf16 && !MultipliesBf16()) {
+  if (loaded.ok() && options.dtype == Dtype::kBf16 && options.device.is_cpu() && !MultipliesBf16()) {
     loaded->warning =
         "this processor has no bf16 arithmetic; bf16 will be about 100 times slower than fp32. Use dtype auto or fp32.";
   }

@@ -33,12 +33,13 @@ struct LoadedLanguageModel {
 
 struct LanguageModelLoadOptions {
   language::Dtype dtype = language::Dtype::kAuto;
+  at::Device device = at::kCPU;          // one that OpenComputeDevice gave
   std::filesystem::path tokenizer = {};  // a folder with the tokenizer's files; empty: the model's own
 
   // For Hugging Face folders whose language model is a part of a larger one; the families of vision-language models set
   // these. Takes the language model out of config.json and the weights; null: the checkpoint is one of text.
-  std::function<absl::StatusOr<std::unique_ptr<language::LanguageModel>>(const nlohmann::json& config,
-                                                                         language::StateDict weights, language::Dtype)>
+  std::function<absl::StatusOr<std::unique_ptr<language::LanguageModel>>(
+      const nlohmann::json& config, language::StateDict weights, const language::Placement& placement)>
       create = nullptr;
   std::vector<std::string> control_tokens = {};  // as of LoadTokenizer
   std::string chat_template = {};                // Jinja; empty: the one beside the tokenizer

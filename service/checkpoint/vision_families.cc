@@ -54,47 +54,47 @@ TowerConfig ReadTower(ConfigReader& reader, const Defaults& defaults) {
   return config;
 }
 
-CreatedTower CreateSiglip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateSiglip(const json& json_config, TensorMap weights, const at::TensorOptions& options) {
   ConfigReader reader(json_config);
   vision::SiglipConfig config;
   config.tower = ReadTower(reader, {768, 3072, 12, 12, 224, 16, 1e-6, "gelu_pytorch_tanh"});
   config.pooling_head = reader.Flag({"vision_use_head"}, true);
   if (!reader.status().ok()) return reader.status();
-  return vision::CreateSiglip(config, std::move(weights), type);
+  return vision::CreateSiglip(config, std::move(weights), options);
 }
 
-CreatedTower CreateIdefics3(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateIdefics3(const json& json_config, TensorMap weights, const at::TensorOptions& options) {
   ConfigReader reader(json_config);
   vision::SiglipConfig config = {.tower = {}, .pooling_head = false, .any_size = true};
   config.tower = ReadTower(reader, {1152, 3072, 12, 16, 224, 32, 1e-6, "gelu_pytorch_tanh"});
   if (!reader.status().ok()) return reader.status();
-  return vision::CreateSiglip(config, std::move(weights), type);
+  return vision::CreateSiglip(config, std::move(weights), options);
 }
 
-CreatedTower CreateClip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateClip(const json& json_config, TensorMap weights, const at::TensorOptions& options) {
   ConfigReader reader(json_config);
   const TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 224, 32, 1e-5, "quick_gelu"});
   if (!reader.status().ok()) return reader.status();
-  return vision::CreateClip(config, std::move(weights), type);
+  return vision::CreateClip(config, std::move(weights), options);
 }
 
-CreatedTower CreateVit(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateVit(const json& json_config, TensorMap weights, const at::TensorOptions& options) {
   ConfigReader reader(json_config);
   TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 224, 16, 1e-12, "gelu"});
   config.query_bias = reader.Flag({"qkv_bias"}, true);
   reader.Expect("pooler_act", {"tanh"});
   if (!reader.status().ok()) return reader.status();
-  return vision::CreateVit(config, std::move(weights), type);
+  return vision::CreateVit(config, std::move(weights), options);
 }
 
-CreatedTower CreateBlip(const json& json_config, TensorMap weights, at::ScalarType type) {
+CreatedTower CreateBlip(const json& json_config, TensorMap weights, const at::TensorOptions& options) {
   ConfigReader reader(json_config);
   const TowerConfig config = ReadTower(reader, {768, 3072, 12, 12, 384, 16, 1e-5, "gelu"});
   if (!reader.status().ok()) return reader.status();
-  return vision::CreateBlipVision(config, std::move(weights), type);
+  return vision::CreateBlipVision(config, std::move(weights), options);
 }
 
-using CreateTowerFunction = CreatedTower (*)(const json&, TensorMap, at::ScalarType);
+using CreateTowerFunction = CreatedTower (*)(const json&, TensorMap, const at::TensorOptions&);
 
 const std::map<std::string, CreateTowerFunction>& Towers() {
   static const auto& towers = *new std::map<std::string, CreateTowerFunction>{
@@ -113,7 +113,7 @@ std::vector<std::string> VisionTowerTypes() {
 }
 
 CreatedTower CreateVisionTower(const json& config, const std::string& default_type, TensorMap weights,
-                               at::ScalarType compute_type) {
+                               const at::TensorOptions& options) {
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, default_type);
   if (!reader.status().ok()) return reader.status();
@@ -122,7 +122,7 @@ CreatedTower CreateVisionTower(const json& config, const std::string& default_ty
     return absl::UnimplementedError(absl::StrCat("config: the vision tower's model_type is \"", type,
                                                  "\"; Blazon runs ", absl::StrJoin(VisionTowerTypes(), ", ")));
   }
-  return tower->second(config, std::move(weights), compute_type);
+  return tower->second(config, std::move(weights), options);
 }
 
 }  // namespace blazon::service

@@ -22,6 +22,7 @@ std::vector<std::string> VisionTowerTypes();
 // names it.
 absl::StatusOr<std::unique_ptr<vision::VisionTower>> CreateVisionTower(const nlohmann::json& config,
                                                                        const std::string& default_type,
-                                                                       vision::TensorMap weights, at::ScalarType type);
+                                                                       vision::TensorMap weights,
+                                                                       const at::TensorOptions& options);
 
 }  // namespace blazon::service

@@ -78,7 +78,7 @@ void AddCommonOptions(CLI::App& app, Context& context) {
   app.add_option("--dtype", context.models.dtype, "How to compute: auto keeps quantised weights, fp32 is the reference")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}))
       ->capture_default_str();
-  app.add_option("--device", context.models.device, "Where to compute: cpu or cuda[:N]")->capture_default_str();
+  app.add_option("--device", context.models.device, "Where models compute: cpu or cuda[:N]")->capture_default_str();
   app.add_option("--threads", context.models.threads, "Compute threads; 0: one for each core")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -117,6 +117,8 @@ int RunCommandLine(int argc, char** argv) {
     return app.exit(error, std::cout, std::cerr) == 0 ? kDone : kWrongUsage;
   }
   if (absl::Status status = context.CheckOptions(); !status.ok()) return Fail(status, kWrongUsage);
+  if (app.got_subcommand("train") && context.models.device != "cpu")
+    return Fail(absl::InvalidArgumentError("training computes on the CPU; leave out --device"), kWrongUsage);
   if (!context.handles_signals) WatchForInterrupt();
   try {
     const int exit_status = context.run();

@@ -27,14 +27,14 @@ class BlipImages : public ImageTokenEncoder {
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, const language::StateDict& weights,
-                                               language::Dtype dtype) {
+                                               const language::Placement& placement) {
   auto checkpoint =
       Divide(config, weights, {{"text_decoder.", Part::kLanguage, ""}, {"vision_model.", Part::kVision, ""}});
   if (!checkpoint.ok()) return checkpoint.status();
   auto& [parts, text_config, vision_config] = *checkpoint;
 
-  auto tower =
-      CreateVisionTower(vision_config, "blip_vision_model", std::move(parts.vision), language::ComputeType(dtype));
+  auto tower = CreateVisionTower(vision_config, "blip_vision_model", std::move(parts.vision),
+                                 language::ComputeOptions(placement));
   if (!tower.ok()) return tower.status();
   const vision::TowerConfig& vision = (*tower)->config();
   ConfigReader reader(text_config), whole(config);
@@ -54,7 +54,7 @@ absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, con
   const auto begin = static_cast<language::TokenId>(reader.Count({"bos_token_id"}, 30522));
   if (!reader.status().ok()) return reader.status();
   if (!whole.status().ok()) return whole.status();
-  auto language = language::BlipTextModel::Create(text, parts.language, dtype);
+  auto language = language::BlipTextModel::Create(text, parts.language, placement);
   if (!language.ok()) return language.status();
 
   VisionLanguageModel model;

@@ -15,6 +15,6 @@ namespace blazon::service {
 
 // As CreateVisionLanguageModel. One picture for a prompt; its tokens are as wide as the tower.
 absl::StatusOr<VisionLanguageModel> CreateBlip(const nlohmann::json& config, const language::StateDict& weights,
-                                               language::Dtype dtype);
+                                               const language::Placement& placement);
 
 }  // namespace blazon::service

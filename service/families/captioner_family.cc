@@ -195,6 +195,9 @@ absl::StatusOr<std::shared_ptr<const VisionLanguageFamily>> LoadCaptionerFamily(
                                                       " was trained with the language model ", weights->language_digest,
                                                       ", but ", std::string(language_digest), " is loaded"));
   }
+  auto adapter = std::make_shared<language::Adapter>(*weights->adapter);
+  language::MoveAdapter(*adapter, model.device());
+  weights->adapter = std::move(adapter);
   return CaptionerFamily::Create(*std::move(weights), std::move(encoder), tokenizer, model.config().width);
 }
 

@@ -115,8 +115,8 @@ absl::StatusOr<LoadedCheckpoint> LoadCheckpoint(const fs::path& path, const Lang
   ImageLayout layout;
   LanguageModelLoadOptions whole = options;
   whole.create = [&](const json& config, language::StateDict weights,
-                     language::Dtype dtype) -> absl::StatusOr<std::unique_ptr<language::LanguageModel>> {
-    absl::StatusOr<VisionLanguageModel> model = CreateVisionLanguageModel(config, weights, dtype);
+                     const language::Placement& placement) -> absl::StatusOr<std::unique_ptr<language::LanguageModel>> {
+    absl::StatusOr<VisionLanguageModel> model = CreateVisionLanguageModel(config, weights, placement);
     if (!model.ok()) return model.status();
     images = std::move(model->images);
     layout = std::move(model->layout);

@@ -19,8 +19,8 @@ struct LoadedCheckpoint {
 // false where that cannot be read.
 bool SeesPictures(const std::filesystem::path& path);
 
-// As LoadLanguageModel; of `options` dtype and tokenizer are the caller's. A vision-language folder holds besides:
-// preprocessor_config.json or processor_config.json (nanoVLM: neither), and a chat template where it takes
+// As LoadLanguageModel; of `options` dtype, device and tokenizer are the caller's. A vision-language folder holds
+// besides: preprocessor_config.json or processor_config.json (nanoVLM: neither), and a chat template where it takes
 // conversations (chat_template.jinja, chat_template.json, processor_config.json or tokenizer_config.json, the first
 // that has one; nanoVLM: lm_chat_template of config.json). nanoVLM's folders have no tokenizer: theirs is that of
 // lm_tokenizer, with the control tokens of vlm_extra_tokens behind it.

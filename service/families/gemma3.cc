@@ -63,7 +63,7 @@ absl::StatusOr<std::vector<std::string>> WholeThenCrops(const TileGrid& grid) {
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, const language::StateDict& weights,
-                                                 language::Dtype dtype) {
+                                                 const language::Placement& placement) {
   auto checkpoint = Divide(config, weights, LlavaRules());
   if (!checkpoint.ok()) return checkpoint.status();
   auto& [parts, text_config, vision_config] = *checkpoint;
@@ -74,12 +74,12 @@ absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, c
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(text_config, parts.language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, placement);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
-  const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), type);
+  const at::TensorOptions options = language::ComputeOptions(placement);
+  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), options);
   if (!tower.ok()) return tower.status();
   const int64_t grid = (*tower)->config().grid(), side = std::lround(std::sqrt(static_cast<double>(tokens)));
   if (side * side != tokens || grid % side != 0) {
@@ -88,7 +88,7 @@ absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, c
                                                    " patches of a picture's side"));
   }
   const int64_t width = (*tower)->config().width;
-  vision::WeightTaker take(std::move(parts.connector), type, "Gemma 3 projector");
+  vision::WeightTaker take(std::move(parts.connector), options, "Gemma 3 projector");
   at::Tensor norm = take.Tensor("mm_soft_emb_norm.weight", {width});
   at::Tensor projection = take.Tensor("mm_input_projection_weight", {width, model.language->config().width});
   if (absl::Status status = take.Finish(); !status.ok()) return status;

@@ -12,6 +12,6 @@ namespace blazon::service {
 
 // As CreateVisionLanguageModel.
 absl::StatusOr<VisionLanguageModel> CreateGemma3(const nlohmann::json& config, const language::StateDict& weights,
-                                                 language::Dtype dtype);
+                                                 const language::Placement& placement);
 
 }  // namespace blazon::service

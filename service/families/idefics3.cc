@@ -68,7 +68,7 @@ absl::StatusOr<std::vector<std::string>> RowsOfTiles(const TileGrid& grid) {
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreateIdefics3(const nlohmann::json& config, const language::StateDict& weights,
-                                                   language::Dtype dtype) {
+                                                   const language::Placement& placement) {
   auto checkpoint = Divide(config, weights,
                            {{"model.text_model.", Part::kLanguage, "model."},
                             {"lm_head.", Part::kLanguage, "lm_head."},
@@ -86,19 +86,19 @@ absl::StatusOr<VisionLanguageModel> CreateIdefics3(const nlohmann::json& config,
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(text_config, parts.language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, placement);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
-  const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(vision_config, "idefics3_vision", std::move(parts.vision), type);
+  const at::TensorOptions options = language::ComputeOptions(placement);
+  auto tower = CreateVisionTower(vision_config, "idefics3_vision", std::move(parts.vision), options);
   if (!tower.ok()) return tower.status();
   const int64_t grid = (*tower)->config().grid();
   if (grid % factor != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("config: scale_factor ", factor, " does not divide the ", grid, " patches of a tile's side"));
   }
-  vision::WeightTaker take(std::move(parts.connector), type, "Idefics3 connector");
+  vision::WeightTaker take(std::move(parts.connector), options, "Idefics3 connector");
   vision::DenseLayer proj = take.Dense("modality_projection.proj", model.language->config().width,
                                        (*tower)->config().width * factor * factor, /*bias=*/false);
   if (absl::Status status = take.Finish(); !status.ok()) return status;

@@ -13,6 +13,6 @@ namespace blazon::service {
 // As CreateVisionLanguageModel. Tiles of the result's EncodePixels are square; a pixel mask says what of them is
 // picture.
 absl::StatusOr<VisionLanguageModel> CreateIdefics3(const nlohmann::json& config, const language::StateDict& weights,
-                                                   language::Dtype dtype);
+                                                   const language::Placement& placement);
 
 }  // namespace blazon::service

@@ -42,7 +42,7 @@ ContrastiveTextConfig ReadTextConfig(ConfigReader& reader, bool clip) {
 absl::StatusOr<std::unique_ptr<JointEmbedder>> JointEmbedder::Create(const json& config,
                                                                      const language::StateDict& weights,
                                                                      std::unique_ptr<language::Tokenizer> tokenizer,
-                                                                     const std::string& digest) {
+                                                                     const std::string& digest, at::Device device) {
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, "");
   const bool clip = type == "clip";
@@ -86,17 +86,18 @@ absl::StatusOr<std::unique_ptr<JointEmbedder>> JointEmbedder::Create(const json&
   if (!text_reader.status().ok()) return text_reader.status();
 
   std::unique_ptr<JointEmbedder> embedder(new JointEmbedder);
-  auto texts = language::ContrastiveTextEmbedder::Create(text, parts.language, std::move(tokenizer));
+  auto texts = language::ContrastiveTextEmbedder::Create(text, parts.language, std::move(tokenizer), device);
   if (!texts.ok()) return texts.status();
   embedder->texts_ = *std::move(texts);
   auto tower = CreateVisionTower(vision_config, clip ? "clip_vision_model" : "siglip_vision_model",
-                                 std::move(parts.vision), at::kFloat);
+                                 std::move(parts.vision), at::device(device).dtype(at::kFloat));
   if (!tower.ok()) return tower.status();
   embedder->tower_ = *std::move(tower);
   const int64_t width = embedder->tower_->config().width;
   // The scale and the shift of their scores are for training and for probabilities, not for vectors.
   const auto ignorable = [](std::string_view name) { return name == "logit_scale" || name == "logit_bias"; };
-  vision::WeightTaker take(std::move(parts.connector), at::kFloat, clip ? "CLIP" : "SigLIP", {}, ignorable);
+  vision::WeightTaker take(std::move(parts.connector), at::device(device).dtype(at::kFloat), clip ? "CLIP" : "SigLIP",
+                           {}, ignorable);
   if (clip) embedder->visual_projection_ = take.Dense("visual_projection", text.embedding_width, width, /*bias=*/false);
   if (absl::Status status = take.Finish(); !status.ok()) return status;
   if (!clip && width != text.embedding_width) {

@@ -29,13 +29,13 @@ class JointEmbedder {
   static absl::StatusOr<std::unique_ptr<JointEmbedder>> Create(const nlohmann::json& config,
                                                                const language::StateDict& weights,
                                                                std::unique_ptr<language::Tokenizer> tokenizer,
-                                                               const std::string& digest);
+                                                               const std::string& digest, at::Device device = at::kCPU);
 
   const language::ContrastiveTextEmbedder& texts() const { return *texts_; }
   int64_t dimension() const { return texts_->dimension(); }
 
   // pixels: [B, 3, S, S], resized and normalised as the checkpoint's processor does. Returns fp32 [B, E], each of L2
-  // norm 1. kInvalidArgument: another shape than the tower takes; the message names both.
+  // norm 1, on the device. kInvalidArgument: another shape than the tower takes; the message names both.
   absl::StatusOr<at::Tensor> EmbedPixels(const at::Tensor& pixels) const;
 
  private:

@@ -62,7 +62,7 @@ absl::StatusOr<int64_t> FeatureLayers(const json& config, int64_t layers) {
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreateLlava(const json& config, const language::StateDict& weights,
-                                                language::Dtype dtype) {
+                                                const language::Placement& placement) {
   auto checkpoint = Divide(config, weights, LlavaRules());
   if (!checkpoint.ok()) return checkpoint.status();
   auto& [parts, text_config, vision_config] = *checkpoint;
@@ -77,7 +77,7 @@ absl::StatusOr<VisionLanguageModel> CreateLlava(const json& config, const langua
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(text_config, parts.language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, placement);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
@@ -86,13 +86,13 @@ absl::StatusOr<VisionLanguageModel> CreateLlava(const json& config, const langua
     vision_config = {{"hidden_size", 1024},       {"intermediate_size", 4096}, {"num_hidden_layers", 24},
                      {"num_attention_heads", 16}, {"image_size", 336},         {"patch_size", 14}};
   }
-  const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(vision_config, "clip_vision_model", std::move(parts.vision), type);
+  const at::TensorOptions options = language::ComputeOptions(placement);
+  auto tower = CreateVisionTower(vision_config, "clip_vision_model", std::move(parts.vision), options);
   if (!tower.ok()) return tower.status();
   const auto layers = FeatureLayers(config, (*tower)->config().layers);
   if (!layers.ok()) return layers.status();
   const int64_t width = model.language->config().width;
-  vision::WeightTaker take(std::move(parts.connector), type, "LLaVA projector");
+  vision::WeightTaker take(std::move(parts.connector), options, "LLaVA projector");
   vision::DenseLayer linear_1 = take.Dense("linear_1", width, (*tower)->config().width, bias);
   vision::DenseLayer linear_2 = take.Dense("linear_2", width, width, bias);
   if (absl::Status status = take.Finish(); !status.ok()) return status;

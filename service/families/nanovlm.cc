@@ -150,7 +150,7 @@ bool IsNanoVlmConfig(const json& config) {
 }
 
 absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const language::StateDict& weights,
-                                                  language::Dtype dtype) {
+                                                  const language::Placement& placement) {
   auto parts = TakeApart(
       weights,
       {{"decoder.", Part::kLanguage, ""}, {"vision_encoder.", Part::kVision, ""}, {"MP.", Part::kConnector, ""}});
@@ -168,12 +168,12 @@ absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const lang
     llama["model.embed_tokens.weight"] = llama["lm_head.weight"];
   }
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(text_config, llama, dtype);
+  auto language = CreateLanguageModel(text_config, llama, placement);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
 
-  const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = vision::CreateSiglip(vision_config, SiglipNames(parts->vision), type);
+  const at::TensorOptions options = language::ComputeOptions(placement);
+  auto tower = vision::CreateSiglip(vision_config, SiglipNames(parts->vision), options);
   if (!tower.ok()) return tower.status();
   const int64_t grid = vision_config.tower.grid();
   if (grid % factor != 0) {
@@ -186,7 +186,7 @@ absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const json& config, const lang
                                                    config["mp_image_token_length"].dump(),
                                                    ", and the tower and the shuffle make ", tokens));
   }
-  vision::WeightTaker take(std::move(parts->connector), type, "nanoVLM projector");
+  vision::WeightTaker take(std::move(parts->connector), options, "nanoVLM projector");
   vision::DenseLayer proj =
       take.Dense("proj", model.language->config().width, vision_config.tower.width * factor * factor, /*bias=*/false);
   if (absl::Status status = take.Finish(); !status.ok()) return status;

@@ -19,6 +19,6 @@ bool IsNanoVlmConfig(const nlohmann::json& config);
 // As CreateVisionLanguageModel. The config has no id of the image token: layout.image_token stays -1 until the
 // tokenizer gives it.
 absl::StatusOr<VisionLanguageModel> CreateNanoVlm(const nlohmann::json& config, const language::StateDict& weights,
-                                                  language::Dtype dtype);
+                                                  const language::Placement& placement);
 
 }  // namespace blazon::service

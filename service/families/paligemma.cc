@@ -32,7 +32,7 @@ class PaliGemmaImages : public ImageTokenEncoder {
 }  // namespace
 
 absl::StatusOr<VisionLanguageModel> CreatePaliGemma(const nlohmann::json& config, const language::StateDict& weights,
-                                                    language::Dtype dtype) {
+                                                    const language::Placement& placement) {
   auto checkpoint = Divide(config, weights, LlavaRules());
   if (!checkpoint.ok()) return checkpoint.status();
   auto& [parts, text_config, vision_config] = *checkpoint;
@@ -45,15 +45,15 @@ absl::StatusOr<VisionLanguageModel> CreatePaliGemma(const nlohmann::json& config
   if (!reader.status().ok()) return reader.status();
 
   VisionLanguageModel model;
-  auto language = CreateLanguageModel(text_config, parts.language, dtype);
+  auto language = CreateLanguageModel(text_config, parts.language, placement);
   if (!language.ok()) return language.status();
   model.language = *std::move(language);
   if (absl::Status status = CheckWidth(projection_width, *model.language); !status.ok()) return status;
 
-  const at::ScalarType type = language::ComputeType(dtype);
-  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), type);
+  const at::TensorOptions options = language::ComputeOptions(placement);
+  auto tower = CreateVisionTower(vision_config, "siglip_vision_model", std::move(parts.vision), options);
   if (!tower.ok()) return tower.status();
-  vision::WeightTaker take(std::move(parts.connector), type, "PaliGemma projector");
+  vision::WeightTaker take(std::move(parts.connector), options, "PaliGemma projector");
   vision::DenseLayer linear = take.Dense("linear", projection_width, (*tower)->config().width);
   if (absl::Status status = take.Finish(); !status.ok()) return status;
 

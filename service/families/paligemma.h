@@ -15,6 +15,6 @@ namespace blazon::service {
 
 // As CreateVisionLanguageModel.
 absl::StatusOr<VisionLanguageModel> CreatePaliGemma(const nlohmann::json& config, const language::StateDict& weights,
-                                                    language::Dtype dtype);
+                                                    const language::Placement& placement);
 
 }  // namespace blazon::service

@@ -19,7 +19,7 @@ namespace blazon::service {
 namespace {
 
 using CreateFunction = absl::StatusOr<VisionLanguageModel> (*)(const nlohmann::json&, const language::StateDict&,
-                                                               language::Dtype);
+                                                               const language::Placement&);
 
 const std::map<std::string, CreateFunction>& Families() {
   static const auto& families = *new std::map<std::string, CreateFunction>{
@@ -45,13 +45,13 @@ bool IsVisionLanguageConfig(const nlohmann::json& config) {
 
 absl::StatusOr<VisionLanguageModel> CreateVisionLanguageModel(const nlohmann::json& config,
                                                               const language::StateDict& weights,
-                                                              language::Dtype dtype) {
-  if (IsNanoVlmConfig(config)) return CreateNanoVlm(config, weights, dtype);
+                                                              const language::Placement& placement) {
+  if (IsNanoVlmConfig(config)) return CreateNanoVlm(config, weights, placement);
   ConfigReader reader(config);
   const std::string type = reader.Text({"model_type"}, "");
   if (!reader.status().ok()) return reader.status();
   const auto family = Families().find(type);
-  if (family != Families().end()) return family->second(config, weights, dtype);
+  if (family != Families().end()) return family->second(config, weights, placement);
   const std::vector<std::string> text_types = LanguageModelTypes();
   if (std::find(text_types.begin(), text_types.end(), type) != text_types.end()) {
     return absl::InvalidArgumentError(absl::StrCat("config: model_type is \"", type,

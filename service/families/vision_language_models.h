@@ -18,12 +18,12 @@ std::vector<std::string> VisionLanguageModelTypes();
 bool IsVisionLanguageConfig(const nlohmann::json& config);
 
 // config: Hugging Face's config.json, in the spelling of transformers 4 or 5. The tower and the connector compute in
-// the type of `dtype`, fp32 with kAuto.
+// the type of `placement`, fp32 with kAuto, and on its device.
 // kInvalidArgument: the config is of a text model, which takes no pictures; or a member of it is missing or out of
 // range, or a tensor is missing, unknown or mis-shaped; the message names it.
 // kUnimplemented: an unknown model_type, rotation or activation; the message names it and what is known.
 absl::StatusOr<VisionLanguageModel> CreateVisionLanguageModel(const nlohmann::json& config,
                                                               const language::StateDict& weights,
-                                                              language::Dtype dtype);
+                                                              const language::Placement& placement);
 
 }  // namespace blazon::service

@@ -52,11 +52,11 @@ class Clip : public VisionTower {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateClip(const TowerConfig& config, TensorMap weights,
-                                                        at::ScalarType type) {
+                                                        const at::TensorOptions& options) {
   if (absl::Status status = CheckTowerConfig(config); !status.ok()) return status;
   try {
     const auto ignorable = [](std::string_view name) { return name == "embeddings.position_ids"; };
-    WeightTaker take(std::move(weights), type, "CLIP", {"vision_model."}, ignorable);
+    WeightTaker take(std::move(weights), options, "CLIP", {"vision_model."}, ignorable);
     std::unique_ptr<VisionTower> tower = std::make_unique<Clip>(config, take);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     return tower;

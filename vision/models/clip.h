@@ -13,6 +13,6 @@ namespace blazon::vision {
 // hidden state is that of the last layer, not normed; Pool norms the class token's.
 // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateClip(const TowerConfig& config, TensorMap weights,
-                                                        at::ScalarType type = at::kFloat);
+                                                        const at::TensorOptions& options = at::kFloat);
 
 }  // namespace blazon::vision

@@ -77,8 +77,10 @@ class Siglip : public VisionTower {
     }
     if (absl::Status status = CheckAnySize(pixels, options); !status.ok()) return status;
     const at::Tensor seen = SeenPatches(pixels, options.pixel_mask);  // bool [B, h, w]
-    const at::Tensor x = EmbedPatches(pixels, patch_weight_, patch_bias_) + at::embedding(positions_, Positions(seen));
-    return Layers(x, options, seen.all().item<bool>() ? at::Tensor() : seen.flatten(1));
+    const at::Device device = positions_.device();
+    const at::Tensor x =
+        EmbedPatches(pixels, patch_weight_, patch_bias_) + at::embedding(positions_, Positions(seen).to(device));
+    return Layers(x, options, seen.all().item<bool>() ? at::Tensor() : seen.flatten(1).to(device));
   }
 
   absl::StatusOr<at::Tensor> Pool(const at::Tensor& states) const override {
@@ -114,12 +116,13 @@ class Siglip : public VisionTower {
     return absl::OkStatus();
   }
 
-  // Which patches hold a pixel of the picture: bool [B, h, w].
+  // Which patches hold a pixel of the picture: bool [B, h, w]. On the CPU, as is what follows from it: the mask is made
+  // there, and whether it hides anything decides how the layers run.
   at::Tensor SeenPatches(const at::Tensor& pixels, const at::Tensor& mask) const {
     const int64_t patch = config_.tower.patch_size;
     const int64_t rows = pixels.size(2) / patch, columns = pixels.size(3) / patch;
     if (!mask.defined()) return at::ones({pixels.size(0), rows, columns}, at::kBool);
-    return mask.to(at::kBool).view({-1, rows, patch, columns, patch}).permute({0, 1, 3, 2, 4}).flatten(3).any(-1);
+    return mask.cpu().to(at::kBool).view({-1, rows, patch, columns, patch}).permute({0, 1, 3, 2, 4}).flatten(3).any(-1);
   }
 
   // A patch takes the position of the square grid that lies at the same share of the picture's height and width;
@@ -151,11 +154,11 @@ class Siglip : public VisionTower {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateSiglip(const SiglipConfig& config, TensorMap weights,
-                                                          at::ScalarType type) {
+                                                          const at::TensorOptions& options) {
   if (absl::Status status = CheckTowerConfig(config.tower); !status.ok()) return status;
   try {
     const auto ignorable = [](std::string_view name) { return name == "embeddings.position_ids"; };
-    WeightTaker take(std::move(weights), type, "SigLIP", {"vision_model."}, ignorable);
+    WeightTaker take(std::move(weights), options, "SigLIP", {"vision_model."}, ignorable);
     std::unique_ptr<VisionTower> tower = std::make_unique<Siglip>(config, take);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     return tower;

@@ -20,6 +20,6 @@ struct SiglipConfig {
 // weights: by Hugging Face's names ("embeddings.patch_embedding.weight"), with or without "vision_model." before them.
 // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateSiglip(const SiglipConfig& config, TensorMap weights,
-                                                          at::ScalarType type = at::kFloat);
+                                                          const at::TensorOptions& options = at::kFloat);
 
 }  // namespace blazon::vision

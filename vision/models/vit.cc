@@ -103,12 +103,12 @@ class Vit : public VisionTower {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateVit(const TowerConfig& config, TensorMap weights,
-                                                       at::ScalarType type) {
+                                                       const at::TensorOptions& options) {
   if (absl::Status status = CheckTowerConfig(config); !status.ok()) return status;
   try {
     // A classifier's file has its head beside the tower.
     const auto ignorable = [](std::string_view name) { return name.starts_with("classifier."); };
-    WeightTaker take(std::move(weights), type, "ViT", {"vit."}, ignorable);
+    WeightTaker take(std::move(weights), options, "ViT", {"vit."}, ignorable);
     std::unique_ptr<VisionTower> tower = std::make_unique<Vit>(config, VitNames(take), /*blip=*/false, take);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     return tower;
@@ -119,10 +119,10 @@ absl::StatusOr<std::unique_ptr<VisionTower>> CreateVit(const TowerConfig& config
 }
 
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateBlipVision(const TowerConfig& config, TensorMap weights,
-                                                              at::ScalarType type) {
+                                                              const at::TensorOptions& options) {
   if (absl::Status status = CheckTowerConfig(config); !status.ok()) return status;
   try {
-    WeightTaker take(std::move(weights), type, "BLIP vision", {"vision_model."});
+    WeightTaker take(std::move(weights), options, "BLIP vision", {"vision_model."});
     std::unique_ptr<VisionTower> tower = std::make_unique<Vit>(config, BlipNames(), /*blip=*/true, take);
     if (absl::Status status = take.Finish(); !status.ok()) return status;
     return tower;

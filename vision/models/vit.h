@@ -14,11 +14,11 @@ namespace blazon::vision {
 // token through pooler.dense and tanh, where the checkpoint has one.
 // kInvalidArgument: the config is impossible, or a tensor is missing, unknown or mis-shaped; the message names it.
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateVit(const TowerConfig& config, TensorMap weights,
-                                                       at::ScalarType type = at::kFloat);
+                                                       const at::TensorOptions& options = at::kFloat);
 
 // BLIP's picture side (Li et al. 2022, arXiv 2201.12086): the same with queries, keys and values in one matrix, named
 // as SigLIP's otherwise. The last norm counts for Pool, the class token, a second time, as transformers has it.
 absl::StatusOr<std::unique_ptr<VisionTower>> CreateBlipVision(const TowerConfig& config, TensorMap weights,
-                                                              at::ScalarType type = at::kFloat);
+                                                              const at::TensorOptions& options = at::kFloat);
 
 }  // namespace blazon::vision
