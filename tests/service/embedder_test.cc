@@ -12,8 +12,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "language/models/bert_embedder.h"
 #include "service/checkpoint/embedder_loader.h"
 #include "service/checkpoint/safetensors.h"
+#include "tests/language/far_device.h"
 
 namespace blazon::service {
 namespace {
@@ -65,6 +67,19 @@ TEST_F(EmbedderTest, VectorsAgreeWithSentenceTransformers) {
     EXPECT_NEAR(norm, 1.0, 1e-5);
   }
   std::printf("lowest cosine: %.7f over %zu texts\n", worst, texts.size());
+}
+
+TEST_F(EmbedderTest, AnotherDeviceGivesTheSameVectorsAndStates) {
+  const auto far = LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2", language::FarDevice());
+  ASSERT_TRUE(far.ok()) << far.status();
+  const std::vector<std::string> some(texts.begin(), texts.begin() + 4);
+  const auto expected = embedder->Embed(some), found = (*far)->Embed(some);
+  ASSERT_TRUE(expected.ok() && found.ok()) << found.status();
+  for (size_t i = 0; i < expected->size(); ++i) ASSERT_NEAR((*found)[i], (*expected)[i], 1e-5);
+  const auto& bert = dynamic_cast<const language::BertEmbedder&>(**far);
+  const auto states = bert.States(some, 4);
+  ASSERT_TRUE(states.ok()) << states.status();
+  EXPECT_TRUE((*states)[0][0].is_cpu());
 }
 
 TEST_F(EmbedderTest, AVectorDoesNotDependOnItsNeighbours) {

@@ -24,6 +24,12 @@ inline const nlohmann::json& FamilyCases() {
   return cases;
 }
 
+inline std::vector<std::string> FamilyCaseNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, made] : FamilyCases().items()) names.push_back(name);
+  return names;
+}
+
 // The same as weight() in tests/reference/family_goldens.py.
 inline at::Tensor CaseWeight(const nlohmann::json& made, const std::string& name) {
   const nlohmann::json& tensor = made["tensors"][name];

@@ -1,7 +1,9 @@
 // CLIP and SigLIP: the vectors of texts and pictures against transformers.
 #include "service/families/joint_embedder.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -14,7 +16,9 @@
 #include <utility>
 #include <vector>
 
+#include "service/checkpoint/compute_device.h"
 #include "service/checkpoint/safetensors.h"
+#include "tests/language/far_device.h"
 #include "tests/language/formula_weights.h"
 
 namespace blazon::service {
@@ -53,20 +57,22 @@ language::StateDict Weights(const json& made) {
   return weights;
 }
 
-absl::StatusOr<std::unique_ptr<JointEmbedder>> Create(const json& config, const language::StateDict& weights) {
-  return JointEmbedder::Create(config, weights, nullptr, "digest");
+absl::StatusOr<std::unique_ptr<JointEmbedder>> Create(const json& config, const language::StateDict& weights,
+                                                      at::Device device = at::kCPU) {
+  return JointEmbedder::Create(config, weights, nullptr, "digest", device);
 }
 
 double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
-  return (a - b).abs().max().item<double>();
+  return (a.cpu() - b).abs().max().item<double>();
 }
 
-TEST(JointEmbedder, Table) {
+void CompareAll(at::Device device) {
+  at::NoGradGuard no_grad;
   std::printf("%-18s %10s %10s\n", "embedder", "texts", "pictures");
   for (const auto& [name, made] : Cases().items()) {
     if (!name.starts_with("joint.")) continue;
-    const auto embedder = Create(made["config"], Weights(made));
+    const auto embedder = Create(made["config"], Weights(made), device);
     ASSERT_TRUE(embedder.ok()) << name << ": " << embedder.status();
     const auto ids = made["texts"].get<std::vector<std::vector<TokenId>>>();
     const auto vectors = (*embedder)->texts().EmbedTokens(ids);
@@ -88,6 +94,17 @@ TEST(JointEmbedder, Table) {
     EXPECT_LT(Golden(name + ".pictures").matmul(Golden(name + ".pictures")[0]).min().item<double>(), 0.95) << name;
     std::printf("%-18s %10.1e %10.1e\n", name.c_str(), texts, pictures);
   }
+}
+
+TEST(JointEmbedder, Table) { CompareAll(at::kCPU); }
+
+TEST(JointEmbedder, TableOnFarDevice) { CompareAll(language::FarDevice()); }
+
+TEST(JointEmbedder, TableOnCuda) {
+  const auto device = OpenComputeDevice("cuda");
+  if (!at::hasCUDA()) GTEST_SKIP() << device.status().message();
+  ASSERT_TRUE(device.ok()) << device.status();
+  CompareAll(*device);
 }
 
 TEST(JointEmbedder, BadTextsAreRefusedByNumber) {

@@ -1,6 +1,7 @@
 // Vision towers against transformers: hidden states, of a layer in the middle too, and pooled vectors.
 #include "vision/vision_tower.h"
 
+#include <ATen/Context.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -16,8 +17,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "service/checkpoint/compute_device.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/vision_families.h"
+#include "tests/language/far_device.h"
 #include "tests/language/formula_weights.h"
 #include "vision/pixel_shuffle.h"
 
@@ -46,7 +49,7 @@ const TensorMap& Goldens() {
 
 double MaxDifference(const at::Tensor& a, const at::Tensor& b) {
   EXPECT_EQ(a.sizes(), b.sizes());
-  return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+  return (a.cpu().to(at::kDouble) - b.cpu().to(at::kDouble)).abs().max().item<double>();
 }
 
 // The same as weight() and uniform() of vision_language_goldens.py.
@@ -65,16 +68,17 @@ at::Tensor Pixels(const json& made) {
   return (language::FormulaWeight("pixels", {shape[0] * shape[1] * shape[2] * shape[3]}).view(shape) - 1.0) * 4.0;
 }
 
-absl::StatusOr<std::unique_ptr<VisionTower>> Create(const json& config, TensorMap weights) {
-  return service::CreateVisionTower(config, "", std::move(weights), at::kFloat);
+absl::StatusOr<std::unique_ptr<VisionTower>> Create(const json& config, TensorMap weights,
+                                                    const at::TensorOptions& options = at::kFloat) {
+  return service::CreateVisionTower(config, "", std::move(weights), options);
 }
 
-TEST(VisionTower, Table) {
+void CompareAll(at::Device device) {
   at::NoGradGuard no_grad;
   std::printf("%-18s %10s %10s %10s\n", "tower", "last", "layer 1", "pooled");
   for (const auto& [name, made] : Cases().items()) {
     if (name.starts_with("joint.")) continue;
-    const auto tower = Create(made["config"], Weights(made));
+    const auto tower = Create(made["config"], Weights(made), at::device(device).dtype(at::kFloat));
     ASSERT_TRUE(tower.ok()) << name << ": " << tower.status();
     EncodeOptions options;
     const at::Tensor pixels = Pixels(made);
@@ -106,6 +110,17 @@ TEST(VisionTower, Table) {
     }
     std::printf("\n");
   }
+}
+
+TEST(VisionTower, Table) { CompareAll(at::kCPU); }
+
+TEST(VisionTower, TableOnFarDevice) { CompareAll(language::FarDevice()); }
+
+TEST(VisionTower, TableOnCuda) {
+  const auto device = service::OpenComputeDevice("cuda");
+  if (!at::hasCUDA()) GTEST_SKIP() << device.status().message();
+  ASSERT_TRUE(device.ok()) << device.status();
+  CompareAll(*device);
 }
 
 TEST(VisionTower, PixelsOfAnotherShapeAreRefused) {
