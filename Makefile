@@ -17,7 +17,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload million soak asan fuzz format lint gemma clean
+.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload million soak asan cuda fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -73,6 +73,12 @@ asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that a
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
 	@cmake --build --preset dev -j $(JOBS)
 	@ctest --preset dev
+
+cuda: setup  ## Builds with CUDA into build-cuda and runs what a GPU changes: CUDA_TORCH=FOLDER of a torch wheel with NVIDIA's libraries
+	@[ -e "$(CUDA_TORCH)/lib/libtorch_cuda.so" ] || { echo "say where the complete torch wheel is: make cuda CUDA_TORCH=FOLDER/torch; CONTRIBUTING.md says how to get it" >&2; exit 2; }
+	@cmake --preset cuda -DBLAZON_TORCH="$(abspath $(CUDA_TORCH))" -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset cuda -j $(JOBS)
+	@ctest --test-dir build-cuda --output-on-failure -R 'parity_test|vision_tower_test|joint_embedder_test|embedder_test'
 
 fuzz: setup  ## Fuzzes the document loaders, FUZZ_SECONDS=600 each (needs the Debian packages clang and libclang-rt-14-dev)
 	@command -v clang++ >/dev/null || { echo "clang++ is missing; install the Debian packages clang and libclang-rt-14-dev." >&2; exit 1; }
