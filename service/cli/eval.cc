@@ -11,6 +11,7 @@
 #include "service/cli/context.h"
 #include "service/evaluation/caption_files.h"
 #include "service/evaluation/caption_metrics.h"
+#include "service/evaluation/vqa_accuracy.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -47,12 +48,56 @@ int RunEvalCaptions(const EvalCaptionsFlags& flags, const Context& context) {
   return kDone;
 }
 
+int RunEvalVqa(const EvalCaptionsFlags& flags, const Context& context) {
+  if (!context.server.empty())
+    return Fail(absl::InvalidArgumentError("answers are scored in this process; leave out --server"), kWrongUsage);
+  const auto pairs = ReadAnswerPairs(flags.candidates, flags.references);
+  if (!pairs.ok()) return Fail(pairs.status());
+  const absl::StatusOr<VqaScores> scores = ScoreAnswers(*pairs);
+  if (!scores.ok()) return Fail(scores.status());
+  if (context.json) {
+    nlohmann::ordered_json json = {{"questions", scores->questions}, {"exact_match", scores->exact}};
+    json["vqa_accuracy"] = scores->ten > 0 ? nlohmann::ordered_json(scores->accuracy) : nlohmann::ordered_json(nullptr);
+    json["with_ten_references"] = scores->ten;
+    std::cout << json.dump() << "\n";
+    return kDone;
+  }
+  std::cout << absl::StrFormat("%-12s %8.4f\n", "exact match", scores->exact);
+  if (scores->ten > 0) std::cout << absl::StrFormat("%-12s %8.4f\n", "VQA accuracy", scores->accuracy);
+  std::cout << absl::StrFormat("%-12s %8d\n", "questions", scores->questions);
+  if (scores->ten < scores->questions) {
+    std::cout << absl::StrFormat("VQA accuracy is of the %d questions that ten people answered\n", scores->ten);
+  }
+  return kDone;
+}
+
+void AddEvalVqa(CLI::App& eval, Context& context) {
+  auto flags = std::make_shared<EvalCaptionsFlags>();
+  CLI::App* command = eval.add_subcommand("vqa", "Compare answers to questions about pictures with those of people");
+  command->add_option("--candidates", flags->candidates, "Answers to judge: JSON Lines, or VQA results")
+      ->type_name("FILE")
+      ->required();
+  command->add_option("--references", flags->references, "Answers by people: JSON Lines, or VQA annotations")
+      ->type_name("FILE")
+      ->required();
+  command->footer(
+      R"(VQA accuracy is that of the VQA challenge (Antol et al. 2015): an answer that three of ten people gave is right. Exact match is
+the share of answers that anyone gave. Both leave out punctuation, articles and capitals.
+
+A line of JSON Lines has "question_id" or "id", and "answer" or "text"; references may have several "answers".
+
+Example:
+  blazon eval vqa --candidates said.jsonl --references v2_mscoco_val2014_annotations.json)");
+  command->callback([flags, &context] { context.run = [flags, &context] { return RunEvalVqa(*flags, context); }; });
+}
+
 }  // namespace
 
 void AddEval(CLI::App& app, Context& context) {
   CLI::App* eval = app.add_subcommand("eval", "Measure how good results are");
   eval->require_subcommand(1);
   AddEvalLm(*eval, context);
+  AddEvalVqa(*eval, context);
   auto flags = std::make_shared<EvalCaptionsFlags>();
   CLI::App* command = eval->add_subcommand("captions", "Compare captions with those that people wrote");
   command->add_option("--candidates", flags->candidates, "Captions to judge: JSON Lines, or COCO results")
