@@ -46,6 +46,13 @@ void AddTrainGpt(CLI::App& train, Context& context) {
   command->add_option("--blocks", options->blocks, "gpt2, modern (Llama's) or lstm")->capture_default_str();
   command->add_flag("--post-norm", options->post_norm,
                     "gpt2 with its norms behind the sums, as the first GPT had them");
+  command
+      ->add_option("--inputs", options->inputs,
+                   "What a token is to the first block: learned, one-hot, or skip-gram (word2vec on the same text)")
+      ->capture_default_str();
+  command->add_flag("--freeze-inputs", options->freeze_inputs, "Skip-gram inputs stay as they are");
+  command->add_option("--skip-gram-passes", options->skip_gram_passes, "Passes of skip-gram over the text")
+      ->capture_default_str();
   command->add_option("--layers", options->network.layers, "Blocks")->capture_default_str();
   command->add_option("--heads", options->network.heads, "Attention heads of a block")->capture_default_str();
   command->add_option("--width", options->network.width, "Values of a token")->capture_default_str();
@@ -81,12 +88,14 @@ void AddTrainGpt(CLI::App& train, Context& context) {
       R"(--tokenizer says what a token is: byte, character (the default), word or bpe, learned from the texts; or it names a folder
 that has a tokenizer. The result is a Hugging Face folder: 'generate --model DIR' serves it, and transformers loads it (as gpt2, llama, or with
 --post-norm openai-gpt; an LSTM is Blazon's own). Kept are the weights of the measurement with the lowest held-out loss.
---dtype bf16 multiplies matrices in bf16, where the processor can; weights, norms and sums stay fp32. Ctrl-C ends
+Inputs that stay as they are (one-hot, --freeze-inputs) have an output matrix of their own. The loss by step is in the folder
+for TensorBoard too. --dtype bf16 multiplies matrices in bf16, where the processor can; weights, norms and sums stay fp32. Ctrl-C ends
 training and keeps what there is. --seed decides what is drawn.
 
 Examples:
   blazon train gpt --data bible.txt --out my-gpt --minutes 3
   blazon train gpt --data books/ --out my-llama --tokenizer bpe --vocab-size 4096 --blocks modern --steps 5000
+  blazon train gpt --data bible.txt --out my-words --tokenizer word --vocab-size 2000 --inputs skip-gram
   blazon generate --model my-gpt --temperature 0.8 "In the beginning")");
   command->callback(
       [options, &context] { context.run = [options, &context] { return RunTrainGpt(*options, context); }; });

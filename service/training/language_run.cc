@@ -34,7 +34,9 @@ absl::StatusOr<TrainedModel> MakeTrained(const LanguageTrainingOptions& options,
                                        .weight_decay = options.weight_decay});
 }
 
-absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& task, const TrainedModel& trained) {
+absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& task, const TrainedModel& trained,
+                         const std::optional<OverlapReport>& overlap) {
+  if (overlap) options.trainer.log(DescribeOverlap(*overlap));
   Trainer trainer(options.trainer, task);
   if (absl::Status status = trainer.Run(); !status.ok()) return status;
   if (options.trainer.dry_run) return absl::OkStatus();
@@ -43,10 +45,17 @@ absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& t
                                       {{"command", options.command}, {"step", absl::StrCat(trainer.step())}});
   if (!status.ok()) return status;
   std::error_code error;
-  const nlohmann::json run = {{"model", std::filesystem::absolute(options.model, error).string()},
-                              {"trained", options.all_weights ? "model" : "adapter"},
-                              {"steps", trainer.step()},
-                              {"command", options.command}};
+  nlohmann::json run = {{"model", std::filesystem::absolute(options.model, error).string()},
+                        {"trained", options.all_weights ? "model" : "adapter"},
+                        {"steps", trainer.step()},
+                        {"command", options.command}};
+  if (overlap) {
+    run["overlap"] = {{"words", overlap->n},
+                      {"runs", overlap->grams},
+                      {"shared_runs", overlap->shared},
+                      {"texts", overlap->texts},
+                      {"mostly_shared_texts", overlap->tainted}};
+  }
   return WriteTextFile(folder / "run.json", run.dump(2) + "\n");
 }
 

@@ -126,7 +126,41 @@ absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
   for (const auto& row : PackRows(Pointers(last_), options_.row_tokens))
     sum += language::AddExampleGradients(*loaded_.model, trained_.adapter(), row, 1 / static_cast<double>(learned));
   step.loss = sum.mean();
+  step.flops = StepFlops(step.tokens, learned);
   return step;
+}
+
+// Two for each weight that a token meets, of the output matrix only learned tokens; two products of attention, over
+// half of the text on average. The backward pass costs twice as much, or where the weights stay as they are as much
+// again.
+double LanguageTask::StepFlops(int64_t tokens, int64_t learned) const {
+  const language::LanguageModelConfig& config = loaded_.model->config();
+  double body = 0, output = static_cast<double>(config.vocabulary_size) * static_cast<double>(config.width),
+         attention = 0;
+  for (const language::Parameter& parameter : loaded_.model->parameters()) {
+    if (!parameter.linear || parameter.name.starts_with("lm_head.")) continue;
+    body += static_cast<double>(parameter.outputs) * static_cast<double>(parameter.inputs);
+  }
+  for (const TrainingExample& example : last_) {
+    const auto length = static_cast<double>(example.tokens.size());
+    attention += 2 * 2 * length * length / 2 * static_cast<double>(config.layers) * static_cast<double>(config.width);
+  }
+  const double forward = 2 * body * static_cast<double>(tokens) + 2 * output * static_cast<double>(learned) + attention;
+  return forward * (trained_.adapter() == nullptr ? 3 : 2);
+}
+
+bool LanguageTask::bf16() const {
+  for (const language::Parameter& parameter : loaded_.model->parameters()) {
+    if (parameter.linear && parameter.tensor.defined()) return parameter.tensor.scalar_type() == at::kBFloat16;
+  }
+  return false;
+}
+
+std::string LanguageTask::MemoryAdvice() const {
+  return absl::StrCat("lower --row-tokens (", options_.row_tokens,
+                      trained_.adapter() == nullptr
+                          ? ") or --context, or train an adapter instead of all weights (--lora)"
+                          : "), --rank, or the number of --targets");
 }
 
 absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {

@@ -88,11 +88,14 @@ class LanguageTask : public TrainingTask {
   absl::Status SetPosition(const nlohmann::json& position) override { return source_.SetPosition(position); }
   absl::StatusOr<std::optional<double>> Evaluate(int64_t step) override;
   absl::StatusOr<std::string> Sample() override;
+  bool bf16() const override;
+  std::string MemoryAdvice() const override;
 
  private:
   LanguageTask(const LoadedLanguageModel& loaded, const TrainedModel& trained, ExampleSource& source,
                const LanguageTaskOptions& options)
       : loaded_(loaded), trained_(trained), source_(source), options_(options) {}
+  double StepFlops(int64_t tokens, int64_t learned) const;
   std::string Plain(const std::vector<language::TokenId>& tokens) const;
 
   const LoadedLanguageModel& loaded_;

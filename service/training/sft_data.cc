@@ -124,4 +124,38 @@ absl::StatusOr<SftData> ReadSftData(const std::vector<std::filesystem::path>& fi
   return data;
 }
 
+std::vector<std::string> SftWords(const std::vector<std::filesystem::path>& files) {
+  std::vector<std::string> texts;
+  // What is said in an object without its branches.
+  const auto words = [](const json& object) {
+    std::string text;
+    const auto add = [&](const json& from, const char* name) {
+      const auto found = from.find(name);
+      if (found != from.end() && found->is_string()) absl::StrAppend(&text, found->get<std::string>(), "\n");
+    };
+    add(object, "prompt");
+    add(object, "completion");
+    const auto messages = object.find("messages");
+    if (messages == object.end() || !messages->is_array()) return text;
+    for (const json& message : *messages) {
+      if (message.is_object() && message.value("role", json()) != "system") add(message, "content");
+    }
+    return text;
+  };
+  for (const std::filesystem::path& file : files) {
+    std::ifstream stream(file);
+    for (std::string line; std::getline(stream, line);) {
+      const json record = json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!record.is_object()) continue;
+      texts.push_back(words(record));
+      const auto branches = record.find("branches");
+      if (branches == record.end() || !branches->is_array()) continue;
+      for (const json& branch : *branches) {
+        if (branch.is_object()) texts.push_back(words(branch));
+      }
+    }
+  }
+  return texts;
+}
+
 }  // namespace blazon::service

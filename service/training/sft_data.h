@@ -53,4 +53,8 @@ absl::StatusOr<SftRecord> ParseSftRecord(std::string_view line, const LoadedLang
 absl::StatusOr<SftData> ReadSftData(const std::vector<std::filesystem::path>& files, const LoadedLanguageModel& model,
                                     const SftDataOptions& options);
 
+// What people wrote in the records of these files, a text a branch: prompts, completions and messages but the system's,
+// as words alone, without a template. For reports on the data (ngram_overlap.h). Lines that are no JSON give nothing.
+std::vector<std::string> SftWords(const std::vector<std::filesystem::path>& files);
+
 }  // namespace blazon::service

@@ -12,7 +12,9 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <optional>
+#include <string_view>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -23,13 +25,18 @@
 #include "language/training/adamw.h"
 #include "language/training/decoder_network.h"
 #include "language/training/llama_network.h"
+#include "language/training/matmul_peak.h"
 #include "service/checkpoint/language_families.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/text_file.h"
 #include "service/checkpoint/tokenizer_loader.h"
 #include "service/checkpoint/tokenizer_writer.h"
+#include "service/training/event_file.h"
+#include "service/training/ngram_overlap.h"
 #include "service/training/random_source.h"
+#include "service/training/refused_memory.h"
 #include "service/training/text_corpus.h"
+#include "service/training/token_inputs.h"
 #include "service/training/train_tokenizer.h"
 
 namespace blazon::service {
@@ -69,6 +76,13 @@ absl::Status CheckOptions(const TrainGptOptions& options) {
         "--learning-rate must be above 0, --weight-decay, --clip and --minutes at least 0, --warm-up from 0 to below "
         "1");
   }
+  if (options.inputs != "learned" && options.inputs != "one-hot" && options.inputs != "skip-gram") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--inputs is \"", options.inputs, "\"; it must be learned, one-hot or skip-gram"));
+  }
+  if (options.freeze_inputs && options.inputs != "skip-gram")
+    return absl::InvalidArgumentError("--freeze-inputs is for --inputs skip-gram; one-hot inputs never change");
+  if (options.skip_gram_passes < 1) return absl::InvalidArgumentError("--skip-gram-passes must be at least 1");
   if (!(options.validation > 0 && options.validation < 1)) {
     return absl::InvalidArgumentError(
         absl::StrCat("--validation is ", options.validation, "; it must be between 0 and 1"));
@@ -137,9 +151,12 @@ class GptRun {
     try {
       if (absl::Status status = Prepare(); !status.ok()) return status;
       if (absl::Status status = Train(); !status.ok()) return status;
-    } catch (const c10::Error&) {
+    } catch (const c10::Error& error) {
+      const std::string what = error.what_without_backtrace(), refused = RefusedMemory(what);
+      if (refused.empty()) return absl::InternalError(absl::StrCat("training failed: ", what.substr(0, 200)));
       return absl::ResourceExhaustedError(
-          "training failed in a tensor operation; there may be too little memory: lower --batch, --context or --width");
+          absl::StrCat("memory ran out, as ", refused, " was asked for; lower --batch (", options_.batch,
+                       "), --context (", options_.network.context, ") or --width (", options_.network.width, ")"));
     }
     return Save();
   }
@@ -166,15 +183,28 @@ class GptRun {
     config.blocks = *blocks;
     config.vocabulary_size = tokenizer_->vocabulary_size();
     config.bf16 = options_.dtype == "bf16";
+    const bool fixed_inputs = options_.inputs == "one-hot" || options_.freeze_inputs;
+    if (fixed_inputs) config.tie_embeddings = false;
     auto network = language::DecoderNetwork::Create(config, options_.seed);
     if (!network.ok()) return network.status();
     network_ = *std::move(network);
+    absl::Status status = SetTokenInputs({.kind = options_.inputs,
+                                          .passes = options_.skip_gram_passes,
+                                          .seed = options_.seed,
+                                          .log = options_.log,
+                                          .stop = options_.stop},
+                                         training_, *tokenizer_, inputs());
+    if (!status.ok()) return status;
+    if (fixed_inputs) inputs().requires_grad_(false);
     int64_t values = 0;
     for (const language::NetworkWeight& weight : network_->weights()) values += weight.tensor.numel();
     options_.log(absl::StrFormat("%d tokens to learn, %d held out; a vocabulary of %d; %d weights", training_.size(0),
                                  held_out_.size(0), config.vocabulary_size, values));
     return absl::OkStatus();
   }
+
+  // The table of inputs, [V, D]: the network's first weight.
+  at::Tensor inputs() const { return network_->weights().front().tensor; }
 
   absl::Status MakeTokenizer(const TextCorpus& corpus) {
     std::error_code error;
@@ -228,6 +258,15 @@ class GptRun {
     const at::Tensor ids = at::tensor(at::IntArrayRef(all), at::kLong);
     training_ = ids.narrow(0, 0, learned);
     held_out_ = ids.narrow(0, learned, held_out);
+    const auto text = [&](int64_t begin, int64_t end) {
+      const std::vector<TokenId> part(all.begin() + begin, all.begin() + end);
+      return tokenizer_->Decode(part, /*skip_special=*/true);
+    };
+    NgramOverlap runs;
+    runs.AddHeldOut(text(learned, std::ssize(all)));
+    runs.AddTraining(text(0, learned));
+    overlap_ = DescribeOverlap(runs.Report());
+    options_.log(overlap_);
     return absl::OkStatus();
   }
 
@@ -245,8 +284,16 @@ class GptRun {
   absl::Status Train() {
     language::ParameterGroup matrices{{}, options_.learning_rate, options_.weight_decay},
         others{{}, options_.learning_rate, 0.0};
-    for (const language::NetworkWeight& weight : network_->weights())
-      (weight.decays ? matrices : others).parameters.push_back(weight.tensor);
+    for (const language::NetworkWeight& weight : network_->weights()) {
+      if (weight.tensor.requires_grad()) (weight.decays ? matrices : others).parameters.push_back(weight.tensor);
+    }
+    absl::StatusOr<EventFile> events = EventFile::Create(options_.output, 1);
+    if (!events.ok()) return events.status();
+    const double flops = StepFlops();
+    const bool bf16 = network_->config().bf16;
+    const double peak = language::MatmulPeak(bf16);
+    options_.log(absl::StrFormat("this machine multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
+                                 peak / 1e9, bf16 ? "bf16" : "fp32"));
     language::AdamW optimiser({matrices, others}, {.beta2 = 0.99, .clip_norm = options_.clip_norm});
     const Clock::time_point start = Clock::now();
     Clock::time_point printed = start;
@@ -271,24 +318,48 @@ class GptRun {
         printed = Clock::now();
         const double seconds = SecondsSince(start) - idle;
         const auto tokens = static_cast<double>(step * options_.batch * network_->config().context);
-        options_.log(absl::StrFormat("step %d, loss %.4f (mean %.4f), gradient %.2f, %.0f tokens/s, %.0f s left", step,
-                                     value, mean, norm, tokens / seconds,
-                                     SecondsSince(start) / std::min(progress, 1.0) * (1 - std::min(progress, 1.0))));
+        options_.log(absl::StrFormat(
+            "step %d, loss %.4f (mean %.4f), gradient %.2f, %.0f tokens/s (MFU %.0f %%), "
+            "%.0f s left",
+            step, value, mean, norm, tokens / seconds, 100 * flops * static_cast<double>(step) / seconds / peak,
+            SecondsSince(start) / std::min(progress, 1.0) * (1 - std::min(progress, 1.0))));
       }
       const Clock::time_point before = Clock::now();
-      if (!last && options_.evaluate_every > 0 && step % options_.evaluate_every == 0) Evaluate(step);
+      std::vector<std::pair<std::string_view, double>> numbers = {{"loss", value}, {"gradient_norm", norm}};
+      if (!last && options_.evaluate_every > 0 && step % options_.evaluate_every == 0)
+        numbers.emplace_back("held_out_loss", Evaluate(step));
+      if (absl::Status status = events->Add(step, numbers); !status.ok()) return status;
       if (!last && options_.sample_every > 0 && step % options_.sample_every == 0) {
         if (absl::Status status = Sample(); !status.ok()) return status;
       }
       idle += SecondsSince(before);
     }
     if (step == 0) return absl::OkStatus();
-    Evaluate(step);
+    const double held_out = Evaluate(step);
+    if (absl::Status status = events->Add(step, {{"held_out_loss", held_out}}); !status.ok()) return status;
     return options_.sample_every > 0 ? Sample() : absl::OkStatus();
   }
 
+  // Floating-point operations of a step, both passes: two for each weight of a matrix that a token meets, and the two
+  // products of attention over half of the row on average; three times, as the backward pass costs twice the forward
+  // one.
+  double StepFlops() const {
+    const language::NetworkConfig& config = network_->config();
+    double weights = config.tie_embeddings ? static_cast<double>(inputs().numel()) : 0;
+    for (const language::NetworkWeight& weight : network_->weights()) {
+      const bool table = weight.tensor.is_same(inputs()) || weight.name.ends_with("wpe.weight") ||
+                         weight.name.ends_with("positions_embed.weight");
+      if (weight.tensor.dim() > 1 && !table) weights += static_cast<double>(weight.tensor.numel());
+    }
+    const double attention = config.blocks == Blocks::kLstm
+                                 ? 0
+                                 : 2.0 * 2.0 * static_cast<double>(config.context) / 2 *
+                                       static_cast<double>(config.layers) * static_cast<double>(config.width);
+    return 3 * (2 * weights + attention) * static_cast<double>(options_.batch * config.context);
+  }
+
   // The loss on windows of the held-out tokens; keeps the weights where it is the lowest.
-  void Evaluate(int64_t step) {
+  double Evaluate(int64_t step) {
     const at::NoGradGuard no_grad;
     const int64_t context = network_->config().context, whole = (held_out_.size(0) - 1) / context;
     const int64_t windows = options_.evaluate_windows > 0 ? std::min(whole, options_.evaluate_windows) : whole;
@@ -305,11 +376,12 @@ class GptRun {
     const bool best = !best_loss_ || loss < *best_loss_;
     options_.log(absl::StrFormat("step %d: held-out loss %.4f (perplexity %.2f, %.3f bits a byte)%s", step, loss,
                                  std::exp(loss), bits, best ? "" : ", not the lowest"));
-    if (!best) return;
+    if (!best) return loss;
     best_loss_ = loss;
     best_step_ = step;
     for (const language::NetworkWeight& weight : network_->weights())
       best_.insert_or_assign(weight.name, weight.tensor.detach().clone());
+    return loss;
   }
 
   // A text by the family that will serve the weights.
@@ -348,8 +420,9 @@ class GptRun {
     if (absl::Status status = WriteTextFile(options_.output / "config.json", config.dump(2) + "\n"); !status.ok())
       return status;
     options_.log(absl::StrFormat("saved the weights of step %d, held-out loss %.4f", best_step_, *best_loss_));
-    return WriteSafetensors(options_.output / "model.safetensors", best_,
-                            {{"format", "pt"}, {"command", options_.command}, {"step", absl::StrCat(best_step_)}});
+    return WriteSafetensors(
+        options_.output / "model.safetensors", best_,
+        {{"format", "pt"}, {"command", options_.command}, {"step", absl::StrCat(best_step_)}, {"overlap", overlap_}});
   }
 
   const TrainGptOptions& options_;
@@ -359,6 +432,7 @@ class GptRun {
   std::optional<TokenId> end_;
   at::Tensor training_, held_out_;  // int64 [tokens]
   int64_t held_out_bytes_ = 0;
+  std::string overlap_;  // of held-out and other text
   std::unique_ptr<language::DecoderNetwork> network_;
   TensorMap best_;
   std::optional<double> best_loss_;

@@ -19,9 +19,16 @@ struct TrainGptOptions {
   int64_t vocabulary_size = 8192;           // of a word or bpe tokenizer, at most
   std::string blocks = "gpt2";              // gpt2, modern, lstm
   bool post_norm = false;                   // gpt2: norms behind the sums
-  language::NetworkConfig network;          // blocks and vocabulary_size come from elsewhere
-  std::string dtype = "auto";               // fp32; bf16 (see NetworkConfig::bf16); auto: fp32
-  int64_t batch = 16;                       // rows in a step
+  // What a token is to the first block. "learned": a row of a table that is trained with the rest; "one-hot": 1 at its
+  // own place and 0 at all others, so that the width must hold the vocabulary; "skip-gram": a row of a table that was
+  // trained before on the same tokens to predict their neighbours (word2vec). One-hot rows stay as they are, and have
+  // an output matrix of their own.
+  std::string inputs = "learned";
+  bool freeze_inputs = false;       // skip-gram: the rows stay as they are, with an output matrix of their own
+  int64_t skip_gram_passes = 5;     // over the tokens to learn
+  language::NetworkConfig network;  // blocks and vocabulary_size come from elsewhere
+  std::string dtype = "auto";       // fp32; bf16 (see NetworkConfig::bf16); auto: fp32
+  int64_t batch = 16;               // rows in a step
   int64_t steps = 2000;
   double minutes = 0;  // stop, and end the schedule, after so long; 0: after the steps
   double learning_rate = 1e-3;

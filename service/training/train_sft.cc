@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -64,6 +65,7 @@ absl::Status TrainSft(const TrainSftOptions& given) {
   if (!trained.ok()) return trained.status();
   const auto task = LanguageTask::Create(*loaded, *trained, source, task_options, trainer.log, trainer.stop);
   if (!task.ok()) return task.status();
+  std::optional<OverlapReport> overlap;
   if (!options.evaluation.empty()) {
     const absl::StatusOr<SftData> held_out = ReadSftData(options.evaluation, *loaded, data_options);
     if (!held_out.ok()) return held_out.status();
@@ -77,8 +79,12 @@ absl::Status TrainSft(const TrainSftOptions& given) {
         texts.back().push_back(LastAnswer(text, loaded->end_tokens));
     }
     (*task)->SetHeldOut(std::move(examples), std::move(texts));
+    NgramOverlap runs;
+    for (const std::string& text : SftWords(options.evaluation)) runs.AddHeldOut(text);
+    for (const std::string& text : SftWords(options.data)) runs.AddTraining(text);
+    overlap = runs.Report();
   }
-  return RunAndWrite(options.common, **task, *trained);
+  return RunAndWrite(options.common, **task, *trained, overlap);
 }
 
 }  // namespace blazon::service

@@ -16,7 +16,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "language/training/matmul_peak.h"
 #include "retrieval/lock_file.h"
+#include "service/training/refused_memory.h"
 #include "service/training/training_checkpoints.h"
 #include "service/training/training_log.h"
 
@@ -106,14 +108,18 @@ absl::Status Trainer::Run() {
     }
     return Loop(*checkpoints, optimizer);
   } catch (const c10::Error& error) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "training failed after step ", step_, " (", std::string(error.what_without_backtrace()).substr(0, 200),
-        "). If memory ran out, lower --row-tokens or --context, or train an adapter instead of all weights"));
+    const std::string what = error.what_without_backtrace(), refused = RefusedMemory(what);
+    if (!refused.empty()) return OutOfMemory(refused);
+    return absl::InternalError(
+        absl::StrCat("training failed after step ", step_, ": ", what.substr(0, 200), ". The last checkpoint is good"));
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("memory ran out after step ", step_,
-                     "; lower --row-tokens or --context, or train an adapter instead of all weights"));
+    return OutOfMemory("some more");
   }
+}
+
+absl::Status Trainer::OutOfMemory(const std::string& refused) const {
+  return absl::ResourceExhaustedError(
+      absl::StrCat("memory ran out after step ", step_, ", as ", refused, " was asked for; ", task_.MemoryAdvice()));
 }
 
 absl::Status Trainer::Restore(TrainingCheckpoints& checkpoints, language::Optimizer& optimizer) {
@@ -234,6 +240,8 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
   const Clock::time_point start = Clock::now();
   Clock::time_point printed = start;
   double beside = 0;  // seconds that went into other things than steps
+  double flops = 0;   // of the steps that this process took
+  double peak = 0;    // flops a second that the machine can do; 0: not measured
   int64_t in_a_row = 0, saved = -1;
   double loss = INFINITY;
   while (step_ < end && !options_.stop()) {
@@ -249,6 +257,7 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     const double norm = optimizer.Step(rate);
     ++step_;
     tokens_ += learned->tokens;
+    flops += learned->flops;
     if (std::isfinite(norm)) {
       in_a_row = 0;
       mean_ = mean_ == 0 ? loss : 0.98 * mean_ + 0.02 * loss;
@@ -262,6 +271,12 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     }
     const Clock::time_point step_done = Clock::now();
     const double seconds = Since(start) - beside;
+    if (flops > 0 && peak == 0) {
+      peak = language::MatmulPeak(task_.bf16());
+      options_.log(
+          absl::StrFormat("this machine multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
+                          peak / 1e9, task_.bf16() ? "bf16" : "fp32"));
+    }
     TrainingRow row{.step = step_,
                     .loss = loss,
                     .rate = rate,
@@ -287,8 +302,9 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
       for (size_t i = 0; i < row.figures.size(); ++i)
         absl::StrAppend(&figures, absl::StrFormat(", %s %.4f", task_.Figures()[i], row.figures[i]));
       options_.log(absl::StrFormat(
-          "step %d of %d, loss %.4f (mean %.4f)%s, gradient %.2f, rate %.2e, %.0f tokens/s, %.0f s left", step_, end,
+          "step %d of %d, loss %.4f (mean %.4f)%s, gradient %.2f, rate %.2e, %.0f tokens/s%s, %.0f s left", step_, end,
           loss, mean_, figures, norm, rate, static_cast<double>(tokens_ - tokens_begun) / seconds,
+          peak > 0 ? absl::StrFormat(" (MFU %.0f %%)", 100 * flops / seconds / peak) : "",
           seconds / static_cast<double>(step_ - begun) * static_cast<double>(end - step_)));
     }
     if (options_.sample_every > 0 && step_ % options_.sample_every == 0) {

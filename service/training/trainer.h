@@ -28,6 +28,9 @@ struct StepLoss {
   double loss = 0;                   // mean
   int64_t tokens = 0;                // computed, or whatever the task counts
   std::vector<double> figures = {};  // as TrainingTask::Figures names them
+  // Floating-point operations that the model asks for, forward and backward; 0: not known. For the progress line's
+  // share of what the machine can do (MFU; Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+  double flops = 0;
 };
 
 class TrainingTask {
@@ -50,6 +53,10 @@ class TrainingTask {
 
   // The loss on held-out data, after a line or more on it to `log`; nullopt: there are none. Draws nothing.
   virtual absl::StatusOr<std::optional<double>> Evaluate(int64_t step) { return std::nullopt; }
+  // Whether matrices are multiplied in bf16.
+  virtual bool bf16() const { return false; }
+  // What to do when memory runs out, as the command line has it: "lower --row-tokens (1024) or ...".
+  virtual std::string MemoryAdvice() const { return "lower --batch"; }
   // Something to read from what is trained; "" for nothing. Draws nothing.
   virtual absl::StatusOr<std::string> Sample() { return ""; }
 };
@@ -72,6 +79,7 @@ class Trainer {
   absl::Status Restore(class TrainingCheckpoints& checkpoints, language::Optimizer& optimizer);
   absl::Status Load(const struct TrainingCheckpoint& checkpoint, language::Optimizer& optimizer);
   absl::Status Save(const class TrainingCheckpoints& checkpoints, const language::Optimizer& optimizer);
+  absl::Status OutOfMemory(const std::string& refused) const;
   absl::Status Loop(class TrainingCheckpoints& checkpoints, language::Optimizer& optimizer);
 
   const TrainerOptions options_;

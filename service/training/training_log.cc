@@ -120,7 +120,11 @@ absl::StatusOr<TrainingLog> TrainingLog::Open(const std::filesystem::path& folde
   if (absl::Status status = WriteTextFile(path, text); !status.ok()) return status;
   File file(std::fopen(path.c_str(), "ae"), std::fclose);
   if (file == nullptr) return absl::UnavailableError(absl::StrCat(path.string(), " cannot be opened"));
-  return TrainingLog(folder, std::move(rows), std::move(file));
+  absl::StatusOr<EventFile> events = EventFile::Create(folder, step + 1);
+  if (!events.ok()) return events.status();
+  TrainingLog log(folder, std::move(rows), std::move(file), *std::move(events));
+  log.names_ = figures;
+  return log;
 }
 
 absl::Status TrainingLog::Add(const TrainingRow& row) {
@@ -130,7 +134,12 @@ absl::Status TrainingLog::Add(const TrainingRow& row) {
     return absl::ResourceExhaustedError(
         absl::StrCat((folder_ / "log.csv").string(), " could not be written; is the disk full?"));
   }
-  return absl::OkStatus();
+  std::vector<std::pair<std::string_view, double>> values = {
+      {"loss", row.loss}, {"learning_rate", row.rate}, {"gradient_norm", row.gradient}};
+  if (row.held_out) values.emplace_back("held_out_loss", *row.held_out);
+  for (size_t i = 0; i < std::min(names_.size(), row.figures.size()); ++i)
+    values.emplace_back(names_[i], row.figures[i]);
+  return events_.Add(row.step, values);
 }
 
 absl::Status TrainingLog::Draw() const { return WriteTextFile(folder_ / "loss.svg", LossCurve(rows_)); }

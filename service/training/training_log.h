@@ -1,4 +1,4 @@
-// A run's numbers, step by step: log.csv, and loss.svg drawn from it.
+// A run's numbers, step by step: log.csv, loss.svg drawn from it, and the same for TensorBoard (event_file.h).
 //
 // Thread safety: none.
 #pragma once
@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "service/training/event_file.h"
 
 namespace blazon::service {
 
@@ -45,12 +46,14 @@ class TrainingLog {
 
  private:
   using File = std::unique_ptr<FILE, int (*)(FILE*)>;
-  TrainingLog(std::filesystem::path folder, std::vector<TrainingRow> rows, File file)
-      : folder_(std::move(folder)), rows_(std::move(rows)), file_(std::move(file)) {}
+  TrainingLog(std::filesystem::path folder, std::vector<TrainingRow> rows, File file, EventFile events)
+      : folder_(std::move(folder)), rows_(std::move(rows)), file_(std::move(file)), events_(std::move(events)) {}
 
   std::filesystem::path folder_;
   std::vector<TrainingRow> rows_;
   File file_;
+  EventFile events_;
+  std::vector<std::string> names_ = {};  // of the rows' figures
 };
 
 }  // namespace blazon::service

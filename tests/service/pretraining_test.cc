@@ -1,6 +1,8 @@
 // Language models that are trained from nothing: the same losses as PyTorch's, and what was learned is what serves.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -21,7 +23,9 @@
 #include "language/training/adamw.h"
 #include "language/training/decoder_network.h"
 #include "language/training/greedy_texts.h"
+#include "language/training/skip_gram.h"
 #include "service/checkpoint/language_model_loader.h"
+#include "service/checkpoint/safetensors.h"
 #include "service/training/train_gpt.h"
 #include "service/training/train_tokenizer.h"
 #include "tests/language/formula_weights.h"
@@ -271,6 +275,67 @@ TEST_F(TrainGptTest, WhatWasLearnedIsWhatServes) {
     EXPECT_TRUE(absl::StrCat(" the cat, two for the dog.\n", kRhyme, kRhyme).starts_with(text))
         << "\"" << text << "\"\n"
         << log;
+  }
+}
+
+TEST(SkipGramTest, WordsThatKeepTheSameCompanyComeNear) {
+  // Words 0 and 1 stand between 4 and 5, words 2 and 3 between 6 and 7.
+  std::vector<int64_t> text;
+  uint64_t draw = 7;
+  for (int i = 0; i < 3000; ++i) {
+    draw = draw * 6364136223846793005u + 1442695040888963407u;
+    const int64_t word = static_cast<int64_t>(draw >> 62);
+    const int64_t company = word < 2 ? 4 : 6;
+    text.insert(text.end(), {company, word, company + 1});
+  }
+  const at::Tensor tokens = at::tensor(text, at::kLong);
+  const language::SkipGramOptions options = {
+      .vocabulary_size = 9, .width = 12, .window = 1, .subsample = 0, .passes = 3};
+  const auto vectors = language::TrainSkipGram(tokens, options);
+  ASSERT_TRUE(vectors.ok()) << vectors.status();
+  const at::Tensor unit = *vectors / vectors->norm(2, {1}, true);
+  const at::Tensor alike = at::mm(unit, unit.t());
+  EXPECT_GT(alike[0][1].item<double>(), 0.8);
+  EXPECT_GT(alike[2][3].item<double>(), 0.8);
+  EXPECT_LT(alike[0][2].item<double>(), 0.3);
+  EXPECT_LT(alike[1][3].item<double>(), 0.3);
+  EXPECT_LT((*vectors)[8].abs().max().item<double>(), 0.5 / 12) << "it never comes, and stays as it was drawn";
+  EXPECT_TRUE(vectors->equal(*language::TrainSkipGram(tokens, options)));
+  EXPECT_EQ(language::TrainSkipGram(tokens.narrow(0, 0, 1), options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(TrainGptTest, InputsAreOneHotOrLearnedBefore) {
+  for (const char* blocks : {"gpt2", "lstm"}) {
+    SCOPED_TRACE(blocks);
+    TrainGptOptions options = Small(blocks);
+    options.tokenizer = "word";
+    options.steps = 20;
+    options.overwrite = true;
+    std::string log;
+    options.log = [&](const std::string& line) { log += line + "\n"; };
+    const std::string name = options.blocks == "gpt2" ? "transformer.wte.weight" : "embedding.weight";
+    const auto table = [&] {
+      const absl::Status status = TrainGpt(options);
+      EXPECT_TRUE(status.ok()) << status << log;
+      const auto tensors = ReadSafetensors(options.output / "model.safetensors");
+      EXPECT_TRUE(tensors.ok()) << tensors.status();
+      EXPECT_TRUE(LoadLanguageModel(options.output).ok());
+      return tensors->at(name);  // [V, D]
+    };
+    options.inputs = "one-hot";
+    const at::Tensor one_hot = table();
+    EXPECT_TRUE(one_hot.equal(at::eye(one_hot.size(0), one_hot.size(1)))) << "one-hot inputs are not trained";
+    options.inputs = "skip-gram";
+    options.freeze_inputs = true;
+    const at::Tensor frozen = table();
+    options.steps = 21;
+    EXPECT_TRUE(frozen.equal(table())) << "frozen inputs are not trained";
+    options.freeze_inputs = false;
+    EXPECT_FALSE(frozen.equal(table()));
+    EXPECT_NE(log.find("inputs are skip-gram vectors, 5 passes"), std::string::npos) << log;
+    EXPECT_NE(log.find("overlap: "), std::string::npos) << log;
+    EXPECT_NE(log.find("(MFU "), std::string::npos) << log;
   }
 }
 

@@ -6,15 +6,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "service/training/ngram_overlap.h"
 #include "service/training/training_checkpoints.h"
 #include "service/training/training_log.h"
 
@@ -179,7 +183,8 @@ class SmallTask : public TrainingTask {
     at::Tensor loss = at::mse_loss(at::linear(h, weights_[1].tensor), x.sum(1, true).sin());
     if (next_ == poison) loss = loss * NAN;
     loss.backward();
-    return StepLoss{.loss = loss.item<double>(), .tokens = 4};
+    if (next_ == greedy) at::empty({int64_t{1} << 52}, at::kByte);  // no machine has so much
+    return StepLoss{.loss = loss.item<double>(), .tokens = 4, .flops = flops};
   }
   json Position() const override { return next_; }
   absl::Status SetPosition(const json& position) override {
@@ -191,8 +196,8 @@ class SmallTask : public TrainingTask {
     return held_out[static_cast<size_t>(evaluated_++) % held_out.size()];
   }
 
-  double dropout = 0.25;
-  int64_t poison = -1;
+  double dropout = 0.25, flops = 0;
+  int64_t poison = -1, greedy = -1;  // steps
   std::vector<double> held_out;
 
  private:
@@ -378,6 +383,103 @@ TEST_F(TrainerTest, ChecksBeforeLongRuns) {
     const absl::Status status = Trainer(wrong, unused).Run();
     EXPECT_NE(status.message().find(message), std::string::npos) << status;
   }
+}
+
+TEST_F(TrainerTest, SaysHowNearItComesToTheMachine) {
+  SmallTask task;
+  task.flops = 1e6;
+  ASSERT_TRUE(Trainer(Options("run", 3), task).Run().ok());
+  EXPECT_TRUE(Said("GFLOP/s in fp32")) << absl::StrJoin(lines_, "\n");
+  EXPECT_TRUE(Said(" tokens/s (MFU ")) << absl::StrJoin(lines_, "\n");
+  lines_.clear();
+  SmallTask unknown;
+  ASSERT_TRUE(Trainer(Options("other", 3), unknown).Run().ok());
+  EXPECT_FALSE(Said("MFU")) << absl::StrJoin(lines_, "\n");
+}
+
+TEST_F(TrainerTest, SaysWhatToLowerWhenMemoryRunsOut) {
+  SmallTask task;
+  task.greedy = 3;
+  const absl::Status status = Trainer(Options("run", 5), task).Run();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.message(), "memory ran out after step 2, as 4194304.00 GiB more was asked for; lower --batch");
+}
+
+// CRC-32C, bit by bit.
+uint32_t SlowCrc32c(std::string_view bytes) {
+  uint32_t crc = 0xFFFFFFFF;
+  for (const char c : bytes) {
+    crc ^= static_cast<unsigned char>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ (0x82F63B78 & (0 - (crc & 1)));
+  }
+  return crc ^ 0xFFFFFFFF;
+}
+
+// The messages of a file of TFRecords, their checksums compared.
+std::vector<std::string> Records(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(stream), {}};
+  const auto number = [&](size_t at, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = size; i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes.at(at + i));
+    return value;
+  };
+  const auto masked = [](uint32_t crc) { return ((crc >> 15) | (crc << 17)) + 0xA282EAD8; };
+  std::vector<std::string> records;
+  for (size_t at = 0; at < bytes.size();) {
+    const uint64_t length = number(at, 8);
+    EXPECT_EQ(number(at + 8, 4), masked(SlowCrc32c(bytes.substr(at, 8))));
+    records.push_back(bytes.substr(at + 12, length));
+    EXPECT_EQ(number(at + 12 + length, 4), masked(SlowCrc32c(records.back())));
+    at += 16 + length;
+  }
+  return records;
+}
+
+// That TensorBoard reads them, tests/reference/tensorboard_events.py shows.
+TEST_F(TrainerTest, TensorBoardGetsEachStep) {
+  EXPECT_EQ(SlowCrc32c("123456789"), 0xE3069283);  // RFC 3720's check value
+  SmallTask first, second;
+  ASSERT_TRUE(Trainer(Options("run", 4), first).Run().ok());
+  ASSERT_TRUE(Trainer(Options("run", 3), second).Run().ok());
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_ / "run")) {
+    if (entry.path().filename().string().starts_with("events.out.tfevents.")) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  ASSERT_EQ(files.size(), 2u);
+  const std::vector<std::string> before = Records(files[0]), after = Records(files[1]);
+  ASSERT_EQ(before.size(), 2u + 4u);
+  ASSERT_EQ(after.size(), 2u + 3u);
+  EXPECT_NE(before[0].find("brain.Event:2"), std::string::npos);
+  // wall_time, step 5, session_log {status: START}
+  EXPECT_EQ(after[1].substr(9), std::string("\x10\x05\x3A\x02\x08\x01", 6));
+  // step 6, summary {value {tag: "loss" simple_value: ...}, ...}
+  EXPECT_EQ(after[3].substr(9, 2), "\x10\x06");
+  EXPECT_NE(after[3].find(std::string("\x0A\x04loss\x15", 7)), std::string::npos);
+  EXPECT_NE(after[3].find("learning_rate"), std::string::npos);
+}
+
+TEST(NgramOverlapTest, CountsRunsOfWords) {
+  NgramOverlap runs(3);
+  runs.AddHeldOut("The cat sat on the mat.");  // four runs: the first two stand in the training text
+  runs.AddHeldOut("Yes!");                     // one run, of one word
+  runs.AddHeldOut("No, never");                // one run, of two words
+  runs.AddHeldOut(" ... ");                    // no word
+  runs.AddTraining("\"the CAT sat on\", he said.");
+  runs.AddTraining("never no");
+  runs.AddTraining("yes");
+  const OverlapReport report = runs.Report();
+  EXPECT_EQ(report.n, 3);
+  EXPECT_EQ(report.grams, 6);
+  EXPECT_EQ(report.shared, 3);
+  EXPECT_EQ(report.texts, 3);
+  EXPECT_EQ(report.tainted, 1);
+  EXPECT_EQ(
+      DescribeOverlap(report),
+      "overlap: 3 of the held-out texts' 6 runs of 3 words (50.0 %) stand in the training texts too; in 1 of 3 texts "
+      "at least 70 % do");
+  EXPECT_EQ(DescribeOverlap(NgramOverlap().Report()).substr(0, 45), "overlap: 0 of the held-out texts' 0 runs of 8");
 }
 
 TEST_F(TrainerTest, ACheckpointOfOtherTensorsIsRefused) {
