@@ -134,10 +134,15 @@ void AddTrain(CLI::App& app, Context& context) {
       ->allow_extra_args(false);
   command->add_option("--photos", options.photos, "Pictures for backgrounds")->type_name("DIR");
   command
-      ->add_option("--captioned", options.captioned,
-                   "A folder of pictures with captions beside them (photo.jpg, photo.txt); may be given more than once")
-      ->type_name("DIR")
+      ->add_option(
+          "--captioned", options.captioned,
+          "Pictures with captions, or with questions and answers: a folder (photo.jpg beside photo.txt), a .csv or "
+          ".jsonl file, COCO captions (.json), or VQA (QUESTIONS.json,ANNOTATIONS.json); may be given again")
+      ->type_name("SOURCE")
       ->allow_extra_args(false);
+  command
+      ->add_option("--captioned-share", options.captioned_share, "Share of the caption stage's samples that these are")
+      ->capture_default_str();
   command->add_option("--scenes", options.scenes, "Scenes to compose")->capture_default_str();
   command
       ->add_option("--tagger-scenes", options.tagger_scenes, "More scenes, mildly varied, for the tagger that is kept")
@@ -166,8 +171,12 @@ void AddTrain(CLI::App& app, Context& context) {
   command->footer(
       R"(Ctrl-C ends training and keeps what there is. --seed decides what is drawn and told. The command is noted in the weights.
 
-Example:
-  blazon train captioner --output captioner.safetensors --captioned ~/pictures --seed 1)");
+A .csv file has a header, and a .jsonl file an object a line, with "picture" (a path beside the file) and "caption", or
+"question" and "answer". A question is what 'caption --prompt' asks with; 'eval vqa' measures the answers.
+
+Examples:
+  blazon train captioner --output captioner.safetensors --captioned ~/pictures --seed 1
+  blazon train captioner --output mine.safetensors --start-from captioner.safetensors --captioned questions.csv)");
   command->callback(
       [flags, &context] { context.run = [flags, &context] { return RunTrainCaptioner(*flags, context); }; });
 }

@@ -4,7 +4,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cctype>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -14,7 +13,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/families/colour_reading.h"
@@ -37,12 +35,7 @@ std::vector<fs::path> Pictures(const fs::path& folder) {
   std::vector<fs::path> found;
   std::error_code error;
   for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end; place.increment(error)) {
-    std::string extension = place->path().extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
-    for (const char* known : {".jpg", ".jpeg", ".png", ".webp", ".bmp"}) {
-      if (extension == known) found.push_back(place->path());
-    }
+    if (IsPictureName(place->path())) found.push_back(place->path());
   }
   std::sort(found.begin(), found.end());
   return found;
@@ -165,40 +158,31 @@ CropFeatures EncodeCrops(const std::vector<cv::Mat>& photos, const vision::Image
   return features;
 }
 
-absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const fs::path& folder, const vision::ImageEncoder& encoder) {
+absl::StatusOr<CaptionedPictures> EncodeCaptioned(const std::string& source, const vision::ImageEncoder& encoder) {
+  absl::StatusOr<PictureTexts> read = ReadPictureTexts(source);
+  if (!read.ok()) return read.status();
   CaptionedPictures pictures;
   std::vector<at::Tensor> parts;
-  std::error_code error;
-  if (!fs::is_directory(folder, error)) return absl::NotFoundError(absl::StrCat(folder.string(), " is not a folder"));
-  for (const fs::path& path : Pictures(folder)) {
-    const fs::path beside = fs::path(path).replace_extension(".txt");
-    std::ifstream text(beside);
-    std::string line;
-    std::getline(text, line);
-    const std::string caption(absl::StripAsciiWhitespace(line));
-    if (caption.empty()) {
-      ++pictures.without_caption;
-      continue;
-    }
-    if (static_cast<int64_t>(caption.size()) > kLongestCaption) {
-      return absl::InvalidArgumentError(absl::StrCat(beside.string(), ": the caption has ", caption.size(),
-                                                     " bytes; the limit is ", kLongestCaption,
-                                                     "; shorten its first line"));
-    }
+  for (const fs::path& path : read->pictures) {
     std::ostringstream bytes;
     bytes << std::ifstream(path, std::ios::binary).rdbuf();
     absl::StatusOr<vision::Image> image = vision::DecodeImage(bytes.str());
     if (!image.ok()) return absl::InvalidArgumentError(absl::StrCat(path.string(), ": ", image.status().message()));
     parts.push_back(EncodeBatch(encoder, {&*image, 1}));
     pictures.colours.push_back(DescribeColours(*image));
-    pictures.captions.push_back(caption);
   }
-  if (parts.empty())
-    return absl::NotFoundError(absl::StrCat(
-        folder.string(), " holds no picture with a caption beside it (cat.jpg and cat.txt); pictures without one: ",
-        pictures.without_caption));
   pictures.cells = at::cat(parts);
+  pictures.texts = std::move(read->texts);
+  pictures.without_text = read->without_text;
   return pictures;
+}
+
+void Append(CaptionedPictures more, CaptionedPictures& pictures) {
+  for (PictureText& text : more.texts) text.picture += pictures.colours.size();
+  pictures.cells = pictures.cells.defined() ? at::cat({pictures.cells, more.cells}) : more.cells;
+  pictures.colours.insert(pictures.colours.end(), more.colours.begin(), more.colours.end());
+  pictures.texts.insert(pictures.texts.end(), more.texts.begin(), more.texts.end());
+  pictures.without_text += more.without_text;
 }
 
 }  // namespace blazon::service

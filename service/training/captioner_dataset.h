@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "service/training/picture_texts.h"
 #include "service/training/scene_composer.h"
 #include "vision/image_encoder.h"
 
@@ -48,19 +49,19 @@ struct CropFeatures {
 CropFeatures EncodeCrops(const std::vector<cv::Mat>& photos, const vision::ImageEncoder& encoder, int64_t count,
                          uint64_t seed);
 
+// Pictures with what is to be said of them. Each is encoded once, however many texts it has.
 struct CaptionedPictures {
-  at::Tensor cells;                  // fp16 [S, kCells, C]
+  at::Tensor cells;                  // fp16 [P, kCells, C]
   std::vector<std::string> colours;  // DescribeColours of each
-  std::vector<std::string> captions;
-  int64_t without_caption = 0;  // pictures that were left out
+  std::vector<PictureText> texts;    // captions, and answers to questions
+  int64_t without_text = 0;          // pictures that were left out
 };
 
-inline constexpr int64_t kLongestCaption = 1000;  // bytes
+// Of a source as ReadPictureTexts takes it. Errors: its own; kInvalidArgument: a picture cannot be decoded; the message
+// names the file.
+absl::StatusOr<CaptionedPictures> EncodeCaptioned(const std::string& source, const vision::ImageEncoder& encoder);
 
-// Every picture of `folder` and its subfolders that has a caption beside it (cat.jpg and cat.txt; the first line
-// counts). kInvalidArgument: a picture cannot be decoded, or a caption has more than kLongestCaption bytes; the message
-// names the file. kNotFound: there is no such folder, or no such pair in it.
-absl::StatusOr<CaptionedPictures> EncodeCaptionedFolder(const std::filesystem::path& folder,
-                                                        const vision::ImageEncoder& encoder);
+// Adds `more` behind `pictures`.
+void Append(CaptionedPictures more, CaptionedPictures& pictures);
 
 }  // namespace blazon::service

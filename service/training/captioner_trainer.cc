@@ -339,16 +339,17 @@ class SampleSource {
   struct Sample {
     at::Tensor cells;  // [kCells, C]
     std::string colours;
-    std::string caption;
+    std::string caption;           // or the answer to
+    std::string instruction = "";  // a question
   };
 
   Sample Next() {
     const double choice = random_.Uniform();
     if (choice < options_.edited_share) return Photo();
-    if (!set_.captioned.captions.empty() && choice < options_.edited_share + options_.captioned_share) {
-      const int64_t i = random_.Below(set_.captioned.cells.size(0));
-      return {set_.captioned.cells[i].to(at::kFloat), set_.captioned.colours[static_cast<size_t>(i)],
-              set_.captioned.captions[static_cast<size_t>(i)]};
+    if (!set_.captioned.texts.empty() && choice < options_.edited_share + options_.captioned_share) {
+      const PictureText& text = random_.Pick(set_.captioned.texts);
+      return {set_.captioned.cells[static_cast<int64_t>(text.picture)].to(at::kFloat),
+              set_.captioned.colours[text.picture], text.text, text.question};
     }
     const int64_t i = random_.Below(set_.scenes.cells.size(0));
     Sample sample{set_.scenes.cells[i].to(at::kFloat), set_.scenes.colours[static_cast<size_t>(i)], ""};
@@ -439,7 +440,8 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
     for (int64_t i = 0; i < options.batch; ++i) {
       EncodedImage& image = encoded[static_cast<size_t>(i)];
       if (source.random().Chance(options.reading_dropout)) image.reading = "unclear";
-      absl::StatusOr<language::Prompt> prompt = (*family)->BuildPrompt({&image, 1}, "");
+      absl::StatusOr<language::Prompt> prompt =
+          (*family)->BuildPrompt({&image, 1}, samples[static_cast<size_t>(i)].instruction);
       if (!prompt.ok()) return prompt.status();
       const std::vector<language::TokenId> caption = tokenizer.Encode(samples[static_cast<size_t>(i)].caption);
       const auto& before = std::get<std::vector<language::TokenId>>((*prompt)[0]);

@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -37,6 +38,10 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
           absl::StrCat(range.name, " is ", range.value, "; it must be ", range.low, " to ", range.high));
     }
   }
+  if (!(options.captioned_share >= 0 && options.captioned_share <= 1 - CaptionStageOptions().edited_share)) {
+    return absl::InvalidArgumentError(absl::StrCat("captioned_share is ", options.captioned_share, "; it must be 0 to ",
+                                                   1 - CaptionStageOptions().edited_share));
+  }
   return absl::OkStatus();
 }
 
@@ -67,14 +72,15 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   const std::shared_ptr<const vision::ImageEncoder> encoder = *loaded_encoder;
 
   CaptionedPictures captioned;
-  for (const std::filesystem::path& folder : options.captioned) {
-    absl::StatusOr<CaptionedPictures> pictures = EncodeCaptionedFolder(folder, *encoder);
+  for (const std::string& source : options.captioned) {
+    absl::StatusOr<CaptionedPictures> pictures = EncodeCaptioned(source, *encoder);
     if (!pictures.ok()) return pictures.status();
-    log(absl::StrCat(folder.string(), ": ", pictures->captions.size(), " pictures with a caption, ",
-                     pictures->without_caption, " without one left out"));
-    captioned.cells = captioned.cells.defined() ? at::cat({captioned.cells, pictures->cells}) : pictures->cells;
-    captioned.colours.insert(captioned.colours.end(), pictures->colours.begin(), pictures->colours.end());
-    captioned.captions.insert(captioned.captions.end(), pictures->captions.begin(), pictures->captions.end());
+    const auto questions = std::count_if(pictures->texts.begin(), pictures->texts.end(),
+                                         [](const PictureText& text) { return !text.question.empty(); });
+    log(absl::StrCat(source, ": ", pictures->colours.size(), " pictures with ",
+                     pictures->texts.size() - static_cast<size_t>(questions), " captions and ", questions,
+                     " answered questions; ", pictures->without_text, " pictures without any left out"));
+    Append(*std::move(pictures), captioned);
   }
 
   std::set<std::string> excluded;
@@ -218,6 +224,7 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   stage.weight_decay = options.weight_decay;
   stage.seed = options.seed + 7;
   stage.evaluate_every = options.evaluate_every;
+  stage.captioned_share = options.captioned_share;
   status = TrainCaptions(encoder, *language->model, *language->tokenizer, set, *weights, stage, log, stop, evaluate);
   if (!status.ok()) return status;
 

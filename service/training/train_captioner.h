@@ -25,9 +25,10 @@ struct TrainCaptionerOptions {
   // Library of the table -> its folder; libraries without one are left out. Debian's tuxpaint-stamps-default is the
   // first.
   std::map<std::string, std::filesystem::path> libraries = {{"stamps", "/usr/share/tuxpaint/stamps"}};
-  std::vector<std::filesystem::path> held_out;   // tables whose first field names stamps never to be used
-  std::filesystem::path photos;                  // pictures for backgrounds, and to keep the tagger quiet; empty: none
-  std::vector<std::filesystem::path> captioned;  // folders of pictures with captions beside them
+  std::vector<std::filesystem::path> held_out;  // tables whose first field names stamps never to be used
+  std::filesystem::path photos;                 // pictures for backgrounds, and to keep the tagger quiet; empty: none
+  std::vector<std::string> captioned;           // sources of captions and of questions: see ReadPictureTexts
+  double captioned_share = 0.15;                // of the caption stage's samples, where there are sources; 0 to 1
 
   int64_t scenes = 16000;       // composed and encoded once
   int64_t tagger_scenes = 0;    // more of them, mildly varied, for the tagger that is kept

@@ -188,38 +188,116 @@ TEST(PictureLibrary, NamesAMissingPictureAndAMalformedLine) {
   EXPECT_EQ(PictureLibrary::Load(table, kLibraries, {}).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(EncodeCaptionedFolder, TakesPicturesWithCaptionsAndRefusesTheRestInWords) {
+TEST(EncodeCaptioned, TakesPicturesWithCaptionsAndRefusesTheRestInWords) {
   auto encoder = LoadImageEncoder(kRoot / "models/efficientnet-lite0");
   ASSERT_TRUE(encoder.ok()) << encoder.status();
   const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "blazon_captioned";
   std::filesystem::remove_all(folder);
-  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(EncodeCaptioned(folder.string(), **encoder).status().code(), absl::StatusCode::kNotFound);
   std::filesystem::create_directories(folder / "more");
-  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(EncodeCaptioned(folder.string(), **encoder).status().code(), absl::StatusCode::kNotFound);
   const cv::Mat red(40, 60, CV_8UC3, cv::Scalar(35, 35, 215));
   cv::imwrite((folder / "a.png").string(), red);
   cv::imwrite((folder / "b.png").string(), red);
-  auto none = EncodeCaptionedFolder(folder, **encoder);
+  auto none = EncodeCaptioned(folder.string(), **encoder);
   EXPECT_EQ(none.status().code(), absl::StatusCode::kNotFound);
   EXPECT_NE(none.status().message().find("without one: 2"), std::string::npos) << none.status();
 
   cv::imwrite((folder / "more" / "c.jpg").string(), red);
   std::ofstream(folder / "b.txt") << " A red wall. \r\nsecond line\n";
   std::ofstream(folder / "more" / "c.txt") << "Another red wall.";
-  auto pictures = EncodeCaptionedFolder(folder, **encoder);
+  auto pictures = EncodeCaptioned(folder.string(), **encoder);
   ASSERT_TRUE(pictures.ok()) << pictures.status();
-  EXPECT_EQ(pictures->captions, (std::vector<std::string>{"A red wall.", "Another red wall."}));
+  ASSERT_EQ(pictures->texts.size(), 2u);
+  EXPECT_EQ(pictures->texts[0].text, "A red wall.");
+  EXPECT_EQ(pictures->texts[1].text, "Another red wall.");
+  EXPECT_EQ(pictures->texts[1].picture, 1u);
   EXPECT_EQ(pictures->colours, (std::vector<std::string>{"red background", "red background"}));
   EXPECT_EQ(pictures->cells.sizes(), (std::vector<int64_t>{2, kCells, (*encoder)->dimension()}));
-  EXPECT_EQ(pictures->without_caption, 1);
+  EXPECT_EQ(pictures->without_text, 1);
+
+  // Two texts of one picture, which is encoded once; then the folder's, behind them.
+  std::ofstream(folder / "asked.csv") << "picture,question,answer\r\nb.png,\"What colour, please?\",red\r\n"
+                                      << "b.png,Is it a wall?,yes\r\n";
+  auto asked = EncodeCaptioned((folder / "asked.csv").string(), **encoder);
+  ASSERT_TRUE(asked.ok()) << asked.status();
+  EXPECT_EQ(asked->cells.size(0), 1);
+  Append(*std::move(pictures), *asked);
+  EXPECT_EQ(asked->cells.size(0), 3);
+  ASSERT_EQ(asked->texts.size(), 4u);
+  EXPECT_EQ(asked->texts[0].question, "What colour, please?");
+  EXPECT_EQ(asked->texts[1].text, "yes");
+  EXPECT_EQ(asked->texts[1].picture, 0u);
+  EXPECT_EQ(asked->texts[3].picture, 2u);
 
   std::ofstream(folder / "a.txt") << std::string(1001, 'x');
-  EXPECT_EQ(EncodeCaptionedFolder(folder, **encoder).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(EncodeCaptioned(folder.string(), **encoder).status().code(), absl::StatusCode::kInvalidArgument);
   std::ofstream(folder / "a.txt") << "A red wall.";
   std::ofstream(folder / "a.png") << "not a picture";
-  auto broken = EncodeCaptionedFolder(folder, **encoder);
+  auto broken = EncodeCaptioned(folder.string(), **encoder);
   EXPECT_EQ(broken.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(broken.status().message().find("a.png"), std::string::npos) << broken.status();
+}
+
+TEST(ReadPictureTexts, EachFormatAndWhatIsWrongWithIt) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "blazon_picture_texts";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder / "train2014");
+  std::ofstream(folder / "train2014/COCO_train2014_000000000042.jpg") << "x";
+  std::ofstream(folder / "train2014/COCO_train2014_000000000007.jpg") << "x";
+  const auto write = [&](const std::string& name, const std::string& text) {
+    std::ofstream(folder / name) << text;
+    return (folder / name).string();
+  };
+  const std::string coco =
+      write("coco.json", R"({"images": [{"id": 42, "file_name": "COCO_train2014_000000000042.jpg"}],
+      "annotations": [{"id": 1, "image_id": 42, "caption": "A cat."}, {"id": 2, "image_id": 42, "caption": "Cat!"}]})");
+  auto read = ReadPictureTexts(coco);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->pictures.size(), 1u);
+  ASSERT_EQ(read->texts.size(), 2u);
+  EXPECT_EQ(read->texts[1].text, "Cat!");
+
+  const std::string questions = write("questions.json", R"({"questions": [
+      {"question_id": 70, "image_id": 7, "question": "How many?"}, {"question_id": 71, "image_id": 42, "question": "Who?"}]})");
+  const std::string answers = write("answers.json", R"({"annotations": [
+      {"question_id": 71, "answers": [{"answer": "dog"}, {"answer": "cat"}, {"answer": "cat"}]},
+      {"question_id": 70, "multiple_choice_answer": "2"}]})");
+  read = ReadPictureTexts(questions + "," + answers);
+  ASSERT_TRUE(read.ok()) << read.status();
+  ASSERT_EQ(read->texts.size(), 2u);
+  EXPECT_EQ(read->texts[0].text, "2");
+  EXPECT_EQ(read->pictures[0].filename(), "COCO_train2014_000000000007.jpg");
+  EXPECT_EQ(read->texts[1].question, "Who?");
+  EXPECT_EQ(read->texts[1].text, "cat");
+  EXPECT_EQ(ReadPictureTexts(questions).status().code(), absl::StatusCode::kInvalidArgument);
+
+  const std::string picture = "\"image\": \"train2014/COCO_train2014_000000000007.jpg\"";
+  read = ReadPictureTexts(write("some.jsonl", "{" + picture + R"(, "question": "Who?", "answers": ["a", "b", "b"]})" +
+                                                  "\n\n{" + picture + R"(, "caption": "A dog."})"));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->texts[0].text, "b");
+  EXPECT_EQ(read->texts[1].text, "A dog.");
+  EXPECT_EQ(read->pictures.size(), 1u);
+
+  const auto expect_wrong = [](const std::string& source, absl::StatusCode code, const std::string& words) {
+    const absl::Status status = ReadPictureTexts(source).status();
+    EXPECT_EQ(status.code(), code) << status;
+    EXPECT_NE(status.message().find(words), std::string::npos) << status;
+  };
+  using enum absl::StatusCode;
+  expect_wrong(write("a.jsonl", "{" + picture + ", \"question\": \"Who?\"}"), kInvalidArgument, "a.jsonl:1: ");
+  expect_wrong(write("b.jsonl", "{\"image\": \"no.jpg\", \"caption\": \"x\"}"), kNotFound, "no.jpg");
+  expect_wrong(write("c.jsonl", "\nnothing"), kInvalidArgument, "c.jsonl:2: ");
+  expect_wrong(write("d.jsonl", "{" + picture + ", \"caption\": \"" + std::string(1001, 'x') + "\"}"), kInvalidArgument,
+               "1001 bytes");
+  expect_wrong(write("e.jsonl", "\n"), kNotFound, "nothing to be learned");
+  expect_wrong(write("f.csv", "picture,caption\nonly one\n"), kInvalidArgument, "f.csv, row 1");
+  expect_wrong(write("g.json", "{}"), kInvalidArgument, "neither");
+  expect_wrong(write("h.json", R"({"annotations": [{"image_id": 5, "caption": "x"}]})"), kInvalidArgument,
+               "image_id 5");
+  expect_wrong(write("i.txt", "x"), kInvalidArgument, "i.txt");
+  expect_wrong((folder / "none.csv").string(), kNotFound, "none.csv");
 }
 
 // AdamW written out for one number at a time.
