@@ -16,6 +16,7 @@
 #include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
+#include "retrieval/text_language.h"
 #include "retrieval/words.h"
 
 namespace blazon::retrieval {
@@ -59,6 +60,13 @@ absl::Status ReadOnly() {
 // "left top width height"; empty for an empty box.
 std::string BoxText(const Box& box) {
   return box.empty() ? "" : absl::StrFormat("%.2f %.2f %.2f %.2f", box.left, box.top, box.width, box.height);
+}
+
+// What its metadata say, else what its text looks like.
+std::string LanguageOf(const Document& document) {
+  const auto given = document.metadata.find("language");
+  return given != document.metadata.end() && IsLanguageCode(given->second) ? given->second
+                                                                           : DetectLanguage(document.text);
 }
 
 absl::Status CheckDocument(const Document& document) {
@@ -441,11 +449,12 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
     if (next.old_key >= 0) {
       if (absl::Status status = RemoveDocument(next.old_key, change); !status.ok()) return status;
     }
+    const std::string language = LanguageOf(document);
     absl::Status status = writer_->Run(
-        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, text) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, language, "
+        "text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest,
-        chunker, next.chunks.size(), document.text.size(), document.text);
+        chunker, next.chunks.size(), document.text.size(), language, document.text);
     if (!status.ok()) return status;
     const int64_t key = writer_->LastRowId();
     for (const auto& [name, value] : document.metadata) {
@@ -460,7 +469,7 @@ absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const D
           document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)), chunk.prefix, chunk.heading_path);
       if (!status.ok()) return status;
       const int64_t chunk_id = writer_->LastRowId();
-      change.added_words.Add(chunk_id, document.title, chunk.heading_path,
+      change.added_words.Add(chunk_id, language, document.title, chunk.heading_path,
                              std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
       change.added.emplace_back(chunk_id, vector);
       vector += options_.embedder.dimension;

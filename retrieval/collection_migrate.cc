@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "retrieval/collection_impl.h"
+#include "retrieval/text_language.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -39,6 +40,29 @@ std::vector<std::string> CopyStatements(int64_t format) {
       "DELETE FROM main.sqlite_sequence",
       "INSERT INTO main.sqlite_sequence SELECT name, seq FROM older.sqlite_sequence",
   };
+}
+
+// Of all documents, from their texts.
+absl::Status DetectLanguages(Database& database) {
+  std::vector<int64_t> keys;
+  {
+    Rows rows = database.Query("SELECT key FROM documents");
+    while (rows.Next()) keys.push_back(rows.Int(0));
+    if (!rows.status().ok()) return rows.status();
+  }
+  for (const int64_t key : keys) {
+    std::string language;
+    {
+      Rows rows = database.Query("SELECT text FROM documents WHERE key = ?", key);
+      if (rows.Next()) language = DetectLanguage(rows.Text(0));
+      if (!rows.status().ok()) return rows.status();
+    }
+    if (language.empty()) continue;
+    if (absl::Status status = database.Run("UPDATE documents SET language = ? WHERE key = ?", language, key);
+        !status.ok())
+      return status;
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -94,6 +118,7 @@ absl::Status Collection::Impl::Migrate(std::unique_ptr<Database> database) {
     for (const std::string& statement : CopyStatements(format_)) {
       if (status.ok()) status = (*copy)->Run(statement);
     }
+    if (status.ok()) status = DetectLanguages(**copy);
     if (status.ok()) status = IndexWords(**copy);
     if (status.ok()) status = transaction.Commit();
     if (!status.ok()) return status;

@@ -53,17 +53,6 @@ Box ParseBox(const std::string& text) {
   return box;
 }
 
-// The terms of each word.
-WordQuery AnalyzeQuery(const std::vector<std::string>& words) {
-  WordQuery query;
-  WordAnalyzer analyzer;
-  for (const std::string& word : words) {
-    std::vector<std::string>& terms = query.words.emplace_back();
-    analyzer.Analyze(word, [&terms](std::string_view term) { terms.emplace_back(term); });
-  }
-  return query;
-}
-
 bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
 
 }  // namespace
@@ -239,7 +228,8 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   }
   WordSearch::Weighed asked;
   if (!words.empty()) {
-    absl::StatusOr<WordSearch::Weighed> weighed = (*reading)->words().Weigh(AnalyzeQuery(words));
+    absl::StatusOr<WordSearch::Weighed> weighed =
+        (*reading)->words().Weigh(AnalyzeQuery(words, (*reading)->words().stems()));
     if (!weighed.ok()) return weighed.status();
     asked = *std::move(weighed);
   }

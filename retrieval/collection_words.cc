@@ -23,15 +23,16 @@ absl::StatusOr<std::shared_ptr<const WordIndex>> BuildWords(Database& database, 
   WordIndexBuilder builder;
   ChunkTexts texts(database);
   const std::string select =
-      absl::StrCat("SELECT d.title, ", HeadingsOf(format),
-                   ", c.document, c.span_begin, c.span_end FROM chunks AS c JOIN documents AS d ON d.key = c.document "
+      absl::StrCat("SELECT d.title, ", HeadingsOf(format), ", c.document, c.span_begin, c.span_end, ",
+                   format >= kFirstFormatWithWordFiles ? "d.language" : "''",
+                   " FROM chunks AS c JOIN documents AS d ON d.key = c.document "
                    "WHERE c.id = ?");
   for (const int64_t id : ids) {
     Rows rows = database.Query(select, id);
     if (rows.Next()) {
       const absl::StatusOr<std::string> text = texts.Read(rows.Int(2), rows.Int(3), rows.Int(4));
       if (!text.ok()) return text.status();
-      builder.Add(id, rows.Text(0), rows.Text(1), *text);
+      builder.Add(id, rows.Text(5), rows.Text(0), rows.Text(1), *text);
     } else if (rows.status().ok()) {
       builder.AddWithoutWords(id);
     } else {

@@ -145,6 +145,11 @@ absl::StatusOr<std::shared_ptr<const WordIndex>> WordIndex::Read(const std::file
   absl::StatusOr<std::shared_ptr<const WordIndex>> index = Read(folder / FileName(number));
   if (index.ok() && ((*index)->number() != number || (*index)->checksum() != checksum))
     return (*index)->Damaged("it is another segment's");
+  if (index.ok() && (*index)->rules() != kWordRules) {
+    return absl::DataLossError(absl::StrCat((folder / FileName(number)).string(), " has terms by the rules '",
+                                            std::string((*index)->rules()), "', and this program looks for those by '",
+                                            std::string(kWordRules), "'", RepairRemedy(folder)));
+  }
   return index;
 }
 

@@ -38,7 +38,8 @@ struct WordIndexHeader {
   uint64_t postings_bytes;
   char rules[24];         // kWordRules of the writer, zeros after it
   double average_length;  // that impacts were computed for
-  uint8_t zero[24];
+  uint64_t stems;         // bit s: chunks of languages that StemsOf (text_language.h) gives s are among the rows
+  uint8_t zero[16];
   uint8_t checksum[16];
 };
 static_assert(sizeof(WordIndexHeader) == 128);
@@ -113,7 +114,8 @@ class WordIndex {
   static absl::StatusOr<std::shared_ptr<const WordIndex>> FromBytes(std::string bytes);
   // Writes the file into `folder` under its name in place of another one, durable when it returns.
   absl::Status Write(const std::filesystem::path& folder, Files& files) const;
-  // kDataLoss: the file is not, byte for byte, the one with this checksum. kNotFound: there is none.
+  // kDataLoss: the file is not, byte for byte, the one with this checksum, or its terms were made by other rules than
+  // kWordRules. kNotFound: there is none.
   static absl::StatusOr<std::shared_ptr<const WordIndex>> Read(const std::filesystem::path& folder, int64_t number,
                                                                const std::string& checksum);
   // Going by what the file says itself. kDataLoss: it does not fit its own checksum.
@@ -128,6 +130,7 @@ class WordIndex {
   int64_t bytes() const { return static_cast<int64_t>(content_.size()); }
   std::string checksum() const;
   std::string_view rules() const;
+  uint64_t stems() const { return header_.stems; }
   absl::Span<const int64_t> ids() const { return ids_; }
   absl::Span<const uint32_t> lengths() const { return lengths_; }  // 0 for a chunk that was dead when it was built
   int64_t Find(int64_t id) const;                                  // the row of an id, -1 when it has none

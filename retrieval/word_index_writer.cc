@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "absl/strings/string_view.h"
+#include "retrieval/text_language.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -60,11 +61,13 @@ double AverageLength(const std::vector<uint32_t>& lengths) {
 
 // --- layout ---
 
-WordIndexWriter::WordIndexWriter(int64_t number, std::vector<int64_t> ids, std::vector<uint32_t> lengths)
+WordIndexWriter::WordIndexWriter(int64_t number, std::vector<int64_t> ids, std::vector<uint32_t> lengths,
+                                 uint64_t stems)
     : ids_(std::move(ids)), lengths_(std::move(lengths)), bm25_(AverageLength(lengths_)) {
   std::memcpy(header_.magic, kWordIndexMagic, sizeof header_.magic);
   header_.version = kWordIndexVersion;
   header_.number = static_cast<uint64_t>(number);
+  header_.stems = stems;
   header_.rows = ids_.size();
   header_.total_length = std::accumulate(lengths_.begin(), lengths_.end(), uint64_t{0});
   header_.average_length = AverageLength(lengths_);
@@ -158,9 +161,9 @@ std::string WordIndexWriter::Finish() {
 
 // --- from texts and indexes ---
 
-void WordIndexBuilder::AddText(std::string_view text, uint32_t weight) {
+void WordIndexBuilder::AddText(WordAnalyzer& analyzer, std::string_view text, uint32_t weight) {
   const auto row = static_cast<uint32_t>(ids_.size() - 1);
-  analyzer_.Analyze(text, [&](std::string_view term) {
+  analyzer.Analyze(text, [&](std::string_view term) {
     auto place = terms_.find(absl::string_view(term.data(), term.size()));
     if (place == terms_.end()) place = terms_.emplace(term, std::vector<WordIndexWriter::Posting>()).first;
     std::vector<WordIndexWriter::Posting>& postings = place->second;
@@ -170,11 +173,14 @@ void WordIndexBuilder::AddText(std::string_view text, uint32_t weight) {
   });
 }
 
-void WordIndexBuilder::Add(int64_t id, std::string_view title, std::string_view headings, std::string_view text) {
+void WordIndexBuilder::Add(int64_t id, std::string_view language, std::string_view title, std::string_view headings,
+                           std::string_view text) {
   AddWithoutWords(id);
-  AddText(title, Bm25::kTitle);
-  AddText(headings, Bm25::kHeadings);
-  AddText(text, Bm25::kText);
+  const int stems = StemsOf(language);
+  WordAnalyzer& analyzer = analyzers_.try_emplace(stems, stems).first->second;
+  AddText(analyzer, title, Bm25::kTitle);
+  AddText(analyzer, headings, Bm25::kHeadings);
+  AddText(analyzer, text, Bm25::kText);
 }
 
 void WordIndexBuilder::AddWithoutWords(int64_t id) {
@@ -227,7 +233,10 @@ absl::StatusOr<std::shared_ptr<const WordIndex>> WordIndexBuilder::Build(int64_t
     }
   }
 
-  WordIndexWriter writer(number, std::move(ids), std::move(lengths));
+  uint64_t stems = 0;
+  for (const auto& [place, analyzer] : analyzers_) stems |= uint64_t{1} << place;
+  for (const Source& source : sources) stems |= source.index->stems();
+  WordIndexWriter writer(number, std::move(ids), std::move(lengths), stems);
   std::vector<WordIndexWriter::Posting> postings;
   WordIndex::Block block;
   std::string term;

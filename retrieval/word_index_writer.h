@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,7 +32,8 @@ class WordIndexWriter {
   using Posting = std::pair<uint32_t, uint32_t>;  // row, frequency (Bm25)
 
   // ids ascending, below 2^32 of them; lengths: terms of each.
-  WordIndexWriter(int64_t number, std::vector<int64_t> ids, std::vector<uint32_t> lengths);
+  // stems: WordIndexHeader.
+  WordIndexWriter(int64_t number, std::vector<int64_t> ids, std::vector<uint32_t> lengths, uint64_t stems);
 
   // Terms ascending, each once; postings by row, at least one.
   void Add(std::string_view term, absl::Span<const Posting> postings);
@@ -58,8 +60,9 @@ class WordIndexBuilder {
     std::vector<uint8_t> live;
   };
 
-  // ids ascending.
-  void Add(int64_t id, std::string_view title, std::string_view headings, std::string_view text);
+  // ids ascending. language: of the text, as text_language.h has it.
+  void Add(int64_t id, std::string_view language, std::string_view title, std::string_view headings,
+           std::string_view text);
   void AddWithoutWords(int64_t id);  // of a dead chunk, whose row must stay
   int64_t size() const { return static_cast<int64_t>(ids_.size()); }
 
@@ -68,9 +71,9 @@ class WordIndexBuilder {
   absl::StatusOr<std::shared_ptr<const WordIndex>> Build(int64_t number, absl::Span<const Source> sources = {});
 
  private:
-  void AddText(std::string_view text, uint32_t weight);
+  void AddText(WordAnalyzer& analyzer, std::string_view text, uint32_t weight);
 
-  WordAnalyzer analyzer_;
+  std::map<int, WordAnalyzer> analyzers_;  // by StemsOf
   std::vector<int64_t> ids_;
   std::vector<uint32_t> lengths_;
   absl::flat_hash_map<std::string, std::vector<WordIndexWriter::Posting>> terms_;

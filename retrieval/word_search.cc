@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "retrieval/word_analyzer.h"
+
 namespace blazon::retrieval {
 namespace {
 
@@ -229,10 +231,27 @@ class PartSearch {
 
 }  // namespace
 
+WordQuery AnalyzeQuery(const std::vector<std::string>& words, uint64_t stems) {
+  WordQuery query;
+  for (uint64_t rest = stems ? stems : 1; rest; rest &= rest - 1) {
+    WordAnalyzer analyzer(std::countr_zero(rest));
+    size_t word = 0;  // analyzers differ in terms, not in where words are
+    for (const std::string& text : words) {
+      analyzer.Analyze(text, [&](std::string_view term) {
+        if (query.words.size() == word) query.words.emplace_back();
+        std::vector<std::string>& terms = query.words[word++];
+        if (std::find(terms.begin(), terms.end(), term) == terms.end()) terms.emplace_back(term);
+      });
+    }
+  }
+  return query;
+}
+
 WordSearch::WordSearch(std::map<int64_t, Part> parts) : parts_(std::move(parts)) {
   int64_t length = 0;
   for (const auto& [number, part] : parts_) {
     live_count_ += part.live_count;
+    stems_ |= part.index->stems();
     length += part.live_length;
   }
   if (length > 0) average_length_ = static_cast<double>(length) / static_cast<double>(live_count_);

@@ -37,6 +37,8 @@ struct WordHit {
 struct WordQuery {
   std::vector<std::vector<std::string>> words;
 };
+// The words of a text as the chunks of these stems (WordIndexHeader) may have them.
+WordQuery AnalyzeQuery(const std::vector<std::string>& words, uint64_t stems);
 
 class WordSearch {
  public:
@@ -56,6 +58,8 @@ class WordSearch {
 
   const std::map<int64_t, Part>& parts() const { return parts_; }
   int64_t live_count() const { return live_count_; }
+  // Whose stems its chunks have (WordIndexHeader).
+  uint64_t stems() const { return stems_; }
 
   // A question's terms with their weights in this collection.
   struct Term {
@@ -86,6 +90,7 @@ class WordSearch {
 
   std::map<int64_t, Part> parts_;
   int64_t live_count_ = 0;
+  uint64_t stems_ = 0;
   double average_length_ = 1;
   mutable std::mutex mutex_;
   // Of terms whose dead chunks had to be told from the live ones.

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "retrieval/text_language.h"
 #include "retrieval/word_index_writer.h"
 #include "sample_embedder.h"
 
@@ -41,7 +42,7 @@ std::string MadeText(std::mt19937& random, int words, int vocabulary) {
 
 std::shared_ptr<const WordIndex> IndexOf(int64_t number, const Model& model) {
   WordIndexBuilder builder;
-  for (const auto& [id, chunk] : model) builder.Add(id, chunk.title, chunk.headings, chunk.text);
+  for (const auto& [id, chunk] : model) builder.Add(id, "", chunk.title, chunk.headings, chunk.text);
   return *builder.Build(number);
 }
 
@@ -235,7 +236,7 @@ TEST(WordIndexTest, AMergedIndexIsTheOneOfItsTexts) {
   }
   for (int64_t id = 2000; id < 2050; ++id) {
     all[id].text = absl::StrCat("new words ", id);
-    added.Add(id, "", "", all[id].text);
+    added.Add(id, "", "", "", all[id].text);
   }
   std::vector<WordIndexBuilder::Source> sources;
   for (const auto& [number, part] : made.search->parts()) sources.push_back({part.index, part.live});
@@ -251,7 +252,7 @@ TEST(WordIndexTest, AnEmptyOneAndOneWithoutWordsAreFine) {
   EXPECT_EQ((*none)->Find("word").count, 0);
   WordIndexBuilder builder;
   builder.AddWithoutWords(7);
-  builder.Add(8, "", "", "-- !!");
+  builder.Add(8, "", "", "", "-- !!");
   const auto wordless = builder.Build(2);
   ASSERT_TRUE(wordless.ok()) << wordless.status();
   EXPECT_EQ((*wordless)->size(), 2);
@@ -304,6 +305,85 @@ TEST(WordAnalyzerTest, FoldsAndStems) {
                   "b"),
             "a|b|");
   EXPECT_EQ(terms(""), "");
+}
+
+std::string TermsOf(std::string_view language, std::string_view text) {
+  std::string all;
+  WordAnalyzer(StemsOf(language)).Analyze(text, [&all](std::string_view term) {
+    absl::StrAppend(&all, std::string(term), "|");
+  });
+  return all;
+}
+
+TEST(WordAnalyzerTest, StemsByLanguage) {
+  EXPECT_EQ(TermsOf("en", "running houses"), TermsOf("", "running houses"));
+  EXPECT_EQ(TermsOf("de", "Häuser Haus"), "haus|haus|");
+  EXPECT_EQ(TermsOf("es", "educación educaciones"), "educ|educ|");
+  EXPECT_EQ(TermsOf("ru", "книги книгами"), "книг|книг|");
+  EXPECT_EQ(TermsOf("fr", "mangée mangés"), "mang|mang|");
+  EXPECT_EQ(TermsOf("pl", "domami dom"), "domami|dom|");  // no stemmer
+}
+
+TEST(WordAnalyzerTest, FindsWordsWhereThereAreNoSpaces) {
+  EXPECT_EQ(TermsOf("zh", "他们在北京大学学习"), "他们|在|北京|大学|学习|");
+  EXPECT_EQ(TermsOf("ja", "東京の大学で勉強する"), "東京|の|大学|で|勉強|する|");
+  EXPECT_EQ(TermsOf("th", "ภาษาไทย"), "ภาษา|ไทย|");
+  EXPECT_EQ(TermsOf("", "Linux系统running"), TermsOf("", "Linux 系统 running"));
+}
+
+TEST(TextLanguageTest, IsDetectedFromSomeSentences) {
+  EXPECT_EQ(
+      DetectLanguage("Die Gemeinde liegt am Rande des Gebirges und hat seit dem Mittelalter einen Markt. Im Winter "
+                     "fahren viele Gäste mit dem Zug dorthin, um Ski zu laufen."),
+      "de");
+  EXPECT_EQ(DetectLanguage("La commune est située au bord de la rivière et possède un marché depuis le Moyen Âge. En "
+                           "hiver, beaucoup de visiteurs y viennent par le train pour faire du ski."),
+            "fr");
+  EXPECT_EQ(
+      DetectLanguage("The village lies at the edge of the mountains and has had a market since the Middle Ages. In "
+                     "winter many guests go there by train to ski."),
+      "en");
+  EXPECT_EQ(DetectLanguage(
+                "这个村庄位于山脚下，自中世纪以来就有一个集市。冬天，许多游客乘火车去那里滑雪。夏天，人们在河边散步，"
+                "孩子们在草地上玩耍。"),
+            "zh");
+  EXPECT_EQ(
+      DetectLanguage(
+          "村は山のふもとにあり、中世から市場が開かれています。冬には多くの人が列車でそこへ行き、スキーを楽しみます。"),
+      "ja");
+  EXPECT_EQ(DetectLanguage("short"), "");
+  EXPECT_EQ(DetectLanguage(""), "");
+  EXPECT_EQ(DetectLanguage(std::string(300, '\x01')), "");
+  EXPECT_EQ(DetectLanguage("int main() { return x[0] + y[1]; } // 12345 67890 {}{}{}"), "");
+}
+
+// Each document is found by the stems of its language, English ones as before.
+TEST(WordSearchLanguagesTest, EachDocumentHasTheStemsOfItsLanguage) {
+  TemporaryFolder folder;
+  const CollectionOptions options = WriteOptions();
+  auto collection = *Collection::Open(folder, options);
+  Document german = TextDocument("de.txt", "Die Häuser der Stadt."),
+           japanese = TextDocument("ja.txt", "東京の大学で勉強する");
+  german.metadata["language"] = "de";
+  ASSERT_TRUE(collection->Put({german, japanese, TextDocument("en.txt", "The houses of a city; running water.")}).ok());
+  const auto found = [&collection](const std::string& text) {
+    Query query;
+    query.text = text;
+    query.mode = SearchMode::kWords;
+    const auto hits = collection->Search(query);
+    EXPECT_TRUE(hits.ok()) << hits.status();
+    std::string paths;
+    for (const ScoredChunk& hit : *hits) absl::StrAppend(&paths, hit.path, " ", hit.coverage, ";");
+    return paths;
+  };
+  for (int opened = 0; opened < 2; ++opened) {
+    EXPECT_EQ(found("Haus"), "de.txt 1;");
+    EXPECT_EQ(found("大学"), "ja.txt 1;");
+    EXPECT_EQ(found("house runs"), "en.txt 1;");
+    collection.reset();
+    collection = *Collection::Open(folder, options);
+  }
+  EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
 }
 
 }  // namespace
