@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
+#include "service/cli/preference_commands.h"
 #include "service/evaluation/caption_files.h"
 #include "service/evaluation/caption_metrics.h"
 #include "service/evaluation/vqa_accuracy.h"
@@ -98,6 +99,8 @@ void AddEval(CLI::App& app, Context& context) {
   eval->require_subcommand(1);
   AddEvalLm(*eval, context);
   AddEvalVqa(*eval, context);
+  AddEvalReward(*eval, context);
+  AddEvalAnswers(*eval, context);
   auto flags = std::make_shared<EvalCaptionsFlags>();
   CLI::App* command = eval->add_subcommand("captions", "Compare captions with those that people wrote");
   command->add_option("--candidates", flags->candidates, "Captions to judge: JSON Lines, or COCO results")

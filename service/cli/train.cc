@@ -10,6 +10,7 @@
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
+#include "service/cli/preference_commands.h"
 #include "service/training/train_captioner.h"
 #include "service/training/train_reader.h"
 
@@ -113,6 +114,9 @@ void AddTrain(CLI::App& app, Context& context) {
   AddTrainReader(*train, context);
   AddTrainSft(*train, context);
   AddTrainDpo(*train, context);
+  AddTrainReward(*train, context);
+  AddTrainPolicies(*train, context);
+  AddTrainRate(*train, context);
   AddTrainGpt(*train, context);
   AddTrainSeq2Seq(*train, context);
   AddTrainTokenizer(*train, context);

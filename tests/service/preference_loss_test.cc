@@ -1,4 +1,4 @@
-// Losses of preferences and rewards against PyTorch, step by step, on the small models of families.json.
+// Losses of preferences, rewards and policies against PyTorch, step by step, on the small models of families.json.
 #include "language/training/preference_loss.h"
 
 #include <ATen/Functions.h>
@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "language/training/optimizer.h"
+#include "language/training/policy_gradient.h"
 #include "language/training/training_example.h"
 #include "service/checkpoint/language_families.h"
 #include "tests/service/family_cases.h"
@@ -25,6 +26,7 @@ namespace blazon::service {
 namespace {
 
 using language::LanguageModel;
+using language::Rollout;
 using language::TokenId;
 using language::TrainingExample;
 using nlohmann::json;
@@ -152,6 +154,72 @@ TEST(PreferenceLossTest, RewardsFollowPyTorch) {
     std::printf("| losses and rewards of %s as a reward model against PyTorch: largest difference %.1e\n", name.c_str(),
                 worst);
   }
+}
+
+TEST(PreferenceLossTest, PoliciesFollowPyTorch) {
+  for (const auto& [name, made] : Golden()["policy"].items()) {
+    const json& given = made["options"];
+    const language::PolicyLossOptions options = {.temperature = given["temperature"],
+                                                 .clip = given["clip"],
+                                                 .kl = given["kl"],
+                                                 .by_text = given["by_text"],
+                                                 .value_weight = given["value_weight"],
+                                                 .value_clip = given["value_clip"]};
+    const auto model = Model(name);
+    language::ValueHead head = {
+        .weight = language::FormulaWeight("value.weight", {1, model->config().width}).clone().requires_grad_(true),
+        .bias = at::zeros({1}).requires_grad_(true)};
+    const bool has_head = options.value_weight > 0;
+    language::Optimizer optimizer =
+        MakeOptimizer(*model, has_head ? std::vector{head.weight, head.bias} : std::vector<at::Tensor>());
+    std::vector<Rollout> rollouts;
+    int64_t tokens = 0;
+    for (size_t i = 0; i < made["rollouts"].size(); ++i) {
+      const json& known = made["rollouts"][i];
+      const auto number = static_cast<int64_t>(i);
+      Rollout& rollout = rollouts.emplace_back();
+      AddTokens(*model, 11 * number, Golden()["prompt"].get<int64_t>(), 0, rollout.text);
+      AddTokens(*model, 50 + 13 * number, Golden()["lengths"][i].get<int64_t>(), 1, rollout.text);
+      const std::pair<const char*, std::vector<float>*> vectors[] = {{"logprobs", &rollout.logprobs},
+                                                                     {"reference", &rollout.reference},
+                                                                     {"advantages", &rollout.advantages},
+                                                                     {"values", &rollout.values},
+                                                                     {"returns", &rollout.returns}};
+      for (const auto& [member, vector] : vectors) *vector = known[member].get<std::vector<float>>();
+      tokens += std::ssize(rollout.logprobs);
+    }
+    double worst = 0;
+    for (size_t step = 0; step < made["loss"].size(); ++step) {
+      // In two rows, as if one had no room for all.
+      language::PolicyTerms terms;
+      for (const auto& [begin, end] :
+           {std::pair<size_t, size_t>{0, 3}, std::pair<size_t, size_t>{3, rollouts.size()}}) {
+        std::vector<const Rollout*> row;
+        for (size_t i = begin; i < end; ++i) row.push_back(&rollouts[i]);
+        terms += language::AddPolicyGradients(*model, nullptr, has_head ? &head : nullptr, row, options,
+                                              std::ssize(rollouts), tokens);
+      }
+      const std::pair<const char*, double> figures[] = {
+          {"loss", terms.loss}, {"kl", terms.kl}, {"clipped", terms.clipped}, {"value", terms.value}};
+      for (const auto& [figure, value] : figures)
+        worst = std::max(worst, std::abs(value - made[figure][step].template get<double>()));
+      optimizer.Step(Golden()["rate"].get<double>());
+    }
+    EXPECT_LE(worst, kTolerance) << name << kRemedy;
+    std::printf("| losses of %s under policy optimisation against PyTorch: largest difference %.1e\n", name.c_str(),
+                worst);
+  }
+}
+
+TEST(PreferenceLossTest, AdvantagesAreThoseOfTheFormulas) {
+  const json& made = Golden()["advantages"];
+  const auto group = language::GroupAdvantages(made["rewards"].get<std::vector<double>>());
+  for (size_t i = 0; i < group.size(); ++i) EXPECT_NEAR(group[i], made["group"][i].get<double>(), 1e-5) << kRemedy;
+  const auto generalised = language::GeneralisedAdvantages(
+      made["steps"].get<std::vector<float>>(), made["values"].get<std::vector<float>>(), made["gamma"], made["lambda"]);
+  for (size_t i = 0; i < generalised.size(); ++i)
+    EXPECT_NEAR(generalised[i], made["generalised"][i].get<double>(), 1e-5) << kRemedy;
+  for (const float advantage : language::GroupAdvantages({2.0, 2.0, 2.0})) EXPECT_EQ(advantage, 0);
 }
 
 }  // namespace
