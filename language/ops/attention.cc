@@ -14,11 +14,14 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <utility>
 
 namespace blazon::language {
 namespace {
 
 constexpr int64_t kFirstRoom = 128;  // tokens
+
+thread_local const AttentionObserver::OnLayer* observer = nullptr;  // null: nobody looks
 
 double Scale(const AttentionRules& rules, int64_t width) {
   return rules.scale != 0.0 ? rules.scale : 1.0 / std::sqrt(static_cast<double>(width));
@@ -110,6 +113,25 @@ at::Tensor AttendToPast(const at::Tensor& queries, const at::Tensor& keys, const
   return result.squeeze(0).transpose(0, 1).reshape({tokens, heads * width});
 }
 
+// What each of T tokens of a whole sequence takes from each. queries: [T, H, C]; keys: [T, K, C]. Returns fp32 [H, T,
+// T].
+at::Tensor AttentionWeights(const at::Tensor& queries, const at::Tensor& keys, absl::Span<const TokenSpan> spans,
+                            const AttentionRules& rules) {
+  const int64_t tokens = queries.size(0), heads = queries.size(1), width = queries.size(2), key_heads = keys.size(1);
+  at::Tensor mask = VisibleKeys(tokens, tokens, rules, spans, queries.device());
+  if (!mask.defined()) mask = CausalMask(tokens, tokens, queries.device());
+  const at::Tensor q = queries.to(at::kFloat).transpose(0, 1).reshape({key_heads, heads / key_heads, tokens, width});
+  const at::Tensor k = keys.to(at::kFloat).permute({1, 2, 0}).unsqueeze(1);  // [K, 1, C, T]
+  at::Tensor scores = at::matmul(q, k).reshape({heads, tokens, tokens}) * Scale(rules, width);
+  if (rules.softcap != 0.0) scores = (scores / rules.softcap).tanh() * rules.softcap;
+  if (rules.alibi_slopes.defined()) {
+    scores = scores + AlibiMask(rules.alibi_slopes, tokens, tokens, mask);
+  } else {
+    scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
+  }
+  return scores.softmax(-1);
+}
+
 // Whole sequences, each its common tokens and branches. Cut by one call for each of the three, whose gradient is one
 // copy; a view for each part would give each a gradient of all rows. Returns [N, H * C].
 at::Tensor AttendWithoutCaches(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
@@ -179,10 +201,15 @@ KvCache::View KvCache::Extend(int64_t layer, const at::Tensor& keys, const at::T
 
 void KvCache::Advance(int64_t tokens) { length_ += tokens; }
 
+AttentionObserver::AttentionObserver(OnLayer on_layer) : on_layer_(std::move(on_layer)) { observer = &on_layer_; }
+AttentionObserver::~AttentionObserver() { observer = nullptr; }
+
 at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                            absl::Span<const SequenceRows> sequences, int64_t layer, const AttentionRules& rules) {
   const int64_t heads = queries.size(1), width = queries.size(2), key_heads = keys.size(1);
   const int64_t count = static_cast<int64_t>(sequences.size()), tokens = sequences[0].count;
+  if (observer != nullptr && count == 1 && sequences[0].cache == nullptr && sequences[0].branches.empty())
+    (*observer)(layer, AttentionWeights(queries, keys, sequences[0].bidirectional, rules));
   const bool one_shape = std::all_of(sequences.begin(), sequences.end(), [&](const SequenceRows& rows) {
     return rows.cache == nullptr && rows.count == tokens && rows.bidirectional.empty() && rows.branches.empty();
   });

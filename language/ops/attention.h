@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -68,5 +69,20 @@ struct AttentionRules {
 // Differentiable in all three where there is no cache.
 at::Tensor CausalAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                            absl::Span<const SequenceRows> sequences, int64_t layer, const AttentionRules& rules = {});
+
+// Looks at attention: while it lives, each call of CausalAttention on this thread for one whole sequence (no cache, no
+// branches) tells it the layer and its weights, fp32 [H, T, T]. They are computed beside the result, which stays what
+// it is. For people who want to see them; one at a time on a thread.
+class AttentionObserver {
+ public:
+  using OnLayer = std::function<void(int64_t layer, const at::Tensor& weights)>;
+  explicit AttentionObserver(OnLayer on_layer);
+  ~AttentionObserver();
+  AttentionObserver(const AttentionObserver&) = delete;
+  AttentionObserver& operator=(const AttentionObserver&) = delete;
+
+ private:
+  const OnLayer on_layer_;
+};
 
 }  // namespace blazon::language

@@ -1,5 +1,6 @@
 // blazon generate: writes on from a prompt, or answers a message.
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -7,6 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "service/attention_table.h"
+#include "service/checkpoint/durable_file.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/explain.h"
@@ -17,6 +20,12 @@
 namespace blazon::service::cli {
 namespace {
 
+// What --attention asks for.
+struct AttentionFlags {
+  std::filesystem::path file;  // empty: nothing
+  int64_t layer = -1, head = -1;
+};
+
 struct GenerateFlags {
   std::string prompt;
   std::vector<std::string> images;
@@ -25,6 +34,7 @@ struct GenerateFlags {
   std::string system;
   RunName run = {.name = "", .runs = "runs"};
   GenerationFlags generation;
+  AttentionFlags attention;
 };
 
 // Pictures, then the text where there is one.
@@ -53,10 +63,42 @@ void PrintTexts(const v1::GenerateResponse& response) {
   }
 }
 
+absl::Status CheckAttention(const GenerateFlags& flags, const Context& context) {
+  if (flags.attention.file.empty()) {
+    if (flags.attention.layer < 0 && flags.attention.head < 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("--attention-layer and --attention-head go with --attention FILE");
+  }
+  if (!context.server.empty()) return absl::InvalidArgumentError("--attention is of this process; leave out --server");
+  if (!flags.images.empty()) return absl::InvalidArgumentError("--attention shows texts; leave out --image");
+  return absl::OkStatus();
+}
+
+// Of the prompt and the first of the texts, which `response` holds as tokens.
+absl::Status WriteAttention(const AttentionFlags& flags, const v1::GenerateResponse& response, Context& context) {
+  AttentionRequest request;
+  request.layer = flags.layer;
+  request.head = flags.head;
+  request.prompt.assign(response.prompt_token_ids().begin(), response.prompt_token_ids().end());
+  if (response.sequences_size() > 0) {
+    const auto& ids = response.sequences(0).token_ids();
+    request.generated.assign(ids.begin(), ids.end());
+  }
+  for (const v1::TokenLogprob& token : response.logprobs()) {
+    if (response.sequences_size() == 0) request.generated.push_back(token.id());
+  }
+  absl::StatusOr<ModelStore*> models = context.OpenModels();
+  if (!models.ok()) return models.status();
+  const absl::StatusOr<AttentionTable> table = ReadAttention(**models, request);
+  if (!table.ok()) return table.status();
+  const std::string svg = AttentionHeatMap(*table);
+  return WriteDurably(flags.file, [&](FileAppender& file) { return file.Append(svg.data(), svg.size()); });
+}
+
 int RunGenerate(const GenerateFlags& flags, Context& context) {
   v1::GenerateRequest request;
   absl::StatusOr<v1::GenerationOptions> options = ToOptions(flags.generation, context);
   if (!options.ok()) return Fail(options.status(), kWrongUsage);
+  if (absl::Status status = CheckAttention(flags, context); !status.ok()) return Fail(status, kWrongUsage);
   *request.mutable_options() = *std::move(options);
   absl::StatusOr<std::string> prompt = TextOrInput(flags.prompt);
   if (!prompt.ok()) return Fail(prompt.status());
@@ -93,10 +135,25 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
   const bool explains = request.options().explain() > 0;
   const bool streams =
       !context.json && request.options().num_sequences() <= 1 && !request.options().echo() && !explains;
+  const bool attends = !flags.attention.file.empty(), echoes = request.options().echo(),
+             reports = request.options().logprobs() || request.options().has_top_logprobs();
+  if (attends) {  // the tokens themselves are needed
+    request.mutable_options()->set_echo(true);
+    if (!reports) request.mutable_options()->set_logprobs(true);
+  }
   absl::StatusOr<v1::GenerateResponse> response = (*backend)->Generate(request, [&](std::string_view text) {
     if (streams) std::cout << text << std::flush;
   });
   if (!response.ok()) return Fail(response.status());
+  const absl::Status drawn = attends ? WriteAttention(flags.attention, *response, context) : absl::OkStatus();
+  if (attends && !echoes) {
+    response->clear_prompt_text();
+    response->clear_prompt_token_ids();
+  }
+  if (attends && !reports) {
+    response->clear_logprobs();
+    for (v1::GeneratedSequence& sequence : *response->mutable_sequences()) sequence.clear_logprobs();
+  }
   if (context.json) {
     PrintJson(*response);
   } else if (streams) {
@@ -105,7 +162,7 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
     if (explains) PrintSteps(*response);
     PrintTexts(*response);
   }
-  return kDone;
+  return drawn.ok() ? kDone : Fail(drawn);
 }
 
 }  // namespace
@@ -127,12 +184,22 @@ void AddGenerate(CLI::App& app, Context& context) {
   command->add_option("--runs", flags->run.runs, "The folder that runs lie in")
       ->type_name("RUNS")
       ->capture_default_str();
+  CLI::Option_group& attention = *command->add_option_group("Attention");
+  attention
+      .add_option("--attention", flags->attention.file,
+                  "Draw how much each token, of the prompt and of the text, takes from those before it (SVG)")
+      ->type_name("FILE");
+  attention.add_option("--attention-layer", flags->attention.layer, "Of this layer, from 0 (default: the mean of all)")
+      ->check(CLI::NonNegativeNumber);
+  attention.add_option("--attention-head", flags->attention.head, "Of this head, from 0 (default: the mean of all)")
+      ->check(CLI::NonNegativeNumber);
   AddGenerationOptions(*command, flags->generation);
   AddSequenceOptions(*command, flags->generation);
   command->footer(R"(Examples:
   blazon generate "Once upon a time"
   blazon generate --temperature 0.8 --top-p 0.9 --seed 7 "Dear diary,"
   blazon generate --explain --max-new-tokens 5 --temperature 0.8 --top-k 20 --top-p 0.9 "The sea was"
+  blazon generate --attention seen.svg --attention-layer 3 --max-new-tokens 8 "The sea was"
   blazon generate --num-beams 4 --num-sequences 2 "The sea was"
   blazon generate --run bard --temperature 0.7 "ROMEO:"
   blazon generate --server 127.0.0.1:50051 --adapter summaries "The minutes of the meeting:"

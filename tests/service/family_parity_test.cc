@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "language/attention_map.h"
 #include "language/completion_score.h"
 #include "language/models/llama.h"
 #include "language/models/lstm.h"
@@ -462,6 +463,39 @@ constexpr auto kRowName = [](const testing::TestParamInfo<std::string>& row) {
 };
 INSTANTIATE_TEST_SUITE_P(FarDevice, FamilyOnFarDeviceTest, testing::ValuesIn(FamilyCaseNames()), kRowName);
 INSTANTIATE_TEST_SUITE_P(Cuda, FamilyOnCudaTest, testing::ValuesIn(FamilyCaseNames()), kRowName);
+
+// The weights of attention, of each family's own rules: windows, caps, ALiBi, grouped heads.
+TEST_F(FamilyParityTest, AttentionWeightsAreTransformers) {
+  const auto goldens = ReadSafetensors(BLAZON_SOURCE_DIR "/tests/goldens/attentions.safetensors");
+  ASSERT_TRUE(goldens.ok()) << goldens.status();
+  const char remedy[] = "; goldens are made by: python tests/reference/attention_goldens.py";
+  double worst = 0;
+  for (const auto& [name, made] : FamilyCases().items()) {
+    const auto model = Load(Write(name, made["config"], CaseWeights(made)));
+    ASSERT_TRUE(model.ok()) << name << ": " << model.status();
+    const at::Tensor mean = goldens->at(name + ".mean");  // [layers, T, T]
+    const at::Tensor tokens = Tokens((*model)->config().vocabulary_size, 0, mean.size(1));
+    EXPECT_GT(mean.narrow(2, 1, mean.size(2) - 1).max().item<double>(), 0.3) << "the golden would be trivial";
+    const auto map = [&](int64_t layer, int64_t head) {
+      auto mapped = language::MapAttention(**model, tokens, {}, nullptr, layer, head);
+      EXPECT_TRUE(mapped.ok()) << name << ": " << mapped.status();
+      return *std::move(mapped);
+    };
+    for (int64_t layer = 0; layer < mean.size(0); ++layer)
+      worst = std::max(worst, MaxDifference(map(layer, language::kAllHeads).weights, mean[layer]));
+    const language::AttentionMap all = map(language::kAllLayers, language::kAllHeads);
+    EXPECT_EQ(all.layers, mean.size(0));
+    worst = std::max(worst, MaxDifference(all.weights, mean.mean(0)));
+    worst = std::max(worst, MaxDifference(map(all.layers - 1, all.heads - 1).weights, goldens->at(name + ".head")));
+    EXPECT_LE(worst, kTolerance) << name << remedy;
+
+    for (const auto& [layer, head] : {std::pair<int64_t, int64_t>{all.layers, 0}, {0, all.heads}, {-2, 0}, {0, -2}}) {
+      EXPECT_EQ(language::MapAttention(**model, tokens, {}, nullptr, layer, head).status().code(),
+                absl::StatusCode::kOutOfRange);
+    }
+  }
+  std::printf("| %-18s %8.1e\n", "attention weights", worst);
+}
 
 }  // namespace
 }  // namespace blazon::service
