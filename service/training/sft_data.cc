@@ -1,5 +1,6 @@
 #include "service/training/sft_data.h"
 
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
 
