@@ -54,6 +54,12 @@ absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
 }
 
+absl::Status NothingFits(int64_t context_tokens) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("context_tokens is ", context_tokens,
+                   "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+}
+
 absl::Status CheckRequest(const AskRequest& request) {
   if (absl::StripAsciiWhitespace(request.question).empty())
     return absl::InvalidArgumentError("question is empty; ask something");
@@ -110,9 +116,7 @@ absl::Status JudgeFirst(const std::string& question, const Judge& judge, int64_t
     texts.push_back(passages[i].text);
   }
   if (judged.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("context_tokens is ", max_tokens,
-                     "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+    return NothingFits(max_tokens);
   }
   const absl::StatusOr<std::vector<double>> odds =
       JudgePassages(judge.model, judge.adapter, judge.tokenizer, question, texts);
@@ -231,9 +235,7 @@ absl::StatusOr<std::vector<language::TokenId>> PromptTokens(const AskRequest& re
                           [&](std::string_view text) { return static_cast<int64_t>(tokenizer.Encode(text).size()); });
     if (!prompt.used.empty()) return tokenizer.Encode(prompt.text);
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("context_tokens is ", request.context_tokens,
-                   "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
+  return NothingFits(request.context_tokens);
 }
 
 std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {

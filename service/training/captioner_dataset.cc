@@ -30,17 +30,6 @@ at::Tensor EncodeBatch(const vision::ImageEncoder& encoder, absl::Span<const vis
   return PoolCells(encoder.Encode(encoder.Preprocess(images))).to(at::kHalf);
 }
 
-// Sorted, so that a seed means the same everywhere.
-std::vector<fs::path> Pictures(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end; place.increment(error)) {
-    if (IsPictureName(place->path())) found.push_back(place->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 nlohmann::json ToJson(const SceneDescription& scene) {
   nlohmann::json objects = nlohmann::json::array();
   for (const SceneObject& object : scene.objects)
@@ -131,7 +120,7 @@ absl::StatusOr<SceneFeatures> ReadSceneFeatures(const fs::path& file, const std:
 
 std::vector<cv::Mat> ReadPhotos(const fs::path& folder, int side) {
   std::vector<cv::Mat> photos;
-  for (const fs::path& path : Pictures(folder)) {
+  for (const fs::path& path : PicturesBelow(folder)) {
     cv::Mat photo = cv::imread(path.string(), cv::IMREAD_COLOR);
     if (photo.empty()) continue;
     const double scale = static_cast<double>(side) / std::max(photo.cols, photo.rows);

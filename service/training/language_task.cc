@@ -18,12 +18,6 @@ using language::TokenId;
 using language::TrainingExample;
 using nlohmann::json;
 
-std::vector<const TrainingExample*> Pointers(const std::vector<TrainingExample>& examples) {
-  std::vector<const TrainingExample*> pointers;
-  for (const TrainingExample& example : examples) pointers.push_back(&example);
-  return pointers;
-}
-
 }  // namespace
 
 std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<const TrainingExample*>& examples,
@@ -42,6 +36,13 @@ std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<cons
     lengths[row] += length;
   }
   return rows;
+}
+
+std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<TrainingExample>& examples,
+                                                          int64_t row_tokens) {
+  std::vector<const TrainingExample*> pointers;
+  for (const TrainingExample& example : examples) pointers.push_back(&example);
+  return PackRows(pointers, row_tokens);
 }
 
 void ShuffledOrder::Shuffle() {
@@ -123,7 +124,7 @@ absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
     step.tokens += std::ssize(example.tokens);
   }
   LossSum sum;
-  for (const auto& row : PackRows(Pointers(last_), options_.row_tokens))
+  for (const auto& row : PackRows(last_, options_.row_tokens))
     sum += language::AddExampleGradients(*loaded_.model, trained_.adapter(), row, 1 / static_cast<double>(learned));
   step.loss = sum.mean();
   step.flops = StepFlops(step.tokens, learned);
@@ -166,7 +167,7 @@ std::string LanguageTask::MemoryAdvice() const {
 absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {
   if (held_out_.empty()) return std::nullopt;
   LossSum sum;
-  for (const auto& row : PackRows(Pointers(held_out_), options_.row_tokens)) {
+  for (const auto& row : PackRows(held_out_, options_.row_tokens)) {
     if (stop_()) return std::nullopt;
     sum += language::ExampleLoss(*loaded_.model, trained_.adapter(), row);
   }

@@ -49,6 +49,8 @@ class ShuffledOrder {
 // own. They are computed together.
 std::vector<std::vector<const language::TrainingExample*>> PackRows(
     const std::vector<const language::TrainingExample*>& examples, int64_t row_tokens);
+std::vector<std::vector<const language::TrainingExample*>> PackRows(
+    const std::vector<language::TrainingExample>& examples, int64_t row_tokens);
 
 // A text that a trained model shall write: what it is given, and what it shall say. Those of one group share their
 // first tokens.

@@ -30,17 +30,6 @@ absl::StatusOr<std::string> Contents(const fs::path& path) {
   return std::string{std::istreambuf_iterator<char>(in), {}};
 }
 
-// Every picture below `folder`, sorted, so that a seed means the same everywhere.
-std::vector<fs::path> PicturesBelow(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code error;
-  for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end; place.increment(error)) {
-    if (IsPictureName(place->path())) found.push_back(place->path());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 // A member as text: a string, or a whole number spelled out; "" when it is neither.
 std::string Member(const json& object, const char* name) {
   const auto found = object.find(name);
@@ -278,6 +267,16 @@ class PictureTextReader {
 };
 
 }  // namespace
+
+std::vector<fs::path> PicturesBelow(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::recursive_directory_iterator place(folder, error), end; !error && place != end; place.increment(error)) {
+    if (IsPictureName(place->path())) found.push_back(place->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
 
 bool IsPictureName(const fs::path& path) {
   const std::string ending = absl::AsciiStrToLower(path.extension().string());

@@ -47,4 +47,7 @@ absl::StatusOr<PictureTexts> ReadPictureTexts(const std::string& source);
 // Whether a file is a picture that can be read, by its name.
 bool IsPictureName(const std::filesystem::path& path);
 
+// Every picture below `folder`, sorted, so that a seed means the same everywhere. None where it cannot be read.
+std::vector<std::filesystem::path> PicturesBelow(const std::filesystem::path& folder);
+
 }  // namespace blazon::service

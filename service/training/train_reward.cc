@@ -21,12 +21,6 @@ namespace {
 
 using language::TrainingExample;
 
-std::vector<const TrainingExample*> PointersTo(const std::vector<TrainingExample>& examples) {
-  std::vector<const TrainingExample*> pointers;
-  for (const TrainingExample& example : examples) pointers.push_back(&example);
-  return pointers;
-}
-
 // Sums over pairs.
 struct RewardSums {
   double loss = 0, accuracy = 0, margin = 0;
@@ -86,7 +80,7 @@ class RewardTask : public TrainingTask {
     if (held_out_.empty()) return std::nullopt;
     const at::NoGradGuard no_grad;
     RewardSums sums;
-    for (const auto& row : PackRows(PointersTo(held_out_), options_.row_tokens)) {
+    for (const auto& row : PackRows(held_out_, options_.row_tokens)) {
       if (options_.trainer.stop()) return std::nullopt;
       const at::Tensor rewards = RowRewards(row);
       sums.Add(rewards.select(1, 0), rewards.select(1, 1));
@@ -189,7 +183,7 @@ absl::StatusOr<std::vector<ScoredLine>> ScoreTexts(const ScoreTextsOptions& opti
   if (!read.ok()) return read;
   if (texts.empty()) return absl::InvalidArgumentError("there is no text to score");
   std::vector<ScoredLine> lines(texts.size());
-  for (const auto& row : PackRows(PointersTo(texts), options.common.row_tokens)) {
+  for (const auto& row : PackRows(texts, options.common.row_tokens)) {
     if (options.common.trainer.stop()) return absl::CancelledError("stopped");
     const std::vector<double> rewards = Rewards(*loaded->model, *reward, row);
     auto next = rewards.begin();
