@@ -1,103 +1,22 @@
 #include "language/models/bert_embedder.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/gelu.h>
-#include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
-#include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cmath>
 #include <exception>
-#include <map>
 #include <numeric>
-#include <set>
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 
 namespace blazon::language {
 namespace {
 
 // Tokens of one forward pass: enough to keep the matrix products busy, few enough that activations stay in the cache.
 constexpr int64_t kTokensPerPass = 768;
-
-// Takes dense fp32 tensors out of a state dict, checks their shapes, and remembers the first error.
-class BertWeights {
- public:
-  BertWeights(const StateDict& weights, at::Device device) : device_(device) {
-    for (const auto& [name, weight] : weights) {
-      const std::string plain = absl::StartsWith(name, "bert.") ? name.substr(5) : name;
-      if (plain == "embeddings.position_ids" || absl::StartsWith(plain, "pooler.")) continue;
-      weights_[plain] = &weight;
-    }
-  }
-
-  at::Tensor Take(const std::string& name, const std::vector<int64_t>& shape) {
-    const auto found = weights_.find(name);
-    if (found == weights_.end()) return Fail(absl::StrCat("tensor ", name, " is missing"));
-    const auto* dense = std::get_if<at::Tensor>(found->second);
-    if (dense == nullptr) return Fail(absl::StrCat("tensor ", name, " is quantised; BERT weights must be dense"));
-    taken_.insert(name);
-    if (dense->sizes() != at::IntArrayRef(shape)) {
-      return Fail(absl::StrCat("tensor ", name, " has shape [", absl::StrJoin(dense->sizes(), ", "), "] and not [",
-                               absl::StrJoin(shape, ", "), "]"));
-    }
-    return dense->detach().to(at::kFloat).contiguous().to(device_);
-  }
-
-  bool ok() const { return status_.ok(); }
-
-  absl::Status Finish() const {
-    if (!status_.ok()) return status_;
-    for (const auto& [name, weight] : weights_) {
-      if (!taken_.contains(name))
-        return absl::InvalidArgumentError(absl::StrCat("tensor ", name, " is unknown to the BERT architecture"));
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  at::Tensor Fail(const std::string& message) {
-    if (status_.ok()) status_ = absl::InvalidArgumentError(message);
-    return at::Tensor();
-  }
-
-  const at::Device device_;
-  std::map<std::string, const Weight*> weights_;
-  std::set<std::string> taken_;
-  absl::Status status_;
-};
-
-absl::Status CheckConfig(const BertConfig& config) {
-  const std::pair<const char*, int64_t> sizes[] = {
-      {"hidden_size", config.width},          {"num_hidden_layers", config.layers},
-      {"num_attention_heads", config.heads},  {"intermediate_size", config.mlp_width},
-      {"vocab_size", config.vocabulary_size}, {"max_position_embeddings", config.max_positions}};
-  for (const auto& [name, size] : sizes) {
-    if (size < 1) return absl::InvalidArgumentError(absl::StrCat(name, " is ", size, "; it must be at least 1"));
-  }
-  if (config.width % config.heads != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("hidden_size ", config.width, " is not a multiple of num_attention_heads ", config.heads));
-  }
-  if (config.max_tokens < 3 || config.max_tokens > config.max_positions) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_seq_length is ", config.max_tokens, "; it must be 3 to ", config.max_positions));
-  }
-  return absl::OkStatus();
-}
 
 // The mean of rows [first, first + count) of states, [T, D] fp32, scaled to L2 norm 1; zeros when count is 0.
 void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float* result) {
@@ -117,9 +36,10 @@ void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float
 absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertConfig& config, const StateDict& weights,
                                                                    std::unique_ptr<Tokenizer> tokenizer,
                                                                    at::Device device) {
-  if (absl::Status status = CheckConfig(config); !status.ok()) return status;
   std::unique_ptr<BertEmbedder> model(new BertEmbedder);
-  model->config_ = config;
+  absl::StatusOr<std::unique_ptr<BertEncoder>> encoder = BertEncoder::Create(config, weights, {}, nullptr, device);
+  if (!encoder.ok()) return encoder.status();
+  model->encoder_ = *std::move(encoder);
   const auto cls = tokenizer->FindToken("[CLS]"), sep = tokenizer->FindToken("[SEP]");
   if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
   if (tokenizer->vocabulary_size() > config.vocabulary_size) {
@@ -130,43 +50,6 @@ absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertCon
   model->sep_ = *sep;
   model->tokenizer_ = std::move(tokenizer);
   model->fingerprint_ = absl::StrCat("bert:", config.weights_digest, ":mean:l2:", config.max_tokens);
-
-  try {
-    BertWeights take(weights, device);
-    const int64_t width = config.width;
-    model->word_embeddings_ = take.Take("embeddings.word_embeddings.weight", {config.vocabulary_size, width});
-    const at::Tensor positions = take.Take("embeddings.position_embeddings.weight", {config.max_positions, width});
-    const at::Tensor types = take.Take("embeddings.token_type_embeddings.weight", {2, width});
-    if (take.ok()) model->position_embeddings_ = positions + types[0];
-    model->norm_weight_ = take.Take("embeddings.LayerNorm.weight", {width});
-    model->norm_bias_ = take.Take("embeddings.LayerNorm.bias", {width});
-    for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
-      const std::string prefix = absl::StrCat("encoder.layer.", i, ".");
-      std::vector<at::Tensor> projections, biases;
-      for (const char* name : {"query", "key", "value"}) {
-        projections.push_back(take.Take(absl::StrCat(prefix, "attention.self.", name, ".weight"), {width, width}));
-        biases.push_back(take.Take(absl::StrCat(prefix, "attention.self.", name, ".bias"), {width}));
-      }
-      BertLayer layer;
-      layer.attention_output_weight = take.Take(prefix + "attention.output.dense.weight", {width, width});
-      layer.attention_output_bias = take.Take(prefix + "attention.output.dense.bias", {width});
-      layer.attention_norm_weight = take.Take(prefix + "attention.output.LayerNorm.weight", {width});
-      layer.attention_norm_bias = take.Take(prefix + "attention.output.LayerNorm.bias", {width});
-      layer.intermediate_weight = take.Take(prefix + "intermediate.dense.weight", {config.mlp_width, width});
-      layer.intermediate_bias = take.Take(prefix + "intermediate.dense.bias", {config.mlp_width});
-      layer.output_weight = take.Take(prefix + "output.dense.weight", {width, config.mlp_width});
-      layer.output_bias = take.Take(prefix + "output.dense.bias", {width});
-      layer.output_norm_weight = take.Take(prefix + "output.LayerNorm.weight", {width});
-      layer.output_norm_bias = take.Take(prefix + "output.LayerNorm.bias", {width});
-      if (!take.ok()) break;
-      layer.query_key_value_weight = at::cat(projections);
-      layer.query_key_value_bias = at::cat(biases);
-      model->layers_.push_back(std::move(layer));
-    }
-    if (absl::Status status = take.Finish(); !status.ok()) return status;
-  } catch (const c10::Error& error) {
-    return absl::ResourceExhaustedError("the embedder's weights could not be prepared; is there enough memory?");
-  }
   return model;
 }
 
@@ -178,10 +61,10 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
                                    const std::function<void(size_t, const at::Tensor&)>& take,
                                    std::optional<int64_t> first_layer) const {
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (static_cast<int64_t>(texts[i].size()) + 2 > config_.max_tokens) {
-      return absl::InvalidArgumentError(absl::StrCat("text ", i, " has ", texts[i].size() + 2,
-                                                     " tokens; the embedder takes at most ", config_.max_tokens,
-                                                     ", [CLS] and [SEP] included. Split it."));
+    if (static_cast<int64_t>(texts[i].size()) + 2 > encoder_->config().max_tokens) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("text ", i, " has ", texts[i].size() + 2, " tokens; the embedder takes at most ",
+                       encoder_->config().max_tokens, ", [CLS] and [SEP] included. Split it."));
     }
   }
   // Texts of one length share an attention call, so they go through in order of length.
@@ -202,8 +85,9 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
         ids.push_back(sep_);
         lengths.push_back(static_cast<int64_t>(text.size()) + 2);
       }
-      const at::Tensor states =
-          Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer).cpu().contiguous();  // [N, ...]
+      const at::Tensor states = encoder_->Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer)
+                                    .cpu()
+                                    .contiguous();  // [N, ...]
       int64_t row = 0;
       for (size_t i = begin; i < end; ++i) {
         take(order[i], states.narrow(0, row, lengths[i - begin]));
@@ -220,9 +104,9 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
 absl::StatusOr<std::vector<float>> BertEmbedder::Embed(absl::Span<const std::string> texts) const {
   std::vector<std::vector<TokenId>> tokens;
   for (const std::string& text : texts) tokens.push_back(tokenizer_->Encode(text));
-  std::vector<float> vectors(texts.size() * config_.width);
+  std::vector<float> vectors(texts.size() * encoder_->config().width);
   const absl::Status status = ForEach(tokens, [&](size_t text, const at::Tensor& states) {
-    WriteUnitMean(states, 0, states.size(0), &vectors[text * config_.width]);
+    WriteUnitMean(states, 0, states.size(0), &vectors[text * encoder_->config().width]);
   });
   if (!status.ok()) return status;
   return vectors;
@@ -239,14 +123,14 @@ absl::StatusOr<std::vector<PieceEmbeddings>> BertEmbedder::EmbedPieces(
       tokens[i].insert(tokens[i].end(), ids.begin(), ids.end());
       lengths[i].push_back(static_cast<int64_t>(ids.size()));
     }
-    embeddings[i].text.resize(config_.width);
-    embeddings[i].pieces.resize(texts[i].size() * config_.width);
+    embeddings[i].text.resize(encoder_->config().width);
+    embeddings[i].pieces.resize(texts[i].size() * encoder_->config().width);
   }
   const absl::Status status = ForEach(tokens, [&](size_t text, const at::Tensor& states) {
     WriteUnitMean(states, 0, states.size(0), embeddings[text].text.data());
     int64_t row = 1;  // after [CLS]
     for (size_t piece = 0; piece < lengths[text].size(); ++piece) {
-      WriteUnitMean(states, row, lengths[text][piece], &embeddings[text].pieces[piece * config_.width]);
+      WriteUnitMean(states, row, lengths[text][piece], &embeddings[text].pieces[piece * encoder_->config().width]);
       row += lengths[text][piece];
     }
   });
@@ -256,9 +140,9 @@ absl::StatusOr<std::vector<PieceEmbeddings>> BertEmbedder::EmbedPieces(
 
 absl::StatusOr<std::vector<std::vector<at::Tensor>>> BertEmbedder::States(absl::Span<const std::string> texts,
                                                                           int64_t first_layer) const {
-  if (first_layer < 0 || first_layer >= config_.layers) {
+  if (first_layer < 0 || first_layer >= encoder_->config().layers) {
     return absl::InvalidArgumentError(
-        absl::StrCat("first_layer is ", first_layer, "; it must be 0 to ", config_.layers - 1));
+        absl::StrCat("first_layer is ", first_layer, "; it must be 0 to ", encoder_->config().layers - 1));
   }
   std::vector<std::vector<TokenId>> tokens;
   for (const std::string& text : texts) tokens.push_back(tokenizer_->Encode(text));
@@ -272,54 +156,6 @@ absl::StatusOr<std::vector<std::vector<at::Tensor>>> BertEmbedder::States(absl::
       first_layer);
   if (!status.ok()) return status;
   return states;
-}
-
-at::Tensor BertEmbedder::Encode(const at::Tensor& ids, absl::Span<const int64_t> lengths,
-                                std::optional<int64_t> first_layer) const {
-  const int64_t width = config_.width, head_width = width / config_.heads;
-  std::vector<at::Tensor> positions;
-  for (const int64_t length : lengths) positions.push_back(at::arange(length, at::kLong));
-  const auto norm = [&](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-    return at::layer_norm(x, {width}, weight, bias, config_.norm_epsilon);
-  };
-
-  const at::Device device = word_embeddings_.device();
-  at::Tensor x = word_embeddings_.index_select(0, ids.to(device)) +
-                 position_embeddings_.index_select(0, at::cat(positions).to(device));  // [N, D]
-  x = norm(x, norm_weight_, norm_bias_);
-  std::vector<at::Tensor> kept;
-  for (size_t index = 0; index < layers_.size(); ++index) {
-    if (first_layer && static_cast<int64_t>(index) >= *first_layer) {
-      kept.push_back(x);
-      if (index + 1 == layers_.size()) return at::stack(kept, 1);
-    }
-    const BertLayer& layer = layers_[index];
-    const at::Tensor qkv = at::linear(x, layer.query_key_value_weight, layer.query_key_value_bias);  // [N, 3D]
-    std::vector<at::Tensor> attended;
-    int64_t row = 0;
-    for (size_t first = 0; first < lengths.size();) {  // the texts of one length at a time: no padding, no mask
-      size_t last = first;
-      while (last < lengths.size() && lengths[last] == lengths[first]) ++last;
-      const int64_t texts = static_cast<int64_t>(last - first), length = lengths[first];
-      const at::Tensor part = qkv.narrow(0, row, texts * length)
-                                  .view({texts, length, 3, config_.heads, head_width})
-                                  .permute({2, 0, 3, 1, 4});                          // [3, B, H, T, C]
-      attended.push_back(at::scaled_dot_product_attention(part[0], part[1], part[2])  // [B, H, T, C]
-                             .transpose(1, 2)
-                             .reshape({texts * length, width}));
-      row += texts * length;
-      first = last;
-    }
-    const at::Tensor attention = attended.size() == 1 ? attended[0] : at::cat(attended);  // [N, D]
-    x = norm(x + at::linear(attention, layer.attention_output_weight, layer.attention_output_bias),
-             layer.attention_norm_weight, layer.attention_norm_bias);
-    const at::Tensor h = at::gelu(at::linear(x, layer.intermediate_weight, layer.intermediate_bias));  // [N, F]
-    x = norm(x + at::linear(h, layer.output_weight, layer.output_bias), layer.output_norm_weight,
-             layer.output_norm_bias);
-  }
-
-  TORCH_CHECK(x.size(0) == ids.size(0), "lengths do not add up");
-  return x;
 }
 
 }  // namespace blazon::language

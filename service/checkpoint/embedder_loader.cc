@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "language/models/bert_embedder.h"
+#include "language/models/cross_encoder.h"
 #include "service/checkpoint/json_file.h"
 #include "service/checkpoint/safetensors.h"
 #include "service/checkpoint/tokenizer_loader.h"
@@ -115,6 +116,30 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
     return absl::Status(embedder.status().code(),
                         absl::StrCat(folder.string(), ": ", std::string(embedder.status().message())));
   return std::unique_ptr<language::TextEmbedder>(*std::move(embedder));
+}
+
+absl::StatusOr<std::unique_ptr<language::PassageScorer>> LoadReranker(const std::filesystem::path& folder) {
+  const std::filesystem::path config_path = folder / "config.json";
+  absl::StatusOr<language::BertConfig> config = ReadBertConfig(config_path);
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<json> raw = ReadJsonFile(config_path);
+  if (!raw.ok()) return raw.status();
+  const json architectures = raw->value("architectures", json::array());
+  if (architectures != json::array({"BertForSequenceClassification"})) {
+    return Refuse(config_path, absl::StrCat("architectures is ", architectures.dump(),
+                                            "; a reranker is a BertForSequenceClassification"));
+  }
+  config->max_tokens = config->max_positions;
+  absl::StatusOr<TensorMap> tensors = ReadSafetensors(folder / "model.safetensors");
+  if (!tensors.ok()) return tensors.status();
+  auto tokenizer = LoadTokenizer(folder);
+  if (!tokenizer.ok()) return tokenizer.status();
+  const language::StateDict weights(tensors->begin(), tensors->end());
+  auto scorer = language::CrossEncoder::Create(*config, weights, *std::move(tokenizer));
+  if (!scorer.ok())
+    return absl::Status(scorer.status().code(),
+                        absl::StrCat(folder.string(), ": ", std::string(scorer.status().message())));
+  return std::unique_ptr<language::PassageScorer>(*std::move(scorer));
 }
 
 }  // namespace blazon::service

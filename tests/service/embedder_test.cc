@@ -142,5 +142,37 @@ TEST_F(EmbedderTest, AFolderOfAnotherKindIsRefused) {
   EXPECT_FALSE(other.ok());
 }
 
+TEST(CrossEncoderTest, ScoresAgreeWithTransformers) {
+  const char remedy[] = "; goldens are made by: python tests/reference/cross_encoder_goldens.py";
+  const std::string folder = kRoot + "/tests/goldens/cross_encoder";
+  const auto scorer = LoadReranker(folder);
+  ASSERT_TRUE(scorer.ok()) << scorer.status() << remedy;
+  std::ifstream file(folder + "/scores.json");
+  ASSERT_TRUE(file) << remedy;
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  const auto passages = golden["passages"].get<std::vector<std::string>>();
+  double least = 1e9, most = -1e9;
+  for (size_t q = 0; q < golden["queries"].size(); ++q) {
+    const auto scores = (*scorer)->Score(golden["queries"][q].get<std::string>(), passages);
+    ASSERT_TRUE(scores.ok()) << scores.status();
+    for (size_t p = 0; p < passages.size(); ++p) {
+      const double expected = golden["scores"][q][p];
+      EXPECT_NEAR((*scores)[p], expected, 2e-5) << golden["queries"][q] << " with " << passages[p] << remedy;
+      least = std::min(least, expected);
+      most = std::max(most, expected);
+    }
+  }
+  EXPECT_GT(most - least, 1) << "scores that do not differ prove nothing";
+  EXPECT_TRUE((*scorer)->Score("bees", {})->empty());
+  std::string text;
+  for (int i = 0; i < 62; ++i) text += "noon ";
+  const absl::Status refused = (*scorer)->Score("bees", {passages[0], text}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::StrContains(refused.message(), "query and passage 1 have 66 tokens; the reranker reads at most 64"))
+      << refused;
+  const absl::Status embedder = LoadReranker(kRoot + "/models/all-minilm-l6-v2").status();
+  EXPECT_TRUE(absl::StrContains(embedder.message(), "a reranker is a BertForSequenceClassification")) << embedder;
+}
+
 }  // namespace
 }  // namespace blazon::service
