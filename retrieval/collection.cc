@@ -111,6 +111,14 @@ absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view k
   return value;
 }
 
+absl::StatusOr<int64_t> DimensionOf(Database& database) {
+  absl::StatusOr<std::string> text = ManifestValue(database, "dimension");
+  if (!text.ok()) return text.status();
+  int64_t dimension = 0;
+  (void)absl::SimpleAtoi(*text, &dimension);  // not there before the first vectors are
+  return dimension;
+}
+
 std::string DocumentId(const std::string& source, const std::string& path) {
   return ContentDigest(source + '\0' + path).substr(0, 32);
 }
@@ -259,8 +267,7 @@ absl::Status Collection::Impl::OpenDatabase() {
     writer_ = std::move(*connection);
     if (absl::Status status = RemoveOrphans(); !status.ok()) return status;
     Transaction transaction(*writer_, Transaction::Kind::kRead);
-    if (absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_); !view.ok())
-      return MissingIsLost(view.status(), folder_);
+    if (absl::Status status = CheckSegmentFiles(); !status.ok()) return MissingIsLost(status, folder_);
     if (absl::StatusOr<std::shared_ptr<const WordView>> words = WordsOf(*writer_); !words.ok())
       return MissingIsLost(words.status(), folder_);
     // The log exists by now; its name must be as durable as what is written to it.
@@ -299,6 +306,17 @@ absl::Status Collection::Impl::RemoveOrphans() {
     if (absl::Status status = files_->Remove(orphan); !status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+absl::Status Collection::Impl::CheckSegmentFiles() {
+  const absl::StatusOr<int64_t> dimension = DimensionOf(*writer_);
+  if (!dimension.ok()) return dimension.status();
+  Rows rows = writer_->Query("SELECT number, vectors FROM segments");
+  while (rows.Next()) {
+    if (absl::Status status = Segment::CheckLength(folder_, rows.Int(0), *dimension, rows.Int(1)); !status.ok())
+      return status;
+  }
+  return rows.status();
 }
 
 absl::StatusOr<std::unique_ptr<Collection::Impl>> Collection::Impl::Open(const std::filesystem::path& folder,
@@ -350,13 +368,20 @@ absl::StatusOr<Collection::Impl::Change> Collection::Impl::StartChange() {
   if (unrecorded_ >= 0) {
     if (absl::Status status = RecordCommit(); !status.ok()) return status;
   }
-  absl::StatusOr<std::shared_ptr<const View>> view = ViewOf(*writer_);
-  if (!view.ok()) return MissingIsLost(view.status(), folder_);
   absl::StatusOr<std::shared_ptr<const WordView>> words = WordsOf(*writer_);
   if (!words.ok()) return MissingIsLost(words.status(), folder_);
+  const absl::StatusOr<int64_t> dimension = DimensionOf(*writer_);
+  if (!dimension.ok()) return dimension.status();
   Change change;
-  change.view = std::move(*view);
+  change.generation = (*words)->generation;
+  change.dimension = *dimension;
   change.words = std::move(*words);
+  Rows segments = writer_->Query(
+      "SELECT number, vectors, checksum, (SELECT count(*) FROM tombstones WHERE segment = number) FROM segments");
+  while (segments.Next()) {
+    change.segments[segments.Int(0)] = {segments.Text(2), segments.Int(1), segments.Int(1) - segments.Int(3)};
+  }
+  if (!segments.status().ok()) return segments.status();
   change.segment_number = next_segment_++;
   return change;
 }
@@ -510,19 +535,17 @@ absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> d
 // up to the size where segments are left alone. A merge that the disk has no room for is put off: deleting works on a
 // full disk.
 absl::StatusOr<std::set<int64_t>> Collection::Impl::ChooseMerged(const Change& change) const {
-  const View& view = *change.view;
   struct Old {
     int64_t number, live, total;
     bool rebuild;  // many of its vectors are dead
   };
   std::vector<Old> old_segments;
-  int64_t row_bytes = 0;
-  for (const auto& [number, entry] : view.segments) {
+  const int64_t row_bytes =
+      static_cast<int64_t>(sizeof(int64_t)) + change.dimension * static_cast<int64_t>(sizeof(float));
+  for (const auto& [number, row] : change.segments) {
     const auto dying = change.newly_dead.find(number);
-    const int64_t total = entry.segment->size();
-    const int64_t live = entry.live_count - (dying == change.newly_dead.end() ? 0 : dying->second);
-    row_bytes =
-        static_cast<int64_t>(sizeof(int64_t)) + entry.segment->dimension() * static_cast<int64_t>(sizeof(float));
+    const int64_t total = row.total;
+    const int64_t live = row.live - (dying == change.newly_dead.end() ? 0 : dying->second);
     old_segments.push_back(
         {number, live, total, static_cast<double>(total - live) > kRebuildDeadShare * static_cast<double>(total)});
   }
@@ -563,29 +586,37 @@ absl::Status Collection::Impl::RecordCommit() {
 }
 
 absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& change) {
-  const View& view = *change.view;
   absl::StatusOr<std::set<int64_t>> chosen = ChooseMerged(change);
   if (!chosen.ok()) return chosen.status();
   const std::set<int64_t>& absorbed = *chosen;
 
   // Rows of absorbed segments that still have a chunk move; `added` has larger ids than any of them.
   std::vector<std::pair<int64_t, const float*>> rows;
+  std::vector<std::shared_ptr<const Segment>> read;  // where those are
   std::vector<WordIndexBuilder::Source> words;
   for (const int64_t number : absorbed) {
-    const Segment& segment = *view.segments.at(number).segment;
+    std::vector<int64_t> moving;
+    {
+      Rows ids_of_segment = writer_->Query("SELECT id FROM chunks WHERE segment = ?", number);
+      while (ids_of_segment.Next()) moving.push_back(ids_of_segment.Int(0));
+      if (!ids_of_segment.status().ok()) return ids_of_segment.status();
+    }
+    if (moving.empty()) continue;
+    absl::StatusOr<std::shared_ptr<const Segment>> old =
+        SegmentOf(number, change.dimension, change.segments.at(number).checksum);
+    if (!old.ok()) return MissingIsLost(old.status(), folder_);
+    const Segment& segment = *read.emplace_back(*std::move(old));
     WordIndexBuilder::Source& source = words.emplace_back();
     source.index = change.words->search.parts().at(number).index;
     source.live.resize(static_cast<size_t>((source.index->size() + 7) / 8));
-    Rows moving = writer_->Query("SELECT id FROM chunks WHERE segment = ?", number);
-    while (moving.Next()) {
-      const int64_t row = segment.Find(moving.Int(0));
+    for (const int64_t id : moving) {
+      const int64_t row = segment.Find(id);
       if (row < 0)
-        return absl::DataLossError(absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ",
-                                                moving.Int(0), RepairRemedy(folder_)));
-      rows.emplace_back(moving.Int(0), segment.vector(row));
+        return absl::DataLossError(
+            absl::StrCat((folder_ / Segment::FileName(number)).string(), " lacks chunk ", id, RepairRemedy(folder_)));
+      rows.emplace_back(id, segment.vector(row));
       source.live[static_cast<size_t>(row / 8)] |= static_cast<uint8_t>(1 << (row % 8));  // the rows are the same
     }
-    if (!moving.status().ok()) return moving.status();
   }
   for (const int64_t number : absorbed) {
     if (absl::Status status =
@@ -609,8 +640,8 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& ch
       files_->Remove(folder_ / name).IgnoreError();
   };
   if (!rows.empty()) {
-    const size_t dimension = static_cast<size_t>(
-        options_.embedder.embed ? options_.embedder.dimension : view.segments.begin()->second.segment->dimension());
+    const size_t dimension =
+        static_cast<size_t>(options_.embedder.embed ? options_.embedder.dimension : change.dimension);
     std::vector<int64_t> ids;
     std::vector<float> vectors;
     vectors.reserve(rows.size() * dimension);
@@ -637,14 +668,14 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& ch
     if (!status.ok()) return status;
   }
   absl::Status status = SetManifest(*writer_, "next_segment", absl::StrCat(next_segment_));
-  if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(view.generation + 1));
+  if (status.ok()) status = SetManifest(*writer_, "generation", absl::StrCat(change.generation + 1));
   if (!status.ok()) return status;
   std::move(clear).Cancel();
   status = transaction.Commit();
   // The new file stays for the next opening to judge: a failed commit may yet be found in the log.
   if (!status.ok()) return status;
   // The change is durable. Where its record cannot be written, the next change tries again before it starts.
-  unrecorded_ = view.generation + 1;
+  unrecorded_ = change.generation + 1;
   RecordCommit().IgnoreError();
 
   // One that stays is an orphan, which the next writer deletes.
@@ -654,7 +685,13 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& ch
     files_->Remove(folder_ / WordIndex::FileName(number)).IgnoreError();
   }
   Transaction reading(*writer_, Transaction::Kind::kRead);
-  ViewOf(*writer_, std::move(fresh)).IgnoreError();  // saves the next search from reading the file
+  // Where there are searches, the next one need not read the file.
+  bool searched = false;
+  {
+    const std::lock_guard<std::mutex> lock(view_mutex_);
+    searched = view_ != nullptr;
+  }
+  if (searched) ViewOf(*writer_, std::move(fresh)).IgnoreError();
   WordsOf(*writer_, std::move(fresh_words)).IgnoreError();
   return absl::OkStatus();
 }

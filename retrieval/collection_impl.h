@@ -68,9 +68,16 @@ class Collection::Impl {
     int64_t generation;
     WordSearch search;
   };
+  // What the manifest says of a segment. Its vectors are not read unless they move.
+  struct SegmentRow {
+    std::string checksum;
+    int64_t total = 0, live = 0;  // vectors
+  };
   // What a change does to chunks; filled while SQL runs, carried out by CommitChange.
   struct Change {
-    std::shared_ptr<const View> view;                     // before the change
+    int64_t generation = 0;                               // before the change
+    int64_t dimension = 0;                                // of the vectors before the change; 0: there are none
+    std::map<int64_t, SegmentRow> segments;               // before the change, by number
     std::shared_ptr<const WordView> words;                // before the change
     std::vector<std::pair<int64_t, const float*>> added;  // chunk id and vector, ids ascending
     WordIndexBuilder added_words;                         // of the same chunks
@@ -100,6 +107,8 @@ class Collection::Impl {
   // Makes the word index of each segment that the database names, and names it there.
   absl::Status IndexWords(Database& database);
   absl::Status RemoveOrphans();
+  // That each segment's file is there and as long as it must be. What is in it is checked when it is read.
+  absl::Status CheckSegmentFiles();
   std::filesystem::path database_file() const { return folder_ / kDatabaseFile; }
   absl::StatusOr<std::unique_ptr<Database>> Connect(bool create) const;
 
@@ -111,6 +120,9 @@ class Collection::Impl {
   absl::StatusOr<std::set<int64_t>> ChooseMerged(const Change& change) const;
   absl::Status RecordCommit();
 
+  // A segment that a view has in memory, else from its file.
+  absl::StatusOr<std::shared_ptr<const Segment>> SegmentOf(int64_t number, int64_t dimension,
+                                                           const std::string& checksum) const;
   // The view of the generation that `database`'s transaction sees.
   absl::StatusOr<std::shared_ptr<const View>> ViewOf(Database& database,
                                                      std::shared_ptr<const Segment> fresh = nullptr) const;
@@ -202,5 +214,7 @@ absl::Status SetManifest(Database& database, std::string_view key, std::string_v
 
 // The value of a manifest row, empty when there is none.
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);
+// Of the collection's vectors; 0 when there are none.
+absl::StatusOr<int64_t> DimensionOf(Database& database);
 
 }  // namespace blazon::retrieval

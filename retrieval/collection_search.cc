@@ -59,6 +59,16 @@ bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cas
 
 // --- views ---
 
+absl::StatusOr<std::shared_ptr<const Segment>> Collection::Impl::SegmentOf(int64_t number, int64_t dimension,
+                                                                           const std::string& checksum) const {
+  {
+    const std::lock_guard<std::mutex> lock(view_mutex_);
+    const auto known = view_ ? view_->segments.find(number) : std::map<int64_t, LiveSegment>::const_iterator();
+    if (view_ && known != view_->segments.end()) return known->second.segment;
+  }
+  return Segment::Read(folder_, number, dimension, checksum);
+}
+
 absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::ViewOf(
     Database& database, std::shared_ptr<const Segment> fresh) const {
   absl::StatusOr<std::string> generation_text = ManifestValue(database, "generation");
@@ -73,10 +83,8 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
   }
   if (known && known->generation == generation) return known;
 
-  absl::StatusOr<std::string> dimension_text = ManifestValue(database, "dimension");
-  if (!dimension_text.ok()) return dimension_text.status();
-  int64_t dimension = 0;
-  (void)absl::SimpleAtoi(*dimension_text, &dimension);
+  const absl::StatusOr<int64_t> dimension = DimensionOf(database);
+  if (!dimension.ok()) return dimension.status();
   auto view = std::make_shared<View>();
   view->generation = generation;
   absl::StatusOr<IndexKind> asked = AskedIndex(database);
@@ -92,7 +100,7 @@ absl::StatusOr<std::shared_ptr<const Collection::Impl::View>> Collection::Impl::
       entry.segment = known->segments.at(number).segment;
       entry.index = known->segments.at(number).index;
     } else {
-      absl::StatusOr<std::shared_ptr<const Segment>> segment = Segment::Read(folder_, number, dimension, rows.Text(1));
+      absl::StatusOr<std::shared_ptr<const Segment>> segment = Segment::Read(folder_, number, *dimension, rows.Text(1));
       if (!segment.ok()) return segment.status();
       entry.segment = std::move(*segment);
     }

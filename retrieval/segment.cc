@@ -34,6 +34,10 @@ struct Header {
 };
 static_assert(sizeof(Header) == 64);
 
+int64_t RowBytes(int64_t dimension) {
+  return static_cast<int64_t>(sizeof(int64_t)) + dimension * static_cast<int64_t>(sizeof(float));
+}
+
 std::string Checksum(const Header& header, absl::Span<const std::string_view> parts) {
   XXH3_state_t* state = XXH3_createState();
   XXH3_128bits_reset(state);
@@ -75,8 +79,11 @@ Segment::Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, ab
     : Segment(number, dimension, std::move(ids), Copied(vectors)) {}
 
 Segment::Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, AlignedBuffer<float> vectors)
-    : number_(number), dimension_(dimension), ids_(std::move(ids)), vectors_(std::move(vectors)) {
-  scan_ = std::make_unique<ExactScan>(vectors_.data(), size(), dimension_);
+    : number_(number), dimension_(dimension), ids_(std::move(ids)), vectors_(std::move(vectors)) {}
+
+const ExactScan& Segment::scan() const {
+  std::call_once(scanned_, [this] { scan_ = std::make_unique<ExactScan>(vectors_.data(), size(), dimension_); });
+  return *scan_;
 }
 
 std::string Segment::FileName(int64_t number) { return absl::StrCat("segment-", number, ".vec"); }
@@ -126,6 +133,17 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
   return segment;
 }
 
+absl::Status Segment::CheckLength(const std::filesystem::path& folder, int64_t number, int64_t dimension,
+                                  int64_t count) {
+  const std::filesystem::path file = folder / FileName(number);
+  struct stat information {};
+  if (stat(file.c_str(), &information) != 0) return FileError("examine", file, errno);
+  const int64_t expected = static_cast<int64_t>(sizeof(Header)) + count * RowBytes(dimension);
+  if (information.st_size == expected) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(file.string(), " is damaged: it has ", information.st_size, " bytes, not ",
+                                          expected, RepairRemedy(folder)));
+}
+
 absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesystem::path& file, std::string* checksum) {
   const auto damaged = [&file](const std::string& what) {
     return absl::DataLossError(absl::StrCat(file.string(), " is damaged: ", what, RepairRemedy(file.parent_path())));
@@ -144,7 +162,7 @@ absl::StatusOr<std::shared_ptr<const Segment>> Segment::Read(const std::filesyst
     return absl::FailedPreconditionError(absl::StrCat(file.string(), " has format version ", header.version,
                                                       "; this program reads version ", kFormatVersion));
   }
-  const uint64_t row_bytes = sizeof(int64_t) + static_cast<uint64_t>(header.dimension) * sizeof(float);
+  const uint64_t row_bytes = static_cast<uint64_t>(RowBytes(header.dimension));
   if (header.dimension == 0 || header.dimension > 1 << 20 || (size - sizeof header) % row_bytes != 0 ||
       header.count != (size - sizeof header) / row_bytes)
     return damaged("its size does not fit its header");
@@ -174,7 +192,7 @@ absl::Status Segment::CheckQuery(absl::Span<const float> query) const {
 absl::StatusOr<std::vector<Segment::Hit>> Segment::Search(absl::Span<const float> query, int64_t count,
                                                           absl::Span<const uint8_t> allowed) const {
   if (absl::Status status = CheckQuery(query); !status.ok()) return status;
-  return std::move(scan_->Search(query, count, allowed)[0]);
+  return std::move(scan().Search(query, count, allowed)[0]);
 }
 
 }  // namespace blazon::retrieval

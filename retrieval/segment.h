@@ -4,12 +4,13 @@
 // number, 16 bytes zero, 16 bytes checksum), count ids (i64, ascending), count x dimension floats. The checksum is
 // XXH3-128 of all bytes but itself.
 //
-// Thread safety: a segment is const.
+// Thread safety: const.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,10 @@ class Segment {
   static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& folder, int64_t number,
                                                              int64_t dimension, const std::string& checksum);
 
+  // That the file is as long as so many vectors make it: kDataLoss, or kNotFound when there is none. Reads nothing.
+  static absl::Status CheckLength(const std::filesystem::path& folder, int64_t number, int64_t dimension,
+                                  int64_t count);
+
   // Reads a file going by what it says itself; `checksum`, when given, gets its checksum. kDataLoss: it does not fit
   // its own checksum.
   static absl::StatusOr<std::shared_ptr<const Segment>> Read(const std::filesystem::path& file,
@@ -55,14 +60,16 @@ class Segment {
                                           absl::Span<const uint8_t> allowed) const;
   // What Search says of a query; OK when it can be searched for.
   absl::Status CheckQuery(absl::Span<const float> query) const;
-  const ExactScan& scan() const { return *scan_; }
+  // Made when it is first wanted: a segment that is only copied does without.
+  const ExactScan& scan() const;
 
  private:
   Segment(int64_t number, int64_t dimension, std::vector<int64_t> ids, AlignedBuffer<float> vectors);
   int64_t number_, dimension_;
   std::vector<int64_t> ids_;
   AlignedBuffer<float> vectors_;  // [size, dimension]
-  std::unique_ptr<const ExactScan> scan_;
+  mutable std::once_flag scanned_;
+  mutable std::unique_ptr<const ExactScan> scan_;
 };
 
 }  // namespace blazon::retrieval

@@ -252,6 +252,12 @@ TEST(CollectionFaultTest, DamagedSegmentsAreNamedAndNeverUsed) {
   const std::filesystem::path file = folder.path() / "segment-1.vec";
   const std::string whole = ReadFile(file);
   ASSERT_EQ(whole.size(), 64 + 6 * (8 + 4 * 8));
+  // Six documents more: their change takes the segment in.
+  const auto add_as_many = [&](Collection& collection) {
+    std::vector<Document> more;
+    for (int i = 0; i < 6; ++i) more.push_back(TextDocument(absl::StrCat("more", i, ".txt"), "another common text"));
+    return collection.Put(more).status();
+  };
   const auto expect_data_loss = [&](const std::string& what) {
     const auto writer = Collection::Open(folder, WriteOptions(8));
     EXPECT_EQ(writer.status().code(), absl::StatusCode::kDataLoss) << what;
@@ -272,12 +278,20 @@ TEST(CollectionFaultTest, DamagedSegmentsAreNamedAndNeverUsed) {
     std::string damaged = whole;
     damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << (random() % 8)));
     WriteFile(file, damaged);
-    const auto opened = Collection::Open(folder, WriteOptions(8));
-    if (byte >= 8 && byte < 12) {  // the format version: it may be a newer program's file
-      EXPECT_FALSE(opened.ok());
-    } else {
-      EXPECT_EQ(opened.status().code(), absl::StatusCode::kDataLoss) << "byte " << byte;
+    // A writer sees damage when it moves the vectors, a reader when it searches them.
+    const auto writer = Collection::Open(folder, WriteOptions(8));
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    Query query;
+    query.text = "common";
+    for (const absl::Status& status : {add_as_many(**writer), (*writer)->Search(query).status()}) {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("segment-1.vec"));
+      if (byte >= 8 && byte < 12) {  // the format version: it may be a newer program's file
+        EXPECT_FALSE(status.ok());
+      } else {
+        EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << "byte " << byte;
+      }
     }
+    EXPECT_EQ((*writer)->List()->documents.size(), 6u);
   }
   WriteFile(file, whole.substr(0, whole.size() - 1));
   expect_data_loss("one byte short");
@@ -288,7 +302,10 @@ TEST(CollectionFaultTest, DamagedSegmentsAreNamedAndNeverUsed) {
   std::filesystem::remove(file);
   expect_data_loss("missing");
   WriteFile(file, whole);
-  EXPECT_TRUE((*Collection::Open(folder, WriteOptions(8)))->Verify().ok());
+  const auto writer = Collection::Open(folder, WriteOptions(8));
+  EXPECT_TRUE((*writer)->Verify().ok());
+  EXPECT_TRUE(add_as_many(**writer).ok());
+  EXPECT_TRUE((*writer)->Verify().ok());
 }
 
 }  // namespace
