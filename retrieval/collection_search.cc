@@ -1,7 +1,9 @@
 // Reading a collection: views of the vectors, search, lists.
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <system_error>
+#include <thread>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_map.h"
@@ -13,12 +15,15 @@
 #include "retrieval/collection_impl.h"
 #include "retrieval/filter_evaluator.h"
 #include "retrieval/fusion.h"
+#include "retrieval/run_tasks.h"
 #include "retrieval/words.h"
 
 namespace blazon::retrieval {
 namespace {
 
 constexpr int64_t kMaxCount = 1000;
+// So many vectors take a thread some milliseconds to look at.
+constexpr int64_t kRowsWorthThreads = 65536;
 
 // One bit for each of the ids (ascending) that is among the wanted ones (ascending too). Wanted ones are live.
 WordSearch::Allowed RowsOf(absl::Span<const int64_t> ids, const std::vector<int64_t>& wanted) {
@@ -246,33 +251,46 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   std::vector<Candidate> candidates;
   bool words_left_out = false;  // chunks with some of the words may be below the depth
   for (int64_t depth = std::max<int64_t>(100, 4 * query.count);; depth *= 4) {
-    absl::flat_hash_map<int64_t, Candidate> found;
+    // Words and the vectors of each segment are searched side by side.
+    std::vector<std::function<void()>> tasks;
+    absl::StatusOr<std::vector<WordHit>> word_hits = std::vector<WordHit>();
     if (by_words && !words.empty()) {
-      absl::StatusOr<std::vector<WordHit>> hits = (*reading)->words().Best(asked, depth, filtered ? &allowed : nullptr);
-      if (!hits.ok()) return hits.status();
-      for (const WordHit& hit : *hits) found[hit.chunk_id] = Candidate{hit.chunk_id, hit.score, 0, 0, 0};
+      tasks.emplace_back([&] { word_hits = (*reading)->words().Best(asked, depth, filtered ? &allowed : nullptr); });
     }
+    std::map<int64_t, absl::StatusOr<std::vector<VectorHit>>> vector_hits;  // by segment
+    int64_t read = 0;                                                       // vectors that are looked at
+    if (by_meaning && !vector.empty()) {
+      for (const auto& [number, entry] : (*reading)->view().segments) {
+        const WordSearch::Allowed* of_filter = filtered ? &allowed.at(number) : nullptr;
+        const int64_t rows = of_filter ? of_filter->count : entry.live_count;
+        if (!entry.index) read += rows;
+        tasks.emplace_back([&vector, depth, &entry, of_filter, rows,
+                            &hits = vector_hits.try_emplace(number, std::vector<VectorHit>()).first->second] {
+          hits = entry.Search(vector, depth, of_filter ? of_filter->bits : entry.live, rows);
+        });
+      }
+    }
+    RunTasks(tasks, read < kRowsWorthThreads ? 1 : static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+
+    absl::flat_hash_map<int64_t, Candidate> found;
+    if (!word_hits.ok()) return word_hits.status();
+    for (const WordHit& hit : *word_hits) found[hit.chunk_id] = Candidate{hit.chunk_id, hit.score, 0, 0, 0};
     words_left_out = static_cast<int64_t>(found.size()) == depth;
     bool left_out = words_left_out;
     if (!vector.empty()) {
       const View& view = (*reading)->view();
-      if (by_meaning) {
-        std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
-        for (const auto& [number, entry] : view.segments) {
-          absl::StatusOr<std::vector<Segment::Hit>> hits =
-              filtered ? entry.Search(vector, depth, allowed[number].bits, allowed[number].count)
-                       : entry.Search(vector, depth, entry.live, entry.live_count);
-          if (!hits.ok()) return hits.status();
-          for (const Segment::Hit& hit : *hits)
-            best.emplace_back(-hit.cosine, entry.segment->ids()[static_cast<size_t>(hit.row)]);
-        }
-        std::sort(best.begin(), best.end());
-        if (best.size() >= static_cast<size_t>(depth)) {
-          best.resize(static_cast<size_t>(depth));
-          left_out = true;
-        }
-        for (const auto& [cosine, id] : best) found.emplace(id, Candidate{id, 0, 0, -cosine, 0});
+      std::vector<std::pair<float, int64_t>> best;  // minus cosine, chunk
+      for (const auto& [number, hits] : vector_hits) {
+        if (!hits.ok()) return hits.status();
+        const absl::Span<const int64_t> ids = view.segments.at(number).segment->ids();
+        for (const VectorHit& hit : *hits) best.emplace_back(-hit.cosine, ids[static_cast<size_t>(hit.row)]);
       }
+      std::sort(best.begin(), best.end());
+      if (best.size() >= static_cast<size_t>(depth)) {
+        best.resize(static_cast<size_t>(depth));
+        left_out = true;
+      }
+      for (const auto& [cosine, id] : best) found.emplace(id, Candidate{id, 0, 0, -cosine, 0});
       for (auto& [id, candidate] : found) {
         for (const auto& [number, entry] : view.segments) {
           const int64_t row = entry.segment->Find(id);
