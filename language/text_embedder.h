@@ -12,6 +12,11 @@
 
 namespace blazon::language {
 
+enum class EmbedderPrecision {
+  kInt8,  // products in 8 bits where the processor can (models/int8_bert.h), else as kFp32
+  kFp32,
+};
+
 // The vectors of a text and of its pieces, each with L2 norm 1.
 struct PieceEmbeddings {
   std::vector<float> text;  // [D]
@@ -28,6 +33,8 @@ class TextEmbedder {
   virtual int64_t CountTokens(std::string_view text) const = 0;  // control tokens included
   // Names weights and procedure: vectors of two embedders may be compared only when their fingerprints are equal.
   virtual const std::string& fingerprint() const = 0;
+  // What vectors are computed with.
+  virtual EmbedderPrecision precision() const { return EmbedderPrecision::kFp32; }
   // Row i is the embedding of texts[i], L2 norm 1. Result: texts.size() * dimension() floats, row-major.
   virtual absl::StatusOr<std::vector<float>> Embed(absl::Span<const std::string> texts) const = 0;
   // The same for texts given in pieces, with a vector for every piece too. The pieces of a text are tokenised each on

@@ -149,7 +149,9 @@ class ModelStore::Impl {
     return embedder_.Get([&]() -> absl::StatusOr<std::shared_ptr<const language::TextEmbedder>> {
       absl::StatusOr<fs::path> folder = EmbedderFolder();
       if (!folder.ok()) return folder.status();
-      return LoadTextEmbedder(*folder, device_);
+      const bool reference = dtype_ != language::Dtype::kAuto;
+      return LoadTextEmbedder(*folder, device_,
+                              reference ? language::EmbedderPrecision::kFp32 : language::EmbedderPrecision::kInt8);
     });
   }
 
@@ -243,7 +245,7 @@ class ModelStore::Impl {
       if (const language::TextEmbedder* embedder = embedder_.Peek(&info.error)) {
         info.loaded = true;
         info.digest = embedder->fingerprint();
-        info.dtype = "fp32";
+        info.dtype = embedder->precision() == language::EmbedderPrecision::kInt8 ? "int8" : "fp32";
         info.width = embedder->dimension();
         info.context_length = embedder->max_tokens();
       }

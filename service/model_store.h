@@ -55,7 +55,9 @@ struct ModelStoreOptions {
   AdapterStoreOptions adapters;
   // A folder with the language model's tokenizer files, where its own folder has none. Empty: its own.
   std::filesystem::path tokenizer;
-  std::string dtype = "auto";  // "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16"
+  // Of the language model. "auto": quantised weights stay quantised; "fp32": the parity reference; "bf16"; "fp16". The
+  // embedder computes in 8 bits where the processor can and dtype is "auto", else in fp32.
+  std::string dtype = "auto";
   // "cpu" or "cuda[:N]": where the language model, a vision-language model's tower and the embedder compute. The
   // default captioner's encoder and the reader are small and stay on the CPU.
   std::string device = "cpu";

@@ -1,9 +1,12 @@
 #include "language/models/bert_embedder.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <exception>
 #include <numeric>
@@ -16,7 +19,11 @@ namespace blazon::language {
 namespace {
 
 // Tokens of one forward pass: enough to keep the matrix products busy, few enough that activations stay in the cache.
-constexpr int64_t kTokensPerPass = 768;
+// A pass of Int8Bert has one thread, one of BertEncoder all of them.
+constexpr size_t kTokensPerPass = 768, kInt8TokensPerPass = 512, kLeastInt8TokensPerPass = 64;
+
+// Shorter texts are computed in fp32: the errors of few tokens do not cancel out in their mean, and they cost little.
+constexpr size_t kLeastInt8Tokens = 8;
 
 // The mean of rows [first, first + count) of states, [T, D] fp32, scaled to L2 norm 1; zeros when count is 0.
 void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float* result) {
@@ -35,11 +42,12 @@ void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float
 
 absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertConfig& config, const StateDict& weights,
                                                                    std::unique_ptr<Tokenizer> tokenizer,
-                                                                   at::Device device) {
+                                                                   at::Device device, EmbedderPrecision precision) {
   std::unique_ptr<BertEmbedder> model(new BertEmbedder);
   absl::StatusOr<std::unique_ptr<BertEncoder>> encoder = BertEncoder::Create(config, weights, {}, nullptr, device);
   if (!encoder.ok()) return encoder.status();
   model->encoder_ = *std::move(encoder);
+  if (precision == EmbedderPrecision::kInt8 && device.is_cpu()) model->fast_ = Int8Bert::Create(*model->encoder_);
   const auto cls = tokenizer->FindToken("[CLS]"), sep = tokenizer->FindToken("[SEP]");
   if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
   if (tokenizer->vocabulary_size() > config.vocabulary_size) {
@@ -72,29 +80,64 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return texts[a].size() < texts[b].size(); });
 
-  try {
-    c10::InferenceMode inference;
-    for (size_t begin = 0; begin < order.size();) {
-      std::vector<int64_t> ids, lengths;
-      size_t end = begin;
-      while (end < order.size() &&
-             (end == begin || static_cast<int64_t>(ids.size() + texts[order[end]].size()) + 2 <= kTokensPerPass)) {
-        const std::vector<TokenId>& text = texts[order[end++]];
-        ids.push_back(cls_);
-        ids.insert(ids.end(), text.begin(), text.end());
-        ids.push_back(sep_);
-        lengths.push_back(static_cast<int64_t>(text.size()) + 2);
-      }
-      const at::Tensor states = encoder_->Encode(at::tensor(at::IntArrayRef(ids), at::kLong), lengths, first_layer)
-                                    .cpu()
-                                    .contiguous();  // [N, ...]
-      int64_t row = 0;
-      for (size_t i = begin; i < end; ++i) {
-        take(order[i], states.narrow(0, row, lengths[i - begin]));
-        row += lengths[i - begin];
-      }
+  size_t exact = order.size();  // the texts before it in `order` are computed by encoder_, the others by fast_
+  if (fast_ && !first_layer) {
+    exact = 0;
+    while (exact < order.size() && texts[order[exact]].size() + 2 < kLeastInt8Tokens) ++exact;
+  }
+  using Span = std::pair<size_t, size_t>;  // of `order`
+  const auto passes = [&](size_t begin, size_t last, size_t limit) {
+    std::vector<Span> spans;
+    while (begin < last) {
+      size_t end = begin, tokens = 0;
+      while (end < last && (end == begin || tokens + texts[order[end]].size() + 2 <= limit))
+        tokens += texts[order[end++]].size() + 2;
+      spans.emplace_back(begin, end);
       begin = end;
     }
+    return spans;
+  };
+  const auto run = [&](const Span& span) {
+    c10::InferenceMode inference;
+    std::vector<TokenId> ids;
+    std::vector<int64_t> lengths;
+    for (size_t i = span.first; i < span.second; ++i) {
+      const std::vector<TokenId>& text = texts[order[i]];
+      ids.push_back(cls_);
+      ids.insert(ids.end(), text.begin(), text.end());
+      ids.push_back(sep_);
+      lengths.push_back(static_cast<int64_t>(text.size()) + 2);
+    }
+    at::Tensor states;  // [N, ...]
+    if (span.first >= exact) {
+      states = at::empty({static_cast<int64_t>(ids.size()), dimension()}, at::kFloat);
+      fast_->Encode(ids, lengths, states.mutable_data_ptr<float>());
+    } else {
+      const at::Tensor wide = at::tensor(at::ArrayRef<TokenId>(ids), at::kLong);
+      states = encoder_->Encode(wide, lengths, first_layer).cpu().contiguous();
+    }
+    int64_t row = 0;
+    for (size_t i = span.first; i < span.second; ++i) {
+      take(order[i], states.narrow(0, row, lengths[i - span.first]));
+      row += lengths[i - span.first];
+    }
+  };
+  try {
+    for (const Span& span : passes(0, exact, kTokensPerPass)) run(span);
+    size_t all = 0;
+    for (size_t i = exact; i < order.size(); ++i) all += texts[order[i]].size() + 2;
+    const auto threads = static_cast<size_t>(at::get_num_threads());
+    const size_t limit = std::clamp(all / threads + 1, kLeastInt8TokensPerPass, kInt8TokensPerPass);
+    const std::vector<Span> spans = passes(exact, order.size(), limit);
+    if (spans.size() <= 1) {
+      for (const Span& span : spans) run(span);
+      return absl::OkStatus();
+    }
+    // The longest first, so that no thread begins one when the others have ended.
+    std::atomic<int64_t> left = static_cast<int64_t>(spans.size());
+    at::parallel_for(0, static_cast<int64_t>(std::min(threads, spans.size())), 1, [&](int64_t, int64_t) {
+      for (int64_t mine; (mine = left.fetch_sub(1)) > 0;) run(spans[static_cast<size_t>(mine - 1)]);
+    });
   } catch (const std::exception&) {
     return absl::InternalError("the embedder failed; is there enough memory?");
   }

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "language/models/bert_encoder.h"
+#include "language/models/int8_bert.h"
 #include "language/state_dict.h"
 #include "language/text_embedder.h"
 #include "language/tokenizer/tokenizer.h"
@@ -23,10 +24,12 @@ class BertEmbedder : public TextEmbedder {
  public:
   // weights: Hugging Face names, with or without the prefix "bert."; position_ids and the pooler are ignored.
   // kInvalidArgument: a tensor is missing, unknown or mis-shaped, or the tokenizer lacks [CLS] or [SEP]; the message
-  // names it. Vectors and states come back on the CPU whatever the device.
+  // names it. Vectors and states come back on the CPU whatever the device. precision: of Embed and EmbedPieces on the
+  // CPU; States are always fp32. Vectors of both precisions may be compared, so they have one fingerprint.
   static absl::StatusOr<std::unique_ptr<BertEmbedder>> Create(const BertConfig& config, const StateDict& weights,
                                                               std::unique_ptr<Tokenizer> tokenizer,
-                                                              at::Device device = at::kCPU);
+                                                              at::Device device = at::kCPU,
+                                                              EmbedderPrecision precision = EmbedderPrecision::kInt8);
 
   int64_t dimension() const override { return encoder_->config().width; }
   int64_t max_tokens() const override { return encoder_->config().max_tokens; }
@@ -41,6 +44,7 @@ class BertEmbedder : public TextEmbedder {
   // first_layer: 0 .. config().layers - 1. Refuses a text of more than max_tokens() tokens.
   absl::StatusOr<std::vector<std::vector<at::Tensor>>> States(absl::Span<const std::string> texts,
                                                               int64_t first_layer) const;
+  EmbedderPrecision precision() const override { return fast_ ? EmbedderPrecision::kInt8 : EmbedderPrecision::kFp32; }
   const BertConfig& config() const { return encoder_->config(); }
   const std::vector<BertLayer>& layers() const { return encoder_->layers(); }
 
@@ -48,13 +52,14 @@ class BertEmbedder : public TextEmbedder {
   BertEmbedder() = default;
 
   // Runs texts, without [CLS] and [SEP], through the encoder; take gets every text's last hidden states, [T, D] fp32,
-  // contiguous, control tokens included, in any order.
+  // contiguous, control tokens included, in any order, from several threads at once.
   // first_layer: take gets the states that States describes, side by side: [T, layers - first_layer, D].
   absl::Status ForEach(absl::Span<const std::vector<TokenId>> texts,
                        const std::function<void(size_t text, const at::Tensor& states)>& take,
                        std::optional<int64_t> first_layer = std::nullopt) const;
 
   std::unique_ptr<BertEncoder> encoder_;
+  std::unique_ptr<Int8Bert> fast_;  // null: everything is computed by encoder_
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string fingerprint_;
   TokenId cls_ = 0, sep_ = 0;

@@ -102,15 +102,15 @@ absl::StatusOr<std::unique_ptr<BertEncoder>> BertEncoder::Create(const BertConfi
   try {
     BertWeights take(weights, head_shapes, device);
     const int64_t width = config.width;
-    model->word_embeddings_ = take.Take("embeddings.word_embeddings.weight", {config.vocabulary_size, width});
+    model->embeddings_.words = take.Take("embeddings.word_embeddings.weight", {config.vocabulary_size, width});
     const at::Tensor positions = take.Take("embeddings.position_embeddings.weight", {config.max_positions, width});
     const at::Tensor types = take.Take("embeddings.token_type_embeddings.weight", {2, width});
     if (take.ok()) {
-      model->position_embeddings_ = positions + types[0];
-      model->type_embeddings_ = types - types[0];
+      model->embeddings_.positions = positions + types[0];
+      model->embeddings_.types = types - types[0];
     }
-    model->norm_weight_ = take.Take("embeddings.LayerNorm.weight", {width});
-    model->norm_bias_ = take.Take("embeddings.LayerNorm.bias", {width});
+    model->embeddings_.norm_weight = take.Take("embeddings.LayerNorm.weight", {width});
+    model->embeddings_.norm_bias = take.Take("embeddings.LayerNorm.bias", {width});
     for (int64_t i = 0; i < config.layers && take.ok(); ++i) {
       const std::string prefix = absl::StrCat("encoder.layer.", i, ".");
       std::vector<at::Tensor> projections, biases;
@@ -153,11 +153,11 @@ at::Tensor BertEncoder::Encode(const at::Tensor& ids, absl::Span<const int64_t> 
     return at::layer_norm(x, {width}, weight, bias, config_.norm_epsilon);
   };
 
-  const at::Device device = word_embeddings_.device();
-  at::Tensor x = word_embeddings_.index_select(0, ids.to(device)) +
-                 position_embeddings_.index_select(0, at::cat(positions).to(device));  // [N, D]
-  if (types.defined()) x = x + type_embeddings_.index_select(0, types.to(device));
-  x = norm(x, norm_weight_, norm_bias_);
+  const at::Device device = embeddings_.words.device();
+  at::Tensor x = embeddings_.words.index_select(0, ids.to(device)) +
+                 embeddings_.positions.index_select(0, at::cat(positions).to(device));  // [N, D]
+  if (types.defined()) x = x + embeddings_.types.index_select(0, types.to(device));
+  x = norm(x, embeddings_.norm_weight, embeddings_.norm_bias);
   std::vector<at::Tensor> kept;
   for (size_t index = 0; index < layers_.size(); ++index) {
     if (first_layer && static_cast<int64_t>(index) >= *first_layer) {

@@ -32,6 +32,13 @@ struct BertConfig {
   std::string weights_digest;   // names the weights in the fingerprint
 };
 
+struct BertEmbeddings {
+  at::Tensor words;                   // embeddings.word_embeddings, [V, D]
+  at::Tensor positions;               // embeddings.position_embeddings plus token type 0, [P, D]
+  at::Tensor types;                   // embeddings.token_type_embeddings minus token type 0, [2, D]
+  at::Tensor norm_weight, norm_bias;  // embeddings.LayerNorm, [D]
+};
+
 // encoder.layer.I, with the checkpoint's names flattened
 struct BertLayer {
   at::Tensor query_key_value_weight, query_key_value_bias;    // attention.self.{query,key,value} stacked: [3D, D], [3D]
@@ -62,16 +69,14 @@ class BertEncoder {
                     std::optional<int64_t> first_layer = std::nullopt, const at::Tensor& types = {}) const;
 
   const BertConfig& config() const { return config_; }
+  const BertEmbeddings& embeddings() const { return embeddings_; }
   const std::vector<BertLayer>& layers() const { return layers_; }
 
  private:
   BertEncoder() = default;
 
   BertConfig config_;
-  at::Tensor word_embeddings_;          // embeddings.word_embeddings, [V, D]
-  at::Tensor position_embeddings_;      // embeddings.position_embeddings plus token type 0, [P, D]
-  at::Tensor type_embeddings_;          // embeddings.token_type_embeddings minus token type 0, [2, D]
-  at::Tensor norm_weight_, norm_bias_;  // embeddings.LayerNorm, [D]
+  BertEmbeddings embeddings_;
   std::vector<BertLayer> layers_;
 };
 

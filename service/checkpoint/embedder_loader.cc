@@ -93,7 +93,8 @@ absl::Status CheckProcedure(const std::filesystem::path& folder) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder,
-                                                                         at::Device device) {
+                                                                         at::Device device,
+                                                                         language::EmbedderPrecision precision) {
   absl::StatusOr<language::BertConfig> config = ReadBertConfig(folder / "config.json");
   if (!config.ok()) return config.status();
   if (absl::Status status = CheckProcedure(folder); !status.ok()) return status;
@@ -111,7 +112,7 @@ absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const s
   if (!tokenizer.ok()) return tokenizer.status();
 
   const language::StateDict weights(tensors->begin(), tensors->end());
-  auto embedder = language::BertEmbedder::Create(*config, weights, *std::move(tokenizer), device);
+  auto embedder = language::BertEmbedder::Create(*config, weights, *std::move(tokenizer), device, precision);
   if (!embedder.ok())
     return absl::Status(embedder.status().code(),
                         absl::StrCat(folder.string(), ": ", std::string(embedder.status().message())));

@@ -15,8 +15,9 @@ namespace blazon::service {
 
 // kNotFound: a file is missing. kInvalidArgument: the folder holds another kind of model, or another procedure than
 // mean pooling followed by L2 normalisation; the message names the file and what was found. device: where it computes.
-absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(const std::filesystem::path& folder,
-                                                                         at::Device device = at::kCPU);
+absl::StatusOr<std::unique_ptr<language::TextEmbedder>> LoadTextEmbedder(
+    const std::filesystem::path& folder, at::Device device = at::kCPU,
+    language::EmbedderPrecision precision = language::EmbedderPrecision::kInt8);
 
 // A cross-encoder from a folder: config.json, model.safetensors and a tokenizer. kNotFound: a file is missing.
 // kInvalidArgument: it is no BertForSequenceClassification of one label.

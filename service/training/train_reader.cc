@@ -267,7 +267,8 @@ absl::Status TrainReader(const TrainReaderOptions& options) {
   if (!digests.ok()) return digests.status();
   absl::StatusOr<std::vector<ReadingDocument>> documents = ReadReadingSet(options.data);
   if (!documents.ok()) return documents.status();
-  absl::StatusOr<std::unique_ptr<language::TextEmbedder>> loaded = LoadTextEmbedder(options.embedder);
+  absl::StatusOr<std::unique_ptr<language::TextEmbedder>> loaded =
+      LoadTextEmbedder(options.embedder, at::kCPU, language::EmbedderPrecision::kFp32);
   if (!loaded.ok()) return loaded.status();
   const auto* embedder = dynamic_cast<const language::BertEmbedder*>(loaded->get());
   if (embedder == nullptr) return absl::InvalidArgumentError("the reader stands on a BERT embedder");

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -29,6 +30,9 @@ class EmbedderTest : public testing::Test {
     auto loaded = LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2");
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     embedder = loaded->release();
+    loaded = LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2", at::kCPU, language::EmbedderPrecision::kFp32);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    reference = loaded->release();
     std::ifstream file(kRoot + "/tests/goldens/embedder.json");
     ASSERT_TRUE(file) << kRemedy;
     texts = nlohmann::json::parse(file).get<std::vector<std::string>>();
@@ -44,7 +48,8 @@ class EmbedderTest : public testing::Test {
     return dot / std::sqrt(aa * bb);
   }
 
-  static inline const language::TextEmbedder* embedder = nullptr;  // lives as long as the process
+  // They live as long as the process. embedder: as commands load it; reference: in fp32.
+  static inline const language::TextEmbedder *embedder = nullptr, *reference = nullptr;
   static inline std::vector<std::string> texts;
 };
 
@@ -54,26 +59,55 @@ TEST_F(EmbedderTest, VectorsAgreeWithSentenceTransformers) {
   const at::Tensor expected = golden->at("vectors");
   ASSERT_EQ(embedder->dimension(), 384);
   ASSERT_EQ(expected.size(0), static_cast<int64_t>(texts.size())) << kRemedy;
-  const auto vectors = embedder->Embed(texts);
-  ASSERT_TRUE(vectors.ok()) << vectors.status();
-  double worst = 1;
-  for (size_t i = 0; i < texts.size(); ++i) {
-    const float* vector = &(*vectors)[i * 384];
-    const double cosine = Cosine(vector, expected.const_data_ptr<float>() + i * 384);
-    EXPECT_GE(cosine, 0.9999) << texts[i] << kRemedy;
-    worst = std::min(worst, cosine);
-    double norm = 0;
-    for (int j = 0; j < 384; ++j) norm += static_cast<double>(vector[j]) * vector[j];
-    EXPECT_NEAR(norm, 1.0, 1e-5);
+  EXPECT_EQ(reference->precision(), language::EmbedderPrecision::kFp32);
+  for (const language::TextEmbedder* each : {reference, embedder}) {
+    const bool exact = each->precision() == language::EmbedderPrecision::kFp32;
+    const auto vectors = each->Embed(texts);
+    ASSERT_TRUE(vectors.ok()) << vectors.status();
+    double worst = 1;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const float* vector = &(*vectors)[i * 384];
+      const double cosine = Cosine(vector, expected.const_data_ptr<float>() + i * 384);
+      EXPECT_GE(cosine, exact ? 0.9999 : 0.999) << texts[i] << kRemedy;
+      worst = std::min(worst, cosine);
+      double norm = 0;
+      for (int j = 0; j < 384; ++j) norm += static_cast<double>(vector[j]) * vector[j];
+      EXPECT_NEAR(norm, 1.0, 1e-5);
+    }
+    std::printf("%s: lowest cosine %.7f over %zu texts\n", exact ? "fp32" : "int8", worst, texts.size());
   }
-  std::printf("lowest cosine: %.7f over %zu texts\n", worst, texts.size());
+}
+
+TEST_F(EmbedderTest, EightBitsAreNearToFp32OnPassages) {
+  if (embedder->precision() == language::EmbedderPrecision::kFp32)
+    GTEST_SKIP() << "this processor has no AVX-512 with VNNI and BF16";
+  std::vector<std::string> passages;
+  for (const char* name : {"README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"}) {
+    std::ifstream file(kRoot + "/" + name);
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    for (size_t at = 0; at + 500 <= text.size() && passages.size() < 40; at += 500)
+      passages.push_back(text.substr(at, at % 1000 == 0 ? 500 : 200));
+  }
+  ASSERT_EQ(passages.size(), 40u);
+  const auto found = embedder->Embed(passages), expected = reference->Embed(passages);
+  ASSERT_TRUE(found.ok() && expected.ok()) << found.status() << expected.status();
+  double worst = 1, sum = 0;
+  for (size_t i = 0; i < passages.size(); ++i) {
+    const double cosine = Cosine(&(*found)[i * 384], &(*expected)[i * 384]);
+    EXPECT_GE(cosine, 0.999) << passages[i];
+    EXPECT_LT(cosine, 1 - 1e-7) << "8 bits were not used";
+    worst = std::min(worst, cosine);
+    sum += cosine;
+  }
+  std::printf("int8 against fp32: cosine %.6f at least, %.6f on average, of %zu passages\n", worst,
+              sum / static_cast<double>(passages.size()), passages.size());
 }
 
 TEST_F(EmbedderTest, AnotherDeviceGivesTheSameVectorsAndStates) {
   const auto far = LoadTextEmbedder(kRoot + "/models/all-minilm-l6-v2", language::FarDevice());
   ASSERT_TRUE(far.ok()) << far.status();
   const std::vector<std::string> some(texts.begin(), texts.begin() + 4);
-  const auto expected = embedder->Embed(some), found = (*far)->Embed(some);
+  const auto expected = reference->Embed(some), found = (*far)->Embed(some);
   ASSERT_TRUE(expected.ok() && found.ok()) << found.status();
   for (size_t i = 0; i < expected->size(); ++i) ASSERT_NEAR((*found)[i], (*expected)[i], 1e-5);
   const auto& bert = dynamic_cast<const language::BertEmbedder&>(**far);
