@@ -1,6 +1,7 @@
 #include "retrieval/chunker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -13,7 +14,13 @@ namespace {
 // A piece costs at least a token for so many bytes: tokenizers may read a long run as one unknown word.
 constexpr size_t kBytesPerToken = 16;
 
-enum Boundary { kInside, kSentence, kLine, kParagraph };
+enum Boundary { kInside, kSentence, kLine, kParagraph, kDefinition };
+
+constexpr std::pair<ChunkerKind, std::string_view> kKinds[] = {{ChunkerKind::kRecursive, "recursive"},
+                                                               {ChunkerKind::kSentence, "sentence"},
+                                                               {ChunkerKind::kHeading, "heading"},
+                                                               {ChunkerKind::kPage, "page"},
+                                                               {ChunkerKind::kCode, "code"}};
 
 struct Atom {
   Span span;
@@ -37,18 +44,24 @@ class Cutter {
         document_(document),
         embedder_(embedder),
         options_(options),
-        limit_(std::min(options.target_tokens, embedder.max_tokens)),
+        kind_(options.kind == ChunkerKind::kCode && !document.parser.starts_with("source/") ? ChunkerKind::kRecursive
+                                                                                            : options.kind),
+        limit_(kind_ == ChunkerKind::kHeading || kind_ == ChunkerKind::kPage
+                   ? embedder.max_tokens
+                   : std::min(options.target_tokens, embedder.max_tokens)),
         controls_(embedder.count_tokens("")) {}
 
   absl::StatusOr<std::vector<Chunk>> Cut() {
-    std::vector<size_t> cuts;
-    for (const Section& section : document_.sections) cuts.push_back(section.begin);
-    for (const Place& place : document_.places) cuts.push_back(place.begin);
-    if (absl::Status status = CutAt(cuts, true); !status.ok()) return status;
-    if (chunks_.empty()) {  // headings alone
-      cuts.clear();
-      for (const Place& place : document_.places) cuts.push_back(place.begin);
-      if (absl::Status status = CutAt(cuts, false); !status.ok()) return status;
+    std::vector<size_t> places;
+    for (const Place& place : document_.places) places.push_back(place.begin);
+    if (kind_ != ChunkerKind::kPage && kind_ != ChunkerKind::kCode) {
+      std::vector<size_t> cuts = places;
+      for (const Section& section : document_.sections) cuts.push_back(section.begin);
+      if (absl::Status status = CutAt(cuts, true); !status.ok()) return status;
+    }
+    if (chunks_.empty()) {  // headings alone, or headings like other text
+      if (absl::Status status = CutAt(places, false); !status.ok()) return status;
+      for (Chunk& chunk : chunks_) chunk.heading_path = HeadingPath(document_.HeadingsAt(chunk.span.begin));
     }
     return std::move(chunks_);
   }
@@ -130,24 +143,47 @@ class Cutter {
     AddAtoms({middle, span.end}, kInside, budget, atoms);
   }
 
-  absl::Status CutSection(Span section, const std::vector<std::string>& headings) {
+  std::string HeadingPath(const std::vector<std::string>& headings) const {
     const bool titled = !headings.empty() && headings.front() == document_.title;
-    const std::string heading_path = absl::StrJoin(headings.begin() + (titled ? 1 : 0), headings.end(), " > ");
+    return absl::StrJoin(headings.begin() + (titled ? 1 : 0), headings.end(), " > ");
+  }
+
+  // The parts of a section that chunks begin and end with, in bytes from its begin: lines of programs, else sentences.
+  std::vector<Span> Parts(std::string_view body) const {
+    if (kind_ != ChunkerKind::kCode) return SplitSentences(body);
+    std::vector<Span> lines;
+    for (size_t begin = 0; begin < body.size();) {
+      const size_t end = std::min(body.find('\n', begin), body.size());
+      lines.push_back({begin, end});
+      begin = end + 1;
+    }
+    return lines;
+  }
+
+  // What stands before a part; gap: the white space between it and the part before.
+  Boundary BoundaryBefore(size_t begin, std::string_view gap) const {
+    if (kind_ == ChunkerKind::kSentence) return kSentence;
+    if (kind_ == ChunkerKind::kCode &&
+        std::any_of(document_.sections.begin(), document_.sections.end(), [&](const Section& section) {
+          return section.begin + gap.size() >= begin && section.begin <= begin;
+        }))
+      return kDefinition;
+    const auto breaks = std::count(gap.begin(), gap.end(), '\n');
+    return breaks > 1 ? kParagraph : breaks == 1 ? kLine : kSentence;
+  }
+
+  absl::Status CutSection(Span section, const std::vector<std::string>& headings) {
+    const std::string heading_path = HeadingPath(headings);
     const std::string prefix = Prefix(heading_path);
     const int64_t budget = std::max<int64_t>(1, limit_ - (prefix.empty() ? controls_ : embedder_.count_tokens(prefix)));
 
     std::vector<Atom> atoms;
     const std::string_view body = text_.substr(section.begin, section.size());
-    for (const Span& sentence : SplitSentences(body)) {
+    for (const Span& part : Parts(body)) {
+      const Span span{section.begin + part.begin, section.begin + part.end};
       const std::string_view gap =
-          atoms.empty() ? ""
-                        : text_.substr(atoms.back().span.end, section.begin + sentence.begin - atoms.back().span.end);
-      const auto breaks = std::count(gap.begin(), gap.end(), '\n');
-      AddAtoms({section.begin + sentence.begin, section.begin + sentence.end},
-               breaks > 1    ? kParagraph
-               : breaks == 1 ? kLine
-                             : kSentence,
-               budget, atoms);
+          atoms.empty() ? "" : text_.substr(atoms.back().span.end, span.begin - atoms.back().span.end);
+      AddAtoms(span, BoundaryBefore(span.begin, gap), budget, atoms);
     }
 
     size_t first = 0;    // of the chunk being made
@@ -214,12 +250,27 @@ class Cutter {
   const Document& document_;
   const Embedder& embedder_;
   const ChunkerOptions& options_;
+  const ChunkerKind kind_;
   const int64_t limit_;
   const int64_t controls_;
   std::vector<Chunk> chunks_;
 };
 
 }  // namespace
+
+std::string_view ChunkerKindName(ChunkerKind kind) {
+  for (const auto& [known, name] : kKinds) {
+    if (known == kind) return name;
+  }
+  return "";
+}
+
+std::optional<ChunkerKind> ParseChunkerKind(std::string_view name) {
+  for (const auto& [kind, known] : kKinds) {
+    if (known == name) return kind;
+  }
+  return std::nullopt;
+}
 
 absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder,
                                                  const ChunkerOptions& options) {
@@ -232,7 +283,7 @@ absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const
 }
 
 std::string ChunkerVersion(const ChunkerOptions& options) {
-  return absl::StrCat("recursive/1 ", options.target_tokens, " ", options.overlap);
+  return absl::StrCat(std::string(ChunkerKindName(options.kind)), "/1 ", options.target_tokens, " ", options.overlap);
 }
 
 }  // namespace blazon::retrieval

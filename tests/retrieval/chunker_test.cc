@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -24,7 +25,9 @@ void CheckChunks(const Document& document, const std::vector<Chunk>& chunks, con
     const std::string text = document.text.substr(chunk.span.begin, chunk.span.size());
     ASSERT_TRUE(IsValidUtf8(text));
     ASSERT_EQ(StripWhitespace(text).size(), text.size());
-    ASSERT_LE(embedder.count_tokens(chunk.prefix + text), options.target_tokens);
+    ASSERT_LE(embedder.count_tokens(chunk.prefix + text),
+              options.kind == ChunkerKind::kHeading || options.kind == ChunkerKind::kPage ? embedder.max_tokens
+                                                                                          : options.target_tokens);
     ASSERT_GT(chunk.span.end, covered) << "a chunk adds nothing";
     if (chunk.span.begin > covered) uncovered += document.text.substr(covered, chunk.span.begin - covered);
     covered = chunk.span.end;
@@ -97,6 +100,85 @@ TEST(ChunkerTest, LongTextOverlapsInWholeSentencesAndPrefersParagraphs) {
   for (size_t i = 1; i < apart.size(); ++i) EXPECT_GE(apart[i].span.begin, apart[i - 1].span.end);
 }
 
+std::vector<std::string> TextsOf(const Document& document, const std::vector<Chunk>& chunks) {
+  std::vector<std::string> texts;
+  for (const Chunk& chunk : chunks) texts.push_back(document.text.substr(chunk.span.begin, chunk.span.size()));
+  return texts;
+}
+
+TEST(ChunkerTest, SentencesFillChunksWhereverParagraphsEnd) {
+  std::string text;
+  for (int i = 0; i < 120; ++i)
+    absl::StrAppend(&text, "Sentence number ", i, " tells of a thing.", i % 6 == 5 ? "\n\n" : " ");
+  const Document document = TextDocument("long.txt", text);
+  ChunkerOptions options{.kind = ChunkerKind::kSentence, .target_tokens = 128, .overlap = 0};
+  const auto sentences = *ChunkDocument(document, SampleEmbedder(), options);
+  CheckChunks(document, sentences, SampleEmbedder(), options);
+  for (const std::string& one : TextsOf(document, sentences)) {
+    EXPECT_TRUE(one.starts_with("Sentence"));
+    EXPECT_TRUE(one.ends_with("."));
+  }
+  options.kind = ChunkerKind::kRecursive;
+  EXPECT_LT(sentences.size(), ChunkDocument(document, SampleEmbedder(), options)->size());
+}
+
+TEST(ChunkerTest, AHeadingsTextIsOneChunkWhereTheEmbedderReadsSoMuch) {
+  std::string text = "# Bees\n\n## Care\n\n";
+  for (int i = 0; i < 5; ++i) absl::StrAppend(&text, "Paragraph ", i, " is of some words more.\n\n");
+  text += "## Honey\n\nIt is sweet.\n";
+  const Document document = *LoadDocument(DocumentFormat::kMarkdown, text, "bees.md");
+  ChunkerOptions options{.kind = ChunkerKind::kHeading, .target_tokens = 32};
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), options);
+  CheckChunks(document, chunks, SampleEmbedder(), options);
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(chunks[0].heading_path, "Care");
+  EXPECT_EQ(TextsOf(document, chunks)[1], "It is sweet.");
+  options.kind = ChunkerKind::kRecursive;
+  EXPECT_GT(ChunkDocument(document, SampleEmbedder(), options)->size(), 2u);
+}
+
+TEST(ChunkerTest, APageIsOneChunkHeadingsAndAll) {
+  Document document = TextDocument("pages.txt", "First\n\nOne page.\n\nSecond\n\nIts text.\n\nThird\n\nMore of it.\n");
+  document.places = {{0, "page=1"}, {document.text.find("Second"), "page=2"}};
+  for (const char* heading : {"First", "Second", "Third"})
+    document.sections.push_back({document.text.find(heading), {heading}});
+  const ChunkerOptions options{.kind = ChunkerKind::kPage};
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), options);
+  ASSERT_EQ(chunks.size(), 2u);
+  EXPECT_EQ(TextsOf(document, chunks)[0], "First\n\nOne page.");
+  EXPECT_EQ(TextsOf(document, chunks)[1], "Second\n\nIts text.\n\nThird\n\nMore of it.");
+  EXPECT_EQ(chunks[1].heading_path, "Second");
+  document.places.clear();
+  EXPECT_EQ(ChunkDocument(document, SampleEmbedder(), options)->size(), 1u);
+}
+
+TEST(ChunkerTest, CodeIsCutBeforeDefinitionsAndSmallOnesAreJoined) {
+  std::string text = "import os\n\n";
+  for (int i = 0; i < 12; ++i) absl::StrAppend(&text, "def small", i, "(x):\n    y = x + ", i, "\n\n    return y\n\n");
+  const Document document = *LoadDocument(DocumentFormat::kSource, text, "tool.py");
+  const ChunkerOptions options{.kind = ChunkerKind::kCode, .target_tokens = 48, .overlap = 0};
+  const auto chunks = *ChunkDocument(document, SampleEmbedder(), options);
+  CheckChunks(document, chunks, SampleEmbedder(), options);
+  const std::vector<std::string> texts = TextsOf(document, chunks);
+  ASSERT_GT(texts.size(), 2u);
+  EXPECT_LT(texts.size(), 10u);
+  for (size_t i = 1; i < texts.size(); ++i) EXPECT_TRUE(texts[i].starts_with("def small")) << texts[i];
+  EXPECT_TRUE(chunks[1].heading_path.starts_with("small")) << chunks[1].heading_path;
+  // What is not a program is cut as ever.
+  const Document note = TextDocument("note.txt", "One. Two.");
+  EXPECT_EQ(TextsOf(note, *ChunkDocument(note, SampleEmbedder(), options)), std::vector<std::string>{"One. Two."});
+}
+
+TEST(ChunkerTest, KindsHaveNamesAndVersions) {
+  for (const char* name : {"recursive", "sentence", "heading", "page", "code"}) {
+    const auto kind = ParseChunkerKind(name);
+    ASSERT_TRUE(kind);
+    EXPECT_EQ(ChunkerKindName(*kind), name);
+    EXPECT_EQ(ChunkerVersion({.kind = *kind}), absl::StrCat(name, "/1 256 0.15"));
+  }
+  EXPECT_FALSE(ParseChunkerKind("whole"));
+}
+
 TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
   std::mt19937 random(5);
   std::vector<std::string> texts = {std::string(200000, 'x'),
@@ -119,11 +201,14 @@ TEST(ChunkerTest, HostileTextIsCutWithinTheLimit) {
       document.path = "hostile";
       document.title = "A title that is rather long for so small a chunk as this";
       document.text = text;
-      ChunkerOptions options;
-      options.target_tokens = target;
-      const auto chunks = ChunkDocument(document, SampleEmbedder(), options);
-      ASSERT_TRUE(chunks.ok()) << chunks.status();
-      CheckChunks(document, *chunks, SampleEmbedder(), options);
+      document.parser = "source/1";
+      for (const ChunkerKind kind : {ChunkerKind::kRecursive, ChunkerKind::kSentence, ChunkerKind::kHeading,
+                                     ChunkerKind::kPage, ChunkerKind::kCode}) {
+        const ChunkerOptions options{.kind = kind, .target_tokens = target};
+        const auto chunks = ChunkDocument(document, SampleEmbedder(), options);
+        ASSERT_TRUE(chunks.ok()) << chunks.status();
+        CheckChunks(document, *chunks, SampleEmbedder(), options);
+      }
     }
   }
 }
@@ -139,7 +224,8 @@ TEST(ChunkerTest, ATokenizerThatSeesOneWordInALongRunDoesNotMakeAHugeChunk) {
 TEST(ChunkerTest, OptionsOutOfRangeAreRefused) {
   const Document document = TextDocument("a.txt", "text");
   for (const ChunkerOptions& options :
-       {ChunkerOptions{15, 0.1}, ChunkerOptions{257, 0.1}, ChunkerOptions{64, -0.1}, ChunkerOptions{64, 0.6}}) {
+       {ChunkerOptions{.target_tokens = 15}, ChunkerOptions{.target_tokens = 257}, ChunkerOptions{.overlap = -0.1},
+        ChunkerOptions{.overlap = 0.6}, ChunkerOptions{.overlap = std::nan("")}}) {
     EXPECT_EQ(ChunkDocument(document, SampleEmbedder(), options).status().code(), absl::StatusCode::kInvalidArgument);
   }
 }
