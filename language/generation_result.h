@@ -41,6 +41,7 @@ struct SamplingStep {
 // One of the texts of a request that asked for several, or for beams.
 struct GeneratedSequence {
   std::string text;
+  std::string reasoning;  // told apart from `text`; see TextSink::OnReasoning
   FinishReason finish_reason = FinishReason::kEndOfText;
   std::vector<TokenId> tokens;         // generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // as asked for
@@ -55,6 +56,8 @@ struct GeneratedSequence {
 struct GenerationResult {
   // Of the first sequence; kCancelled or kDeadline when the request was interrupted before all had ended.
   FinishReason finish_reason = FinishReason::kEndOfText;
+  std::string reasoning;               // of the first sequence, told apart from its text
+  bool hides_tokens = false;           // some are of reasoning that was left out: to be counted, not to be shown
   std::vector<TokenId> tokens;         // of the first sequence: generated, without the end-of-text token
   std::vector<TokenLogprob> logprobs;  // of the first sequence, as asked for
   double mean_logprob = 0;             // of the first sequence
@@ -83,6 +86,9 @@ class TextSink {
   virtual bool OnText(std::string_view text) = 0;
   // The same of sequence `index`, 1 to num_sequences - 1. OnDone brings these texts too, so it may be left as it is.
   virtual bool OnSequenceText(int64_t index, std::string_view text) { return true; }
+  // Reasoning of sequence `index` that was told apart from its text (language/reasoning.h), before all of that text.
+  // Only where the one who asked wants it apart; never from the scheduler itself.
+  virtual bool OnReasoning(int64_t index, std::string_view text) { return true; }
   virtual void OnDone(const absl::StatusOr<GenerationResult>& result) = 0;
 };
 

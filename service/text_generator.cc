@@ -13,11 +13,13 @@
 #include "language/completion_score.h"
 #include "language/encodes_prompt.h"
 #include "language/prompt_checks.h"
+#include "language/reasoning.h"
 #include "language/text_embedder.h"
 #include "service/families/checkpoint_family.h"
 #include "service/families/vision_language_models.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
+#include "service/reasoning_apart.h"
 #include "vision/decode_image.h"
 
 namespace blazon::service {
@@ -234,6 +236,17 @@ absl::StatusOr<language::Prompt> ScoredPrompt(const ScoreRequest& request, const
   return tokens->empty() ? language::Prompt() : language::Prompt{*std::move(tokens)};
 }
 
+// Whether the prompt ends with an opened span of reasoning.
+bool OpensReasoning(const language::Prompt& prompt, const language::Tokenizer& tokenizer) {
+  constexpr size_t kTokens = 24;  // the mark, letter by letter, and white space
+  if (prompt.empty()) return false;
+  const auto* const last = std::get_if<std::vector<language::TokenId>>(&prompt.back());
+  if (last == nullptr) return false;
+  const auto tokens = absl::MakeConstSpan(*last);
+  return language::OpensReasoning(
+      tokenizer.Decode(tokens.subspan(tokens.size() - std::min(tokens.size(), kTokens)), /*skip_special=*/false));
+}
+
 absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& request, const LanguageRuntime& runtime,
                                                         const ChosenAdapter& adapter,
                                                         std::shared_ptr<language::TextSink> sink) {
@@ -263,6 +276,11 @@ absl::StatusOr<language::GenerationRequest> ToScheduler(const GenerateRequest& r
   result.begins_text = !request.messages.empty() || encoder != nullptr;
   result.deadline = request.deadline;
   result.sink = std::move(sink);
+  if (request.reasoning != ReasoningMode::kInline) {
+    result.sink = std::make_shared<ReasoningApart>(OpensReasoning(result.prompt, *runtime.loaded.tokenizer),
+                                                   request.reasoning == ReasoningMode::kHidden,
+                                                   request.options.num_sequences, std::move(result.sink));
+  }
   if (!request.images.empty() || adapter.weights != nullptr) {
     result.sink = std::make_shared<WithPreparation>(pictures->decode_ms, pictures->encode_ms, adapter.info,
                                                     std::move(result.sink));

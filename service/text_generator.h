@@ -20,6 +20,7 @@
 #include "language/generation_options.h"
 #include "language/generation_result.h"
 #include "service/model_store.h"
+#include "service/reasoning_apart.h"
 
 namespace blazon::service {
 
@@ -37,7 +38,8 @@ struct GenerateRequest {
   // The bytes of a JPEG, PNG, WebP or BMP file for each image part of `parts` or `messages`, in order.
   std::vector<std::string> images;
   language::GenerationOptions options;
-  std::optional<std::string> adapter;  // AdapterStore::Choose
+  std::optional<std::string> adapter;                // AdapterStore::Choose
+  ReasoningMode reasoning = ReasoningMode::kInline;  // what becomes of it
   Deadline deadline = kNoDeadline;
 };
 

@@ -77,7 +77,9 @@ class Backend {
   virtual ~Backend() = default;
 
   // `on_text` gets the first sequence's text as it comes.
-  virtual absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) = 0;
+  // on_reasoning: gets reasoning where the request wants it apart; may be null.
+  virtual absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text,
+                                                        const OnText& on_reasoning) = 0;
   virtual absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) = 0;
   virtual absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) = 0;
   virtual absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) = 0;

@@ -241,7 +241,16 @@ class Conversation {
     *request.mutable_chat() = chat_;
     *request.mutable_chat()->add_messages() = message;
     if (absl::Status status = MakeRoom(*request.mutable_chat()); !status.ok()) return status;
-    absl::StatusOr<v1::GenerateResponse> response = backend_.Generate(request, Printer());
+    // Told apart: what was reasoned does not become a part of the conversation.
+    if (!request.options().has_reasoning()) request.mutable_options()->set_reasoning(v1::REASONING_MODE_SEPARATE);
+    ReasoningPrinter printer(flags_.generation.reasoning);
+    const auto on_text = [&](std::string_view text) {
+      if (!context_.json) printer.Answer(text);
+    };
+    const auto on_reasoning = [&](std::string_view text) {
+      if (!context_.json) printer.Reasoning(text);
+    };
+    absl::StatusOr<v1::GenerateResponse> response = backend_.Generate(request, on_text, on_reasoning);
     if (!response.ok()) return response.status();
     int64_t pictures = 0;
     for (const v1::Message& each : request.chat().messages()) pictures += PicturesOf(each);
@@ -367,6 +376,7 @@ void AddChat(CLI::App& app, Context& context) {
                    "Go on with the conversation in this file, and keep it there after each answer")
       ->type_name("FILE");
   AddGenerationOptions(*command, flags->generation);
+  AddReasoningOption(*command, flags->generation);
   command->footer(absl::StrCat(R"(In the conversation:
 )",
                                kHelp, R"(

@@ -51,15 +51,19 @@ void AddTurn(v1::Chat& chat, v1::Role role, std::vector<std::string> pictures, s
 }
 
 // Several texts, or one behind its prompt.
-void PrintTexts(const v1::GenerateResponse& response) {
-  if (response.sequences_size() <= 1) {
-    std::cout << response.prompt_text() << response.text() << "\n";
-    return;
-  }
+void PrintTexts(const v1::GenerateResponse& response, const std::string& reasoning) {
+  const auto print = [&](const std::string& reasoned, const std::string& text) {
+    ReasoningPrinter printer(reasoning);
+    std::cout << response.prompt_text();
+    if (!reasoned.empty()) printer.Reasoning(reasoned);
+    if (!text.empty()) printer.Answer(text);
+    std::cout << "\n";
+  };
+  if (response.sequences_size() <= 1) return print(response.reasoning(), response.text());
   for (int i = 0; i < response.sequences_size(); ++i) {
     const v1::GeneratedSequence& sequence = response.sequences(i);
-    std::cout << absl::StrFormat("=== %d of %d, score %.4f\n", i + 1, response.sequences_size(), sequence.score())
-              << response.prompt_text() << sequence.text() << "\n";
+    std::cout << absl::StrFormat("=== %d of %d, score %.4f\n", i + 1, response.sequences_size(), sequence.score());
+    print(sequence.reasoning(), sequence.text());
   }
 }
 
@@ -70,6 +74,8 @@ absl::Status CheckAttention(const GenerateFlags& flags, const Context& context) 
   }
   if (!context.server.empty()) return absl::InvalidArgumentError("--attention is of this process; leave out --server");
   if (!flags.images.empty()) return absl::InvalidArgumentError("--attention shows texts; leave out --image");
+  if (flags.generation.reasoning == "hide")
+    return absl::InvalidArgumentError("--attention shows every token; leave out --reasoning hide");
   return absl::OkStatus();
 }
 
@@ -141,9 +147,14 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
     request.mutable_options()->set_echo(true);
     if (!reports) request.mutable_options()->set_logprobs(true);
   }
-  absl::StatusOr<v1::GenerateResponse> response = (*backend)->Generate(request, [&](std::string_view text) {
-    if (streams) std::cout << text << std::flush;
-  });
+  ReasoningPrinter printer(flags.generation.reasoning);
+  const auto on_text = [&](std::string_view text) {
+    if (streams) printer.Answer(text);
+  };
+  const auto on_reasoning = [&](std::string_view text) {
+    if (streams) printer.Reasoning(text);
+  };
+  absl::StatusOr<v1::GenerateResponse> response = (*backend)->Generate(request, on_text, on_reasoning);
   if (!response.ok()) return Fail(response.status());
   const absl::Status drawn = attends ? WriteAttention(flags.attention, *response, context) : absl::OkStatus();
   if (attends && !echoes) {
@@ -160,7 +171,7 @@ int RunGenerate(const GenerateFlags& flags, Context& context) {
     std::cout << "\n";
   } else {
     if (explains) PrintSteps(*response);
-    PrintTexts(*response);
+    PrintTexts(*response, flags.generation.reasoning);
   }
   return drawn.ok() ? kDone : Fail(drawn);
 }
@@ -195,6 +206,7 @@ void AddGenerate(CLI::App& app, Context& context) {
       ->check(CLI::NonNegativeNumber);
   AddGenerationOptions(*command, flags->generation);
   AddSequenceOptions(*command, flags->generation);
+  AddReasoningOption(*command, flags->generation);
   command->footer(R"(Examples:
   blazon generate "Once upon a time"
   blazon generate --temperature 0.8 --top-p 0.9 --seed 7 "Dear diary,"

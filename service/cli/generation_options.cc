@@ -1,5 +1,7 @@
 #include "service/cli/generation_options.h"
 
+#include <iostream>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -86,6 +88,26 @@ void AddSequenceOptions(CLI::App& command, GenerationFlags& flags) {
                    "With --json, report the log-probability of each token of the prompt and the n best, 0 to 20");
 }
 
+void AddReasoningOption(CLI::App& command, GenerationFlags& flags) {
+  command
+      .add_option(
+          "--reasoning", flags.reasoning,
+          "What becomes of <think>...</think> before the answer: show, hide, or only, which leaves the answer out")
+      ->check(CLI::IsMember({"show", "hide", "only"}));
+}
+
+void ReasoningPrinter::Reasoning(std::string_view text) {
+  if (mode_ == "hide") return;
+  if (mode_ != "only" && !std::exchange(open_, true)) std::cout << "<think>\n";
+  std::cout << text << std::flush;
+}
+
+void ReasoningPrinter::Answer(std::string_view text) {
+  if (mode_ == "only") return;
+  if (std::exchange(open_, false)) std::cout << "\n</think>\n\n";
+  std::cout << text << std::flush;
+}
+
 absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, const Context& context) {
   v1::GenerationOptions options;
   if (flags.max_new_tokens) options.set_max_new_tokens(*flags.max_new_tokens);
@@ -118,6 +140,8 @@ absl::StatusOr<v1::GenerationOptions> ToOptions(const GenerationFlags& flags, co
   if (flags.explain) options.set_explain(*flags.explain);
   if (flags.allow_repetition) options.set_allow_repetition(true);
   if (flags.ignore_eos) options.set_ignore_eos(true);
+  if (!flags.reasoning.empty())
+    options.set_reasoning(flags.reasoning == "hide" ? v1::REASONING_MODE_HIDDEN : v1::REASONING_MODE_SEPARATE);
   if (context.seed) options.set_seed(*context.seed);
   if (const std::string adapter = context.ServerAdapter(); !adapter.empty()) options.set_adapter(adapter);
   options.mutable_stop()->Add(flags.stop.begin(), flags.stop.end());

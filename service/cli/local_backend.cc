@@ -30,6 +30,9 @@ class GenerateSink : public language::TextSink {
     text_ += text;
     return pending.Add(text);
   }
+  bool OnReasoning(int64_t index, std::string_view text) override {
+    return index == 0 ? pending.AddReasoning(text) : !Interrupted();
+  }
   void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
     if (!result.ok()) return pending.Finish(result.status());
     pending.Finish(GeneratedText{std::move(text_), *result});
@@ -68,13 +71,14 @@ class LocalBackend : public Backend {
   explicit LocalBackend(ModelStore& models)
       : models_(models), generator_(models), captioner_(models), answerer_(models) {}
 
-  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) override {
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text,
+                                                const OnText& on_reasoning) override {
     absl::StatusOr<GenerateRequest> converted = rpc::FromProto(request, models_);
     if (!converted.ok()) return converted.status();
     auto sink = std::make_shared<GenerateSink>();
     absl::StatusOr<CancelFunction> cancel = generator_.Start(*converted, sink);
     if (!cancel.ok()) return cancel.status();
-    return Convert(sink->pending.Wait(on_text, *cancel));
+    return Convert(sink->pending.Wait(on_text, *cancel, on_reasoning));
   }
 
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {

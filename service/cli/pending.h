@@ -28,20 +28,35 @@ class Pending {
     return !Interrupted();
   }
 
+  // Reasoning, all of which comes before the text.
+  bool AddReasoning(std::string_view text) {
+    std::lock_guard lock(mutex_);
+    reasoning_ += text;
+    changed_.notify_one();
+    return !Interrupted();
+  }
+
   void Finish(absl::StatusOr<Result> result) {
     std::lock_guard lock(mutex_);
     result_ = std::move(result);
     changed_.notify_one();
   }
 
-  // Hands text to `on_text` as it comes; calls `cancel` once when Ctrl-C was pressed. Call it once.
-  absl::StatusOr<Result> Wait(const std::function<void(std::string_view)>& on_text,
-                              const std::function<void()>& cancel) {
+  // Hands text to `on_text` as it comes, and reasoning to `on_reasoning`; calls `cancel` once when Ctrl-C was pressed.
+  // Call it once.
+  absl::StatusOr<Result> Wait(const std::function<void(std::string_view)>& on_text, const std::function<void()>& cancel,
+                              const std::function<void(std::string_view)>& on_reasoning = nullptr) {
     bool cancelled = false;
     std::unique_lock lock(mutex_);
     while (true) {
-      changed_.wait_for(lock, std::chrono::milliseconds(50), [&] { return !text_.empty() || result_.has_value(); });
-      if (!text_.empty()) {
+      changed_.wait_for(lock, std::chrono::milliseconds(50),
+                        [&] { return !text_.empty() || !reasoning_.empty() || result_.has_value(); });
+      if (!reasoning_.empty()) {
+        const std::string text = std::exchange(reasoning_, "");
+        lock.unlock();
+        if (on_reasoning) on_reasoning(text);
+        lock.lock();
+      } else if (!text_.empty()) {
         const std::string text = std::exchange(text_, "");
         lock.unlock();
         if (on_text) on_text(text);
@@ -60,7 +75,7 @@ class Pending {
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::string text_;  // not yet handed over
+  std::string text_, reasoning_;  // not yet handed over
   std::optional<absl::StatusOr<Result>> result_;
 };
 

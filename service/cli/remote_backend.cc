@@ -80,7 +80,8 @@ class RemoteBackend : public Backend {
     models_ = v1::ModelService::NewStub(channel);
   }
 
-  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text) override {
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text,
+                                                const OnText& on_reasoning) override {
     Call call;
     const auto reader = generation_->StreamGenerate(&call.context, ToStream<v1::StreamGenerateRequest>(request));
     v1::StreamGenerateResponse event;
@@ -89,6 +90,8 @@ class RemoteBackend : public Backend {
       if (event.has_done()) response = std::move(*event.mutable_done());
       if (event.event_case() == v1::StreamGenerateResponse::kTextDelta && event.sequence() == 0)
         on_text(event.text_delta());
+      if (event.event_case() == v1::StreamGenerateResponse::kReasoningDelta && event.sequence() == 0 && on_reasoning)
+        on_reasoning(event.reasoning_delta());
     }
     return Finish(reader->Finish(), std::move(response));
   }

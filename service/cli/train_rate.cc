@@ -230,7 +230,8 @@ int RunTrainRate(const RateFlags& flags, Context& context) {
     std::string texts[2];
     for (int draw = 0; draw < kDraws && texts[0] == texts[1]; ++draw) {
       if (options->has_seed()) request->mutable_options()->set_seed(options->seed() + 2 * (i * kDraws + draw));
-      const auto response = (*backend)->Generate(*request, [](std::string_view) {});
+      const auto response = (*backend)->Generate(
+          *request, [](std::string_view) {}, nullptr);
       if (!response.ok()) return Fail(response.status());
       if (Interrupted()) return end(kInterrupted);
       for (int j = 0; j < 2 && j < response->sequences_size(); ++j) texts[j] = response->sequences(j).text();

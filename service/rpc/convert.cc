@@ -115,6 +115,7 @@ absl::Status CheckForOneText(const language::GenerationOptions& options, const v
                                   : options.echo                 ? "echo"
                                   : options.prompt_logprobs >= 0 ? "prompt_logprobs"
                                   : options.explain > 0          ? "explain"
+                                  : given.has_reasoning()        ? "reasoning"
                                                                  : "";
   if (field.empty()) return absl::OkStatus();
   return FieldError(absl::StrCat("options.", field), "is for GenerationService alone; leave it out");
@@ -225,6 +226,24 @@ absl::StatusOr<GenerateRequest> ToGenerateRequest(const Request& request, const 
   if (!options.ok()) return options.status();
   if (request.options().has_adapter()) result.adapter = request.options().adapter();
   result.options = *std::move(options);
+  switch (request.options().reasoning()) {
+    case v1::REASONING_MODE_UNSPECIFIED:
+    case v1::REASONING_MODE_INLINE:
+      break;
+    case v1::REASONING_MODE_SEPARATE:
+      result.reasoning = ReasoningMode::kSeparate;
+      break;
+    case v1::REASONING_MODE_HIDDEN:
+      if (result.options.top_logprobs >= 0 || result.options.explain > 0)
+        return FieldError("options.reasoning",
+                          "is REASONING_MODE_HIDDEN, but logprobs, top_logprobs and explain report the tokens of what "
+                          "is hidden; leave them out, or take REASONING_MODE_SEPARATE");
+      result.reasoning = ReasoningMode::kHidden;
+      break;
+    default:
+      return FieldError("options.reasoning", absl::StrCat("is ", static_cast<int>(request.options().reasoning()),
+                                                          ", which this server does not know"));
+  }
   if (request.has_chat()) {
     if (absl::Status status = ToMessages(request.chat(), result); !status.ok()) return status;
     return result;
@@ -570,16 +589,18 @@ v1::AskSources ToSources(const AnswerResult& so_far) {
 v1::GenerateResponse ToProto(const GeneratedText& result, ModelStore& models, double waited_ms) {
   v1::GenerateResponse reply;
   reply.set_text(result.text);
+  reply.set_reasoning(result.result.reasoning);
   FillGeneration(reply, result.result, models, waited_ms);
   const TokenBytes bytes = BytesFrom(models);
   for (const language::GeneratedSequence& sequence : result.result.sequences) {
     v1::GeneratedSequence& out = *reply.add_sequences();
     out.set_text(sequence.text);
+    out.set_reasoning(sequence.reasoning);
     out.set_finish_reason(ToProto(sequence.finish_reason));
     out.set_mean_logprob(sequence.mean_logprob);
     out.set_score(sequence.score);
     Fill(*out.mutable_logprobs(), sequence.logprobs, bytes);
-    out.mutable_token_ids()->Assign(sequence.tokens.begin(), sequence.tokens.end());
+    if (!result.result.hides_tokens) out.mutable_token_ids()->Assign(sequence.tokens.begin(), sequence.tokens.end());
   }
   std::string prompt;
   for (const language::TokenId id : result.result.prompt) prompt += bytes(id);

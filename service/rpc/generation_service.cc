@@ -51,6 +51,12 @@ class GenerateEvents final : public language::TextSink {
     event.set_sequence(static_cast<int32_t>(index));
     return call_->Push(std::move(event));
   }
+  bool OnReasoning(int64_t index, std::string_view text) override {
+    v1::StreamGenerateResponse event;
+    event.set_reasoning_delta(std::string(text));
+    event.set_sequence(static_cast<int32_t>(index));
+    return call_->Push(std::move(event));
+  }
   void OnDone(const absl::StatusOr<language::GenerationResult>& result) override {
     absl::Status status = EndOf(*call_, result);
     if (status.ok()) {

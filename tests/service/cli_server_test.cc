@@ -190,6 +190,11 @@ TEST_F(CliServerTest, SaysTheSame) {
   ExpectSame({"generate", "--seed", "7", "--num-beams", "4", "--num-sequences", "2", "--echo", "--prompt-logprobs", "1",
               "--max-new-tokens", "6", "--token-ids", "504,3575,282"},
              0);
+  for (const char* reasoning : {"show", "hide"}) {
+    ExpectSame({"generate", "--seed", "7", "--reasoning", reasoning, "--max-new-tokens", "12",
+                "Q: 2 + 2?\nA: <think>\nTwo twos.\n</think>\n\n4\n\nQ: 3 + 3?\nA: <think>\n"},
+               0);
+  }
   ExpectSame({"score", "--token-ids", "--prompt", "504 3575 282", "--completion", "[4649]"}, 0);
   ExpectSame({"generate", "--num-beams", "17", "x"}, 1);
   ExpectSame({"generate", "--token-ids", "60000"}, 1);

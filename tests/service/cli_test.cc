@@ -129,6 +129,44 @@ TEST_F(CliTest, GenerateChat) {
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "Paris")) << json;
 }
 
+// A model that goes on as its prompt began: it thinks, then answers.
+TEST_F(CliTest, ReasoningIsShownHiddenOrAlone) {
+  const auto generate = [](std::vector<std::string> options, const std::string& question) {
+    std::vector<std::string> command = {"generate", "--max-new-tokens", "40", "--stop", "\n\nQuestion"};
+    command.insert(command.end(), options.begin(), options.end());
+    command.push_back(
+        absl::StrCat("Question: 2 + 2?\nReply: <think>\n2 and 2 make 4.\n</think>\n\nIt is 4.\n\n"
+                     "Question: 3 + 5?\nReply: <think>\n3 and 5 make 8.\n</think>\n\nIt is 8.\n\nQuestion: ",
+                     question));
+    return RunBlazon(command);
+  };
+  const std::string question = "1 + 6?\nReply:", whole = "<think>\n1 and 6 make 7.\n</think>\n\nIt is 7.\n";
+  EXPECT_EQ(generate({"--reasoning", "show"}, question).output, whole);
+  EXPECT_EQ(generate({"--reasoning", "only"}, absl::StrCat(question, " <think>\n")).output, "1 and 6 make 7.\n");
+  EXPECT_EQ(generate({"--reasoning", "sometimes"}, question).status, 2);
+  EXPECT_EQ(generate({"--reasoning", "hide", "--attention", Path("seen.svg")}, question).status, 2);
+
+  // A conversation keeps the answer alone.
+  const std::string session = Write("reasoned.json", R"({"messages": [
+    {"role": "ROLE_USER", "parts": [{"text": "2 + 2?"}]},
+    {"role": "ROLE_ASSISTANT", "parts": [{"text": "<think>\n2 and 2 make 4.\n</think>\n\nIt is 4."}]},
+    {"role": "ROLE_USER", "parts": [{"text": "3 + 5?"}]},
+    {"role": "ROLE_ASSISTANT", "parts": [{"text": "<think>\n3 and 5 make 8.\n</think>\n\nIt is 8."}]}]})");
+  const std::string before = Write("before.json", "");
+  const auto chat = [&](std::vector<std::string> options) {
+    fs::copy_file(session, before, fs::copy_options::overwrite_existing);
+    options.insert(options.begin(), {"chat", "--max-new-tokens", "40", "--session", before});
+    const Finished run = RunBlazon(options, "1 + 6?\n");
+    std::ifstream stream(before);
+    const Json after = Json::parse(stream);
+    EXPECT_EQ(after["messages"].size(), 6u) << run.errors;
+    EXPECT_EQ(after["messages"].back()["parts"][0]["text"], "It is 7.");
+    return run.output;
+  };
+  EXPECT_EQ(chat({}), whole);
+  EXPECT_EQ(chat({"--reasoning", "hide"}), "It is 7.\n");
+}
+
 TEST_F(CliTest, ChatKeepsItsConversation) {
   const std::string session = Path("talk.json");
   const std::vector<std::string> chat = {"chat", "--json", "--max-new-tokens", "24", "--session", session};

@@ -70,6 +70,7 @@ TEST_F(RpcRefusalTest, EveryOptionOutOfRange) {
       {"top_logprobs", {-1, 21}},
       {"prompt_logprobs", {-1, 21}},
       {"explain", {-1, 21}},
+      {"reasoning", {-1, 4, 9}},
   };
   const std::set<std::string> any_value = {"seed", "ignore_eos", "allow_repetition", "logprobs", "echo", "adapter"};
   const auto& type = *v1::GenerationOptions::descriptor();
@@ -132,6 +133,11 @@ TEST_F(RpcRefusalTest, OptionsThatMakeNoSenseTogether) {
   refuse("diversity_penalty", [](Options& o) { o.set_num_beams(4), o.set_diversity_penalty(1); });
   refuse("early_stopping", [](Options& o) { o.set_early_stopping(v1::EARLY_STOPPING_NEVER); });
   refuse("logprobs", [](Options& o) { o.set_logprobs(false), o.set_top_logprobs(2); });
+
+  for (const auto& report : {+[](Options& o) { o.set_logprobs(true); }, +[](Options& o) { o.set_top_logprobs(1); },
+                             +[](Options& o) { o.set_explain(1); }}) {
+    refuse("reasoning", [&](Options& o) { o.set_reasoning(v1::REASONING_MODE_HIDDEN), report(o); });
+  }
 
   // What has no place in a caption or an answer.
   v1::CaptionRequest caption = Picture();

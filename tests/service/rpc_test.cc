@@ -228,6 +228,119 @@ TEST_F(RpcTest, ChatStopsAndReportsTokens) {
   }
 }
 
+// What a model writes that goes on as its prompt began: " <think>\nTwo and two ...\n</think>\n\nIt is ...".
+v1::GenerateRequest Reasoned(v1::ReasoningMode mode, int max_new_tokens = 40) {
+  v1::GenerateRequest request = Prompt(
+      "Question: 2 + 2?\nReply: <think>\n2 and 2 make 4.\n</think>\n\nIt is 4.\n\n"
+      "Question: 3 + 5?\nReply: <think>\n3 and 5 make 8.\n</think>\n\nIt is 8.\n\n"
+      "Question: 1 + 6?\nReply:",
+      max_new_tokens);
+  request.mutable_options()->add_stop("\n\nQuestion");
+  request.mutable_options()->set_reasoning(mode);
+  return request;
+}
+
+// The end of a stream whose deltas of the first sequence, joined, are what it says; reasoning comes first, without
+// marks.
+v1::GenerateResponse StreamedReasoning(TestServer& server, const v1::GenerateRequest& request) {
+  grpc::ClientContext context;
+  auto reader = server.generation->StreamGenerate(&context, ToStream<v1::StreamGenerateRequest>(request));
+  std::string text, reasoning;
+  v1::StreamGenerateResponse event;
+  v1::GenerateResponse done;
+  while (reader->Read(&event)) {
+    if (event.has_done()) done = event.done();
+    if (event.sequence() != 0) continue;
+    EXPECT_TRUE(event.reasoning_delta().empty() || text.empty()) << "reasoning after the answer: " << text;
+    EXPECT_EQ(event.reasoning_delta().find_first_of("<>"), std::string::npos) << event.reasoning_delta();
+    reasoning += event.reasoning_delta();
+    text += event.text_delta();
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(done.text(), text);
+  EXPECT_EQ(done.reasoning(), reasoning);
+  return done;
+}
+
+TEST_F(RpcTest, ReasoningIsToldApartOrHidden) {
+  const v1::GenerateResponse whole = Generate(Reasoned(v1::REASONING_MODE_INLINE));
+  ASSERT_EQ(whole.text(), " <think>\n1 and 6 make 7.\n</think>\n\nIt is 7.");
+  EXPECT_EQ(whole.reasoning(), "");
+  v1::GenerateRequest request = Reasoned(v1::REASONING_MODE_SEPARATE);
+  request.mutable_options()->set_logprobs(true);
+  for (const v1::GenerateResponse& apart : {Generate(request), StreamedReasoning(*server_, request)}) {
+    EXPECT_EQ(apart.reasoning(), "1 and 6 make 7.");
+    EXPECT_EQ(apart.text(), "It is 7.");
+    EXPECT_EQ(apart.finish_reason(), v1::FINISH_REASON_STOP);
+    EXPECT_EQ(apart.usage().output_tokens(), whole.usage().output_tokens());
+    EXPECT_GT(apart.logprobs_size(), 12);  // of all tokens
+  }
+  const v1::GenerateResponse hidden = StreamedReasoning(*server_, Reasoned(v1::REASONING_MODE_HIDDEN));
+  EXPECT_EQ(hidden.reasoning(), "");
+  EXPECT_EQ(hidden.text(), "It is 7.");
+  EXPECT_EQ(hidden.usage().output_tokens(), whole.usage().output_tokens());
+  EXPECT_EQ(hidden.mean_logprob(), whole.mean_logprob());
+}
+
+TEST_F(RpcTest, ReasoningMayBeCutOffOrOpenedByThePrompt) {
+  const v1::GenerateResponse short_one = StreamedReasoning(*server_, Reasoned(v1::REASONING_MODE_SEPARATE, 8));
+  EXPECT_EQ(short_one.text(), "");
+  EXPECT_GT(short_one.reasoning().size(), 3u);
+  EXPECT_TRUE(std::string("1 and 6 make 7.").starts_with(short_one.reasoning())) << short_one.reasoning();
+  EXPECT_EQ(short_one.finish_reason(), v1::FINISH_REASON_LENGTH);
+  const v1::GenerateResponse nothing = StreamedReasoning(*server_, Reasoned(v1::REASONING_MODE_HIDDEN, 8));
+  EXPECT_EQ(nothing.text() + nothing.reasoning(), "");
+  EXPECT_EQ(nothing.usage().output_tokens(), 8);
+
+  // A stop string within the reasoning, and one that is the end of it.
+  for (const auto& [stop, reasoning] : {std::pair(" make", "1 and 6"), std::pair("</think>", "1 and 6 make 7.")}) {
+    v1::GenerateRequest request = Reasoned(v1::REASONING_MODE_SEPARATE);
+    request.mutable_options()->set_stop(0, stop);
+    const v1::GenerateResponse stopped = StreamedReasoning(*server_, request);
+    EXPECT_EQ(stopped.reasoning(), reasoning);
+    EXPECT_EQ(stopped.text(), "");
+    EXPECT_EQ(stopped.finish_reason(), v1::FINISH_REASON_STOP);
+  }
+
+  v1::GenerateRequest opened = Reasoned(v1::REASONING_MODE_SEPARATE);
+  opened.mutable_prompt()->mutable_parts(0)->mutable_text()->append(" <think>\n");
+  const v1::GenerateResponse rest = StreamedReasoning(*server_, opened);
+  EXPECT_EQ(rest.reasoning(), "1 and 6 make 7.");
+  EXPECT_EQ(rest.text(), "It is 7.");
+}
+
+TEST_F(RpcTest, ReasoningOfSeveralSequencesIsToldApart) {
+  v1::GenerateRequest request = Reasoned(v1::REASONING_MODE_SEPARATE, 24);
+  request.mutable_options()->set_num_sequences(2);
+  request.mutable_options()->set_temperature(0.3);
+  request.mutable_options()->set_seed(3);
+  v1::GenerateRequest beams = Reasoned(v1::REASONING_MODE_SEPARATE, 24);
+  beams.mutable_options()->set_num_sequences(2);
+  beams.mutable_options()->set_num_beams(2);
+  for (v1::GenerateRequest each : {request, beams}) {
+    const v1::GenerateResponse apart = StreamedReasoning(*server_, each);
+    each.mutable_options()->set_reasoning(v1::REASONING_MODE_INLINE);
+    const v1::GenerateResponse whole = Generate(each);
+    each.mutable_options()->set_reasoning(v1::REASONING_MODE_HIDDEN);
+    const v1::GenerateResponse hidden = Generate(each);
+    ASSERT_EQ(whole.sequences_size(), 2);
+    ASSERT_EQ(apart.sequences_size(), 2);
+    ASSERT_EQ(hidden.sequences_size(), 2);
+    EXPECT_EQ(apart.text(), apart.sequences(0).text());
+    EXPECT_EQ(apart.reasoning(), apart.sequences(0).reasoning());
+    for (int i = 0; i < 2; ++i) {
+      const v1::GeneratedSequence &told = apart.sequences(i), &kept = hidden.sequences(i);
+      EXPECT_EQ(" <think>\n" + told.reasoning() + "\n</think>\n\n" + told.text(), whole.sequences(i).text()) << i;
+      EXPECT_EQ(told.token_ids_size(), whole.sequences(i).token_ids_size());
+      EXPECT_EQ(kept.text(), told.text());
+      EXPECT_EQ(kept.reasoning(), "");
+      EXPECT_EQ(kept.token_ids_size(), 0);
+    }
+    EXPECT_EQ(hidden.usage().output_tokens(), whole.usage().output_tokens());
+  }
+}
+
 TEST_F(RpcTest, ScoreTokenizeDetokenizeEmbed) {
   const auto score = [this](const std::string& completion) {
     v1::ScoreRequest request;
