@@ -21,6 +21,7 @@
 #include "blazon/v1/index.pb.h"
 #include "blazon/v1/model.pb.h"
 #include "service/model_store.h"
+#include "service/reranker.h"
 
 namespace blazon::retrieval {
 class DigestCache;
@@ -116,8 +117,8 @@ class Backend {
   virtual absl::StatusOr<v1::UnloadAdapterResponse> UnloadAdapter(const v1::UnloadAdapterRequest& request) = 0;
 };
 
-// models must outlive the backend.
-std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models);
+// models must outlive the backend. reranker: for searches that ask for one; null: none.
+std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models, std::unique_ptr<Reranker> reranker);
 std::unique_ptr<Backend> MakeRemoteBackend(const std::string& address);
 
 }  // namespace blazon::service::cli

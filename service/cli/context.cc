@@ -23,6 +23,10 @@ absl::Status Context::CheckOptions() const {
         "choose: give them to 'blazon serve', or leave out --server. (generate, chat and score take the name of an "
         "adapter that the server has loaded.)");
   }
+  if (!reranker.empty()) {
+    return absl::InvalidArgumentError(
+        "--reranker is the server's to choose: give it to 'blazon serve', and ask for it here with --rerank");
+  }
   return absl::OkStatus();
 }
 
@@ -48,7 +52,13 @@ absl::StatusOr<Backend*> Context::OpenBackend() {
   } else {
     absl::StatusOr<ModelStore*> store = OpenModels();
     if (!store.ok()) return store.status();
-    backend_ = MakeLocalBackend(**store);
+    std::unique_ptr<Reranker> opened;
+    if (!reranker.empty()) {
+      absl::StatusOr<std::unique_ptr<Reranker>> made = Reranker::Open(reranker);
+      if (!made.ok()) return made.status();
+      opened = *std::move(made);
+    }
+    backend_ = MakeLocalBackend(**store, std::move(opened));
   }
   return backend_.get();
 }

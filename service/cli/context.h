@@ -22,6 +22,7 @@ struct Context {
   bool json = false;
   std::string server;  // empty: this process
   ModelStoreOptions models;
+  std::string reranker;  // the folder of a cross-encoder; empty: none
   std::optional<uint64_t> seed;
   std::function<int()> run;      // the chosen command; returns the exit status
   std::string command_line;      // as it was typed, for notes

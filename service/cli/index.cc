@@ -21,6 +21,7 @@ namespace blazon::service::cli {
 namespace {
 
 constexpr size_t kExcerptBytes = 160;
+constexpr int32_t kResults = 8;
 
 struct IndexFlags {
   std::string collection;
@@ -121,8 +122,9 @@ int RunSearch(const IndexFlags& flags, Context& context) {
   v1::SearchRequest request;
   request.set_collection(flags.collection);
   request.set_query(*std::move(query));
-  if (flags.count) request.set_count(*flags.count);
+  request.set_count(flags.count.value_or(kResults));
   if (absl::Status status = ToRequest(flags.search, request); !status.ok()) return Fail(status, kWrongUsage);
+  SetRerank(flags.search, context, request);
   request.set_max_per_document(flags.max_per_document);
   request.set_neighbours(flags.neighbours);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
@@ -222,6 +224,7 @@ Examples:
   search->add_option("query", flags->query, "What to look for; - reads standard input")->required();
   search->add_option("--count", flags->count, "Pieces at most, 1 to 1000 (default 8)");
   AddSearchOptions(*search, flags->search);
+  AddRerankOptions(*search, flags->search, context);
   search
       ->add_option("--max-per-document", flags->max_per_document,
                    "Pieces of one document at most (default: any number)")

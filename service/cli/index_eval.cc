@@ -63,6 +63,7 @@ int RunEval(const EvalFlags& flags, Context& context) {
   request.set_collection(flags.collection);
   request.set_count(kRankedDocuments);
   request.set_max_per_document(1);
+  SetRerank(flags.search, context, request);
   retrieval::Rankings rankings;
   {
     Progress progress("Searched");
@@ -120,6 +121,7 @@ void AddIndexEval(CLI::App& index, Context& context) {
       ->required();
   command->add_option("--run", flags->run, "Also write the rankings, as trec_eval reads them")->type_name("FILE");
   AddSearchOptions(*command, flags->search);
+  AddRerankOptions(*command, flags->search, context);
   command->footer(
       R"(Documents are called by their path, by its last part without the ending, or by their id. The 100 best documents of
 each query are ranked, each by its best piece. The measures are trec_eval's: ndcg_cut_10, recall_100, recip_rank, means over

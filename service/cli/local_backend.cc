@@ -14,6 +14,7 @@
 #include "service/cli/backend.h"
 #include "service/cli/pending.h"
 #include "service/picture_describer.h"
+#include "service/reranker.h"
 #include "service/rpc/convert.h"
 #include "service/rpc/convert_retrieval.h"
 #include "service/rpc/status.h"
@@ -68,8 +69,8 @@ class AnswerToPending : public AnswerSink {
 
 class LocalBackend : public Backend {
  public:
-  explicit LocalBackend(ModelStore& models)
-      : models_(models), generator_(models), captioner_(models), answerer_(models) {}
+  LocalBackend(ModelStore& models, std::unique_ptr<Reranker> reranker)
+      : models_(models), reranker_(std::move(reranker)), generator_(models), captioner_(models), answerer_(models) {}
 
   absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request, const OnText& on_text,
                                                 const OnText& on_reasoning) override {
@@ -272,17 +273,26 @@ class LocalBackend : public Backend {
   absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) override {
     absl::StatusOr<retrieval::Query> query = rpc::FromProto(request);
     if (!query.ok()) return query.status();
+    const absl::StatusOr<int64_t> depth = rpc::RerankDepth(request, query->count);
+    if (!depth.ok()) return depth.status();
     const bool by_words = query->mode == retrieval::SearchMode::kWords;
-    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), !by_words);
-    if (!collection.ok()) return collection.status();
+    // Kept for the next search, which may be one of thousands; it sees what was written in between.
+    if (!searched_ || searched_->folder() != request.collection() || (searched_by_words_ && !by_words)) {
+      absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), !by_words);
+      if (!collection.ok()) return collection.status();
+      searched_ = *std::move(collection);
+      searched_by_words_ = by_words;
+    }
     const auto start = std::chrono::steady_clock::now();
-    absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = (*collection)->Search(*query);
+    absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks =
+        SearchReranked(*searched_, *query, *depth, reranker_.get());
     if (!chunks.ok()) return chunks.status();
     v1::SearchResponse response;
     for (const retrieval::ScoredChunk& chunk : *chunks) *response.add_results() = rpc::ToProto(chunk);
     response.mutable_timings()->set_retrieve_ms(
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
     if (!by_words) *response.mutable_embedder() = rpc::ToIdentity(models_.Info(ModelRole::kEmbedder));
+    if (*depth > 0) *response.mutable_reranker() = rpc::ToIdentity(*reranker_);
     return response;
   }
 
@@ -404,6 +414,9 @@ class LocalBackend : public Backend {
   }
 
   ModelStore& models_;
+  std::unique_ptr<retrieval::Collection> searched_;  // by the last Search; after models_, whose embedder it has
+  bool searched_by_words_ = false;
+  const std::unique_ptr<Reranker> reranker_;  // null: none
   TextGenerator generator_;
   Captioner captioner_;
   Answerer answerer_;
@@ -411,6 +424,8 @@ class LocalBackend : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models) { return std::make_unique<LocalBackend>(models); }
+std::unique_ptr<Backend> MakeLocalBackend(ModelStore& models, std::unique_ptr<Reranker> reranker) {
+  return std::make_unique<LocalBackend>(models, std::move(reranker));
+}
 
 }  // namespace blazon::service::cli

@@ -1,6 +1,13 @@
 #include "service/cli/search_options.h"
 
+#include <algorithm>
+
 namespace blazon::service::cli {
+namespace {
+
+constexpr int32_t kReranked = 50;
+
+}  // namespace
 
 void AddSearchOptions(CLI::App& command, SearchFlags& flags) {
   command.add_option("--mode", flags.mode, "Go by words, by meaning, or by both")
@@ -25,6 +32,26 @@ absl::Status ToRequest(const SearchFlags& flags, v1::SearchRequest& request) {
   if (!filter.ok()) return filter.status();
   *request.mutable_filter() = *std::move(filter);
   return absl::OkStatus();
+}
+
+void AddRerankOptions(CLI::App& command, SearchFlags& flags, Context& context) {
+  command
+      .add_option("--reranker", context.reranker,
+                  "A cross-encoder, the folder of a BertForSequenceClassification of one label: it reads the query "
+                  "beside each of the best pieces and orders them anew. A server has its own")
+      ->type_name("DIR");
+  command
+      .add_option("--rerank", flags.rerank,
+                  "Pieces that it reads, at least as many as are shown (default 50 with --reranker)")
+      ->check(CLI::Range(1, 1000));
+}
+
+void SetRerank(const SearchFlags& flags, const Context& context, v1::SearchRequest& request) {
+  if (flags.rerank) {
+    request.set_rerank(*flags.rerank);
+  } else if (!context.reranker.empty()) {
+    request.set_rerank(std::max(kReranked, request.count()));
+  }
 }
 
 }  // namespace blazon::service::cli

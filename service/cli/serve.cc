@@ -36,6 +36,11 @@ void AddServe(CLI::App& app, Context& context) {
   command->add_option("--data", options->data_folder, "Where collections are kept; made when missing")
       ->type_name("DIR")
       ->required();
+  command
+      ->add_option("--reranker", options->reranker,
+                   "A cross-encoder, which orders the results of searches anew that ask for it (SearchRequest.rerank, "
+                   "'index search --rerank')")
+      ->type_name("DIR");
   command->add_option("--max-requests", options->max_requests, "Requests under way at once; more are refused")
       ->capture_default_str();
   command

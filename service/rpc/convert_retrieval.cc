@@ -8,6 +8,8 @@ namespace {
 
 using Kind = retrieval::Condition::Kind;
 
+constexpr int32_t kMaxReranked = 1000;
+
 absl::StatusOr<retrieval::FilterValue> ToValue(const v1::FilterValue& value) {
   switch (value.value_case()) {
     case v1::FilterValue::kText:
@@ -207,6 +209,22 @@ v1::IndexKind ToProto(retrieval::IndexKind kind) {
       return v1::INDEX_KIND_IVF_PQ;
   }
   return v1::INDEX_KIND_UNSPECIFIED;
+}
+
+absl::StatusOr<int64_t> RerankDepth(const v1::SearchRequest& request, int64_t count) {
+  if (request.rerank() == 0) return 0;
+  if (request.rerank() < count || request.rerank() > kMaxReranked) {
+    return FieldError("rerank", absl::StrCat("is ", request.rerank(), "; its range is count, which is ", count, ", to ",
+                                             kMaxReranked, ", or 0 for none"));
+  }
+  return request.rerank();
+}
+
+v1::ModelIdentity ToIdentity(const Reranker& reranker) {
+  v1::ModelIdentity result;
+  result.set_name(reranker.name());
+  result.set_digest(reranker.digest());
+  return result;
 }
 
 v1::Collection ToProto(const std::string& name, const retrieval::CollectionStats& stats) {

@@ -1,11 +1,15 @@
 // Filters and kinds of indexes as messages and as retrieval knows them.
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "blazon/v1/content.pb.h"
 #include "blazon/v1/index.pb.h"
 #include "retrieval/collection.h"
 #include "retrieval/filter.h"
+#include "service/reranker.h"
 
 namespace blazon::service::rpc {
 
@@ -15,6 +19,9 @@ v1::Condition ToProto(const retrieval::Condition& condition);
 
 absl::StatusOr<retrieval::IndexKind> FromProto(v1::IndexKind kind);
 v1::IndexKind ToProto(retrieval::IndexKind kind);
+// Pieces that a reranker reads, 0 for none. count: results that are asked for.
+absl::StatusOr<int64_t> RerankDepth(const v1::SearchRequest& request, int64_t count);
+v1::ModelIdentity ToIdentity(const Reranker& reranker);
 v1::Collection ToProto(const std::string& name, const retrieval::CollectionStats& stats);
 
 }  // namespace blazon::service::rpc

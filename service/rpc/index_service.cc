@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/collection_care.h"
+#include "service/reranker.h"
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
 #include "service/rpc/convert_retrieval.h"
@@ -27,10 +28,13 @@ absl::Status Describe(CollectionStore& collections, const std::string& name, v1:
 absl::Status Search(const v1::SearchRequest& request, v1::SearchResponse& response, UnaryCall& call) {
   absl::StatusOr<retrieval::Query> query = FromProto(request);
   if (!query.ok()) return query.status();
+  const absl::StatusOr<int64_t> depth = RerankDepth(request, query->count);
+  if (!depth.ok()) return depth.status();
   absl::StatusOr<CollectionStore::Handle> collection = call.runtime().collections().Use(request.collection());
   if (!collection.ok()) return collection.status();
   const auto start = std::chrono::steady_clock::now();
-  absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = (*collection)->Search(*query);
+  const Reranker* reranker = call.runtime().reranker();
+  absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = SearchReranked(**collection, *query, *depth, reranker);
   if (!chunks.ok()) return chunks.status();
   for (const retrieval::ScoredChunk& chunk : *chunks) *response.add_results() = ToProto(chunk);
   response.mutable_timings()->set_queue_ms(call.waited_ms());
@@ -39,6 +43,7 @@ absl::Status Search(const v1::SearchRequest& request, v1::SearchResponse& respon
   if (query->mode != retrieval::SearchMode::kWords) {
     *response.mutable_embedder() = ToIdentity(call.runtime().models().Info(ModelRole::kEmbedder));
   }
+  if (*depth > 0) *response.mutable_reranker() = ToIdentity(*reranker);
   return absl::OkStatus();
 }
 

@@ -20,10 +20,12 @@ int Workers(int asked) {
 
 }  // namespace
 
-Runtime::Runtime(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections)
+Runtime::Runtime(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections,
+                 std::unique_ptr<Reranker> reranker)
     : options_(std::move(options)),
       models_(models),
       collections_(std::move(collections)),
+      reranker_(std::move(reranker)),
       captioner_(models),
       answerer_(models),
       generator_(models),

@@ -15,6 +15,7 @@
 #include "service/answerer.h"
 #include "service/captioner.h"
 #include "service/model_store.h"
+#include "service/reranker.h"
 #include "service/rpc/collection_store.h"
 #include "service/rpc/server.h"
 #include "service/rpc/worker_pool.h"
@@ -27,7 +28,9 @@ class Call;
 // Thread safety: every method may be called from any thread.
 class Runtime {
  public:
-  Runtime(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections);
+  // reranker: null for none.
+  Runtime(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections,
+          std::unique_ptr<Reranker> reranker);
 
   const ServerOptions& options() const { return options_; }
   ModelStore& models() { return models_; }
@@ -35,6 +38,7 @@ class Runtime {
   Captioner& captioner() { return captioner_; }
   Answerer& answerer() { return answerer_; }
   TextGenerator& generator() { return generator_; }
+  const Reranker* reranker() const { return reranker_.get(); }  // null: none
 
   // kResourceExhausted with a time to wait: max_requests are under way; kUnavailable: the server shuts down.
   absl::Status Admit(const std::shared_ptr<Call>& call);
@@ -60,6 +64,7 @@ class Runtime {
   const ServerOptions options_;
   ModelStore& models_;
   std::unique_ptr<CollectionStore> collections_;
+  const std::unique_ptr<Reranker> reranker_;
   Captioner captioner_;
   Answerer answerer_;
   TextGenerator generator_;

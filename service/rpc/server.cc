@@ -22,6 +22,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "service/reranker.h"
 #include "service/rpc/health_monitor.h"
 #include "service/rpc/runtime.h"
 #include "service/rpc/services.h"
@@ -130,8 +131,9 @@ void Configure(grpc::ServerBuilder& builder) {
 
 class Server::Impl {
  public:
-  Impl(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections)
-      : runtime_(std::move(options), models, std::move(collections)),
+  Impl(ServerOptions options, ModelStore& models, std::unique_ptr<CollectionStore> collections,
+       std::unique_ptr<Reranker> reranker)
+      : runtime_(std::move(options), models, std::move(collections), std::move(reranker)),
         caption_(runtime_),
         answer_(runtime_),
         generation_(runtime_),
@@ -217,8 +219,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options, Mod
   if (!address.ok()) return address.status();
   auto collections = CollectionStore::Open(options.data_folder, options.address, models);
   if (!collections.ok()) return collections.status();
+  std::unique_ptr<Reranker> reranker;
+  if (!options.reranker.empty()) {
+    absl::StatusOr<std::unique_ptr<Reranker>> opened = Reranker::Open(options.reranker);
+    if (!opened.ok()) return opened.status();
+    reranker = *std::move(opened);
+  }
   RaiseFileLimit();
-  auto impl = std::make_unique<Impl>(std::move(options), models, *std::move(collections));
+  auto impl = std::make_unique<Impl>(std::move(options), models, *std::move(collections), std::move(reranker));
   if (absl::Status status = impl->Listen(*address); !status.ok()) return status;
   return std::unique_ptr<Server>(new Server(std::move(impl)));
 }

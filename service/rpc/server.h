@@ -25,6 +25,8 @@ struct ServerOptions {
   std::string address = "127.0.0.1:50051";  // HOST:PORT; [::1]:PORT for IPv6; port 0: a free one
   // Collections are folders in data_folder/collections; created when missing. Required.
   std::filesystem::path data_folder;
+  // A cross-encoder for searches that ask for one (service/reranker.h), loaded at the start. Empty: none.
+  std::filesystem::path reranker;
   int max_requests = 128;                  // under way at once; more are refused with RESOURCE_EXHAUSTED. 1 .. 65536
   int workers = 0;                         // threads of the pool, 1 .. 256; 0: one for each core, at least 2
   size_t stream_buffer_bytes = 256 << 10;  // unread text of one stream; a reader who is further behind is cancelled
@@ -37,7 +39,7 @@ class Server {
  public:
   // Listens when it returns. `models` must outlive the server.
   // kUnavailable: the address is in use (the message names it); kInvalidArgument: an option out of range, or no such
-  // address; kPermissionDenied or kNotFound: the data folder cannot be made.
+  // address; kPermissionDenied or kNotFound: the data folder cannot be made. What Reranker::Open says.
   static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options, ModelStore& models);
   ~Server();  // as Shutdown
   Server(const Server&) = delete;

@@ -64,7 +64,8 @@ class CliServerTest : public testing::Test {
     fs::create_directories(folder_ / "adapters");
     fs::copy(kAnswerer, folder_ / "adapters/judge");
     server_ = std::make_unique<BlazonProcess>(std::vector<std::string>{"serve", "--data", Path("data"), "--address",
-                                                                       "127.0.0.1:0", "--adapters", Path("adapters")});
+                                                                       "127.0.0.1:0", "--adapters", Path("adapters"),
+                                                                       "--reranker", kReranker});
     const std::string said = server_->WaitForErrors("listening on", 60);
     std::smatch match;
     ASSERT_TRUE(std::regex_search(said, match, std::regex("listening on ([0-9.:]+);"))) << said;
@@ -100,6 +101,8 @@ class CliServerTest : public testing::Test {
     return RunBlazon(command);
   }
 
+  // Of random weights; tests/reference/cross_encoder_goldens.py makes it.
+  static constexpr char kReranker[] = BLAZON_SOURCE_DIR "/tests/goldens/cross_encoder";
   static constexpr char kAnswerer[] = BLAZON_SOURCE_DIR "/assets/answerer";  // an adapter of the default model
   fs::path folder_;
   std::unique_ptr<BlazonProcess> server_;
@@ -171,6 +174,55 @@ TEST_F(CliServerTest, AdaptersAreNamedOnAServerAndFoldersHere) {
   EXPECT_EQ(OnServer({"models", "load-adapter", "../documents"}).status, 1);
   EXPECT_EQ(OnServer(with({"tokenize", "x"}, "kind")).status, 2);
   EXPECT_EQ(RunBlazon({"models", "load-adapter", "judge"}).status, 1);
+}
+
+TEST_F(CliServerTest, RerankersOrderTheSameHereAndThere) {
+  std::vector<std::string> add = {"index", "add", "--json"};
+  for (const char* text : {"Bees make honey from nectar.", "The ferry leaves at noon.", "Honey is what bees make.",
+                           "When does the ferry leave? It does at noon.", "Tomatoes are watered."})
+    add.push_back(Write(absl::StrCat("short", add.size(), ".txt"), text));
+  const auto both = [&](std::vector<std::string> here, std::vector<std::string> there) {
+    here.insert(here.end(), {"--collection", Path("short")});
+    there.insert(there.end(), {"--collection", "short", "--server", address_});
+    return std::pair(RunBlazon(here), RunBlazon(there));
+  };
+  ASSERT_EQ(both(add, add).second.status, 0);
+  std::vector<std::string> search = {"index", "search", "--json", "--count", "4", "what do bees make"}, here = search,
+                           there = search;
+  const Json plain = Lines(both(search, search).first.output).at(0);
+  EXPECT_FALSE(plain.contains("reranker"));
+  here.insert(here.end(), {"--reranker", kReranker});
+  there.insert(there.end(), {"--rerank", "5"});
+  const auto [by_itself, by_server] = both(here, there);
+  ASSERT_EQ(by_itself.status, 0) << by_itself.errors;
+  ASSERT_EQ(by_server.status, 0) << by_server.errors;
+  EXPECT_EQ(Lines(by_server.output), Lines(by_itself.output));
+  const Json ordered = Lines(by_itself.output).at(0);
+  EXPECT_EQ(ordered["reranker"]["name"], "cross_encoder");
+  ASSERT_EQ(ordered["results"].size(), 4u);
+  std::vector<std::string> order, before;
+  for (int i = 0; i < 4; ++i) {
+    const double score = ordered["results"][i]["score"];
+    EXPECT_TRUE(score > 0 && score < 1) << score;
+    if (i > 0) EXPECT_GE(ordered["results"][i - 1]["score"].get<double>(), score);
+    order.push_back(ordered["results"][i]["path"]);
+    before.push_back(plain["results"][i]["path"]);
+  }
+  EXPECT_NE(order, before);
+
+  const auto [nobody, few] =
+      both({"index", "search", "--rerank", "20", "bees"}, {"index", "search", "--rerank", "5", "x"});
+  EXPECT_EQ(nobody.status, 1);
+  EXPECT_NE(nobody.errors.find("there is no reranker here"), std::string::npos) << nobody.errors;
+  EXPECT_EQ(few.status, 1);
+  EXPECT_NE(few.errors.find("rerank is 5; its range is count, which is 8"), std::string::npos) << few.errors;
+  const Finished mixed = OnServer({"index", "search", "--collection", "short", "--reranker", kReranker, "bees"});
+  EXPECT_EQ(mixed.status, 2);
+  EXPECT_NE(mixed.errors.find("'blazon serve'"), std::string::npos) << mixed.errors;
+  const Finished none =
+      RunBlazon({"serve", "--data", Path("other"), "--address", "127.0.0.1:0", "--reranker", Path("documents")});
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.errors.find("config.json"), std::string::npos) << none.errors;
 }
 
 TEST_F(CliServerTest, SaysTheSame) {
