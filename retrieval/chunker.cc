@@ -102,21 +102,6 @@ class Cutter {
     return std::max(embedder_.count_tokens(piece) - controls_, static_cast<int64_t>(piece.size() / kBytesPerToken));
   }
 
-  std::string Prefix(const std::string& heading_path) const {
-    std::vector<std::string> lines;
-    if (!document_.title.empty()) lines.push_back(document_.title);
-    if (!heading_path.empty() && heading_path != document_.title) lines.push_back(heading_path);
-    std::string prefix = absl::StrJoin(lines, "\n");
-    while (!prefix.empty() && (embedder_.count_tokens(prefix) > limit_ / 2 ||
-                               prefix.size() > static_cast<size_t>(limit_) * kBytesPerToken / 2)) {
-      size_t end = prefix.size() / 2;
-      while (end > 0 && IsContinuation(prefix[end])) --end;
-      prefix.resize(end);
-      if (const size_t word = prefix.find_last_of(" \n"); word != std::string::npos) prefix.resize(word);
-    }
-    return prefix.empty() ? prefix : prefix + "\n";
-  }
-
   // Halves a piece until each part fits: at a line break or a space in its middle half, else at any character.
   void AddAtoms(Span span, Boundary before, int64_t budget, std::vector<Atom>& atoms) const {
     span = Trim(text_, span);
@@ -174,7 +159,7 @@ class Cutter {
 
   absl::Status CutSection(Span section, const std::vector<std::string>& headings) {
     const std::string heading_path = HeadingPath(headings);
-    const std::string prefix = Prefix(heading_path);
+    const std::string prefix = ChunkPrefix(document_.title, heading_path, limit_, embedder_);
     const int64_t budget = std::max<int64_t>(1, limit_ - (prefix.empty() ? controls_ : embedder_.count_tokens(prefix)));
 
     std::vector<Atom> atoms;
@@ -270,6 +255,22 @@ std::optional<ChunkerKind> ParseChunkerKind(std::string_view name) {
     if (known == name) return kind;
   }
   return std::nullopt;
+}
+
+std::string ChunkPrefix(const std::string& title, const std::string& heading_path, int64_t limit,
+                        const Embedder& embedder) {
+  std::vector<std::string> lines;
+  if (!title.empty()) lines.push_back(title);
+  if (!heading_path.empty() && heading_path != title) lines.push_back(heading_path);
+  std::string prefix = absl::StrJoin(lines, "\n");
+  while (!prefix.empty() && (embedder.count_tokens(prefix) > limit / 2 ||
+                             prefix.size() > static_cast<size_t>(limit) * kBytesPerToken / 2)) {
+    size_t end = prefix.size() / 2;
+    while (end > 0 && IsContinuation(prefix[end])) --end;
+    prefix.resize(end);
+    if (const size_t word = prefix.find_last_of(" \n"); word != std::string::npos) prefix.resize(word);
+  }
+  return prefix.empty() ? prefix : prefix + "\n";
 }
 
 absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder,

@@ -52,6 +52,11 @@ struct Chunk {
 absl::StatusOr<std::vector<Chunk>> ChunkDocument(const Document& document, const Embedder& embedder,
                                                  const ChunkerOptions& options);
 
+// Title and heading path, each on its own line, as a chunk's prefix has them: words are left out at its end until it
+// takes at most half of `limit` tokens.
+std::string ChunkPrefix(const std::string& title, const std::string& heading_path, int64_t limit,
+                        const Embedder& embedder);
+
 // Names this chunker and its options; part of what decides whether a document must be indexed again.
 std::string ChunkerVersion(const ChunkerOptions& options);
 

@@ -16,6 +16,7 @@
 #include "retrieval/checksum_vfs.h"
 #include "retrieval/collection_impl.h"
 #include "retrieval/document_loader.h"
+#include "retrieval/given_chunks.h"
 #include "retrieval/text_language.h"
 #include "retrieval/words.h"
 
@@ -53,37 +54,11 @@ constexpr const char* kSchema[] = {
     "CREATE INDEX chunks_by_segment ON chunks (segment)",
 };
 
+}  // namespace
+
 absl::Status ReadOnly() {
   return absl::FailedPreconditionError("the collection is open for reading; open it for writing to change it");
 }
-
-// "left top width height"; empty for an empty box.
-std::string BoxText(const Box& box) {
-  return box.empty() ? "" : absl::StrFormat("%.2f %.2f %.2f %.2f", box.left, box.top, box.width, box.height);
-}
-
-// What its metadata say, else what its text looks like.
-std::string LanguageOf(const Document& document) {
-  const auto given = document.metadata.find("language");
-  return given != document.metadata.end() && IsLanguageCode(given->second) ? given->second
-                                                                           : DetectLanguage(document.text);
-}
-
-absl::Status CheckDocument(const Document& document) {
-  if (document.path.empty()) return absl::InvalidArgumentError("a document has no path");
-  std::vector<const std::string*> parts = {&document.source, &document.path, &document.title, &document.text};
-  for (const Place& place : document.places) parts.push_back(&place.name);
-  for (const std::string* part : parts) {
-    if (!IsValidUtf8(*part) || part->find('\0') != std::string::npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("document ", absl::CHexEscape(document.path),
-                       ": source, path, title, text and places must be UTF-8 without NUL"));
-    }
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::Status CreateSchema(Database& database) {
   for (const char* statement : kSchema) {
@@ -169,7 +144,8 @@ absl::Status Collection::Impl::CheckManifest(Database& database) {
   format_ = *format;
   absl::StatusOr<std::string> fingerprint = ManifestValue(database, "embedder");
   if (!fingerprint.ok()) return fingerprint.status();
-  if (options_.embedder.embed && !fingerprint->empty() && *fingerprint != options_.embedder.fingerprint) {
+  if (options_.embedder.embed && !fingerprint->empty() && *fingerprint != options_.embedder.fingerprint &&
+      !IsGivenEmbedder(*fingerprint)) {
     return absl::FailedPreconditionError(absl::StrCat(
         folder_.string(), " was built with embedder ", *fingerprint, ", not with ", options_.embedder.fingerprint,
         "; open it with that one, or embed its documents again: blazon index add --collection NEW_FOLDER PATH..."));
@@ -407,103 +383,6 @@ absl::Status Collection::Impl::RemoveDocument(int64_t key, Change& change) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<PutOutcome>> Collection::Impl::Put(absl::Span<const Document> documents) {
-  if (options_.mode != OpenMode::kWrite) return ReadOnly();
-  if (!options_.embedder.embed)
-    return absl::FailedPreconditionError("the collection was opened without an embedder; nothing can be added");
-  const std::lock_guard<std::mutex> lock(write_mutex_);
-  const std::string chunker = ChunkerVersion(options_.chunker);
-
-  struct Pending {
-    const Document* document;
-    std::string id, digest;
-    int64_t old_key = -1;
-    std::vector<Chunk> chunks = {};
-  };
-  std::vector<PutOutcome> outcomes;
-  std::vector<Pending> pending;
-  std::vector<std::string> texts;
-  std::set<std::string> ids;
-  for (const Document& document : documents) {
-    if (absl::Status status = CheckDocument(document); !status.ok()) return status;
-    Pending next{&document, DocumentId(document.source, document.path), document.content_digest};
-    if (next.digest.empty()) next.digest = ContentDigest(document.text);
-    if (!ids.insert(next.id).second)
-      return absl::InvalidArgumentError(absl::StrCat("document ", document.path, " is given twice"));
-    bool unchanged = false;
-    {
-      Rows rows = writer_->Query("SELECT key, title, digest, parser, chunker FROM documents WHERE id = ?", next.id);
-      if (rows.Next()) {
-        next.old_key = rows.Int(0);
-        unchanged = rows.Text(1) == document.title && rows.Text(2) == next.digest && rows.Text(3) == document.parser &&
-                    rows.Text(4) == chunker;
-      }
-      if (!rows.status().ok()) return rows.status();
-    }
-    if (unchanged) {
-      std::map<std::string, std::string> metadata;
-      Rows rows = writer_->Query("SELECT name, value FROM document_metadata WHERE document = ?", next.old_key);
-      while (rows.Next()) metadata[rows.Text(0)] = rows.Text(1);
-      if (!rows.status().ok()) return rows.status();
-      unchanged = metadata == document.metadata;
-    }
-    outcomes.push_back(unchanged           ? PutOutcome::kUnchanged
-                       : next.old_key >= 0 ? PutOutcome::kReplaced
-                                           : PutOutcome::kAdded);
-    if (unchanged) continue;
-    absl::StatusOr<std::vector<Chunk>> chunks = ChunkDocument(document, options_.embedder, options_.chunker);
-    if (!chunks.ok()) return chunks.status();
-    next.chunks = std::move(*chunks);
-    for (const Chunk& chunk : next.chunks) {
-      texts.push_back(chunk.prefix + document.text.substr(chunk.span.begin, chunk.span.size()));
-    }
-    pending.push_back(std::move(next));
-  }
-  if (pending.empty()) return outcomes;
-  absl::StatusOr<std::vector<float>> vectors = EmbedAll(options_, texts);
-  if (!vectors.ok()) return vectors.status();
-
-  Transaction transaction(*writer_, Transaction::Kind::kWrite);
-  if (!transaction.status().ok()) return transaction.status();
-  absl::StatusOr<Change> started = StartChange();
-  if (!started.ok()) return started.status();
-  Change& change = *started;
-  const float* vector = vectors->data();
-  for (const Pending& next : pending) {
-    const Document& document = *next.document;
-    if (next.old_key >= 0) {
-      if (absl::Status status = RemoveDocument(next.old_key, change); !status.ok()) return status;
-    }
-    const std::string language = LanguageOf(document);
-    absl::Status status = writer_->Run(
-        "INSERT INTO documents (id, source, path, title, parser, encoding, digest, chunker, chunks, bytes, language, "
-        "text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        next.id, document.source, document.path, document.title, document.parser, document.encoding, next.digest,
-        chunker, next.chunks.size(), document.text.size(), language, document.text);
-    if (!status.ok()) return status;
-    const int64_t key = writer_->LastRowId();
-    for (const auto& [name, value] : document.metadata) {
-      status = writer_->Run("INSERT INTO document_metadata (document, name, value) VALUES (?, ?, ?)", key, name, value);
-      if (!status.ok()) return status;
-    }
-    for (const Chunk& chunk : next.chunks) {
-      status = writer_->Run(
-          "INSERT INTO chunks (document, span_begin, span_end, line, segment, place, box, prefix, headings) VALUES (?, "
-          "?, ?, ?, ?, ?, ?, ?, ?)",
-          key, chunk.span.begin, chunk.span.end, document.Line(chunk.span.begin), change.segment_number,
-          document.PlaceAt(chunk.span.begin), BoxText(document.BoxOf(chunk.span)), chunk.prefix, chunk.heading_path);
-      if (!status.ok()) return status;
-      const int64_t chunk_id = writer_->LastRowId();
-      change.added_words.Add(chunk_id, language, document.title, chunk.heading_path,
-                             std::string_view(document.text).substr(chunk.span.begin, chunk.span.size()));
-      change.added.emplace_back(chunk_id, vector);
-      vector += options_.embedder.dimension;
-    }
-  }
-  if (absl::Status status = CommitChange(transaction, change); !status.ok()) return status;
-  return outcomes;
-}
-
 absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> document_ids) {
   if (options_.mode != OpenMode::kWrite) return ReadOnly();
   const std::lock_guard<std::mutex> lock(write_mutex_);
@@ -640,8 +519,7 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& ch
       files_->Remove(folder_ / name).IgnoreError();
   };
   if (!rows.empty()) {
-    const size_t dimension =
-        static_cast<size_t>(options_.embedder.embed ? options_.embedder.dimension : change.dimension);
+    const auto dimension = static_cast<size_t>(change.added.empty() ? change.dimension : change.kept.dimension);
     std::vector<int64_t> ids;
     std::vector<float> vectors;
     vectors.reserve(rows.size() * dimension);
@@ -662,8 +540,7 @@ absl::Status Collection::Impl::CommitChange(Transaction& transaction, Change& ch
     absl::Status status =
         writer_->Run("INSERT INTO segments (number, vectors, checksum, words) VALUES (?, ?, ?, ?)",
                      change.segment_number, fresh->size(), Blob{*checksum}, Blob{fresh_words->checksum()});
-    if (status.ok() && options_.embedder.embed)
-      status = SetManifest(*writer_, "embedder", options_.embedder.fingerprint);
+    if (status.ok() && !change.added.empty()) status = SetManifest(*writer_, "embedder", change.kept.embedder);
     if (status.ok()) status = SetManifest(*writer_, "dimension", absl::StrCat(dimension));
     if (!status.ok()) return status;
   }
@@ -710,6 +587,7 @@ absl::StatusOr<std::unique_ptr<Collection>> Collection::Open(const std::filesyst
 absl::StatusOr<std::vector<PutOutcome>> Collection::Put(absl::Span<const Document> documents) {
   return impl_->Put(documents);
 }
+absl::Status Collection::Check(const Document& document) const { return impl_->Check(document); }
 absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) {
   return impl_->Delete(document_ids);
 }
@@ -719,6 +597,10 @@ absl::StatusOr<Document> Collection::Get(const std::string& document_id) const {
 absl::StatusOr<DocumentPage> Collection::List(int64_t page_size, const std::string& page_token,
                                               const Filter& filter) const {
   return impl_->List(page_size, page_token, filter);
+}
+absl::Status Collection::Export(const std::function<absl::Status(const ExportedTotals&)>& begin,
+                                const std::function<absl::Status(const Document&)>& visit) const {
+  return impl_->Export(begin, visit);
 }
 absl::StatusOr<bool> Collection::IsCurrent(const std::string& source, const std::string& path,
                                            const std::string& content_digest, const std::string& parser) const {

@@ -98,7 +98,8 @@ struct ScoredChunk {
 
 struct DocumentInfo {
   std::string id, source, path, title, parser, encoding, content_digest;
-  int64_t bytes = 0;  // of text
+  std::string language;  // ISO 639-1; empty: not known
+  int64_t bytes = 0;     // of text
   int64_t chunks = 0;
   std::map<std::string, std::string> metadata;
 };
@@ -106,6 +107,14 @@ struct DocumentInfo {
 struct DocumentPage {
   std::vector<DocumentInfo> documents;  // by source, then path
   std::string next_page_token;          // empty after the last page
+};
+
+// What Collection::Export will visit.
+struct ExportedTotals {
+  int64_t documents = 0, chunks = 0;
+  int64_t dimension = 0;  // 0: there was never a vector
+  std::string embedder;   // fingerprint
+  IndexKind index = IndexKind::kAuto;
 };
 
 enum class PutOutcome { kAdded, kReplaced, kUnchanged };
@@ -140,11 +149,18 @@ class Collection {
   Collection& operator=(const Collection&) = delete;
 
   // Adds or replaces documents, all of them in one commit; durable when it returns. Outcome i belongs to documents[i]:
-  // a document with unchanged content, title, metadata, parser, chunker and embedder costs no embedding. Twice the same
-  // (source, path): kInvalidArgument.
+  // a document with unchanged content, title, metadata, language (where one is given), parser, chunker and embedder
+  // costs no embedding. Twice the same
+  // (source, path), or chunks or vectors that do not fit their document (Document::given): kInvalidArgument.
+  // A collection has vectors of one embedder: this one's, or, when its first vectors were given under a name
+  // (GivenEmbedder), that one's; then every document must bring its vectors, and a search by meaning the question's.
+  // Vectors of another embedder than the collection's: kFailedPrecondition.
   // kResourceExhausted: the disk is full; kFailedPrecondition: open for reading. After an error the collection is as it
   // was.
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
+
+  // What Put would say of this document now, as far as its chunks, vectors and names go; OK when it would take it.
+  absl::Status Check(const Document& document) const;
 
   // Removes documents by id in one commit; returns how many there were. Unknown ids are not an error.
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
@@ -165,6 +181,13 @@ class Collection {
   absl::StatusOr<Document> Get(const std::string& document_id) const;
   absl::StatusOr<DocumentPage> List(int64_t page_size = 100, const std::string& page_token = "",
                                     const Filter& filter = {}) const;
+
+  // Visits every document of one generation, by source, then path, with its chunks and their vectors in
+  // Document::given: put into an empty collection of the same embedder, each makes the same chunks again. `begin` comes
+  // first. An error that one of them returns ends it and is returned. Memory: the collection's vectors and one
+  // document. kFailedPrecondition: an older collection format.
+  absl::Status Export(const std::function<absl::Status(const ExportedTotals&)>& begin,
+                      const std::function<absl::Status(const Document&)>& visit) const;
 
   // True when Put of a document with these traits would find it unchanged; lets an indexer skip reading it.
   absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& content_digest,

@@ -1,6 +1,6 @@
-// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_search.cc
-// (read), collection_filter.cc (narrow), collection_index.cc (approximate indexes), collection_words.cc (word indexes),
-// collection_verify.cc.
+// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_put.cc
+// (add), collection_search.cc (read), collection_export.cc (read all), collection_filter.cc (narrow),
+// collection_index.cc (approximate indexes), collection_words.cc (word indexes), collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -29,11 +29,14 @@ class Collection::Impl {
   static absl::StatusOr<std::unique_ptr<Impl>> Open(const std::filesystem::path& folder, CollectionOptions options);
 
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
+  absl::Status Check(const Document& document) const;
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
   absl::Status BuildIndexes(const std::function<bool()>& stop);
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
   absl::StatusOr<Document> Get(const std::string& document_id) const;
   absl::StatusOr<DocumentPage> List(int64_t page_size, const std::string& page_token, const Filter& filter) const;
+  absl::Status Export(const std::function<absl::Status(const ExportedTotals&)>& begin,
+                      const std::function<absl::Status(const Document&)>& visit) const;
   absl::StatusOr<bool> IsCurrent(const std::string& source, const std::string& path, const std::string& digest,
                                  const std::string& parser) const;
   absl::StatusOr<CollectionStats> Stats() const;
@@ -73,6 +76,11 @@ class Collection::Impl {
     std::string checksum;
     int64_t total = 0, live = 0;  // vectors
   };
+  // What the manifest says of the collection's vectors.
+  struct Kept {
+    std::string embedder;   // fingerprint; empty before the first vector
+    int64_t dimension = 0;  // 0 before the first vector
+  };
   // What a change does to chunks; filled while SQL runs, carried out by CommitChange.
   struct Change {
     int64_t generation = 0;                               // before the change
@@ -83,6 +91,7 @@ class Collection::Impl {
     WordIndexBuilder added_words;                         // of the same chunks
     std::map<int64_t, int64_t> newly_dead;                // segment number -> chunks that die
     int64_t segment_number = 0;                           // where `added` goes
+    Kept kept;                                            // of `added`
   };
   // The chunks that a filter lets through in one generation.
   struct Filtered {
@@ -115,6 +124,12 @@ class Collection::Impl {
   // Starts a change: the transaction must be open and untouched.
   absl::StatusOr<Change> StartChange();
   absl::Status RemoveDocument(int64_t key, Change& change);
+  static absl::StatusOr<Kept> KeptVectors(Database& database);
+  // Whether a document may stand in the collection, its chunks and their vectors' numbers apart.
+  absl::Status Fits(const Document& document, const Kept& kept) const;
+  // Whether the document has just these pieces and, unless they are empty, vectors.
+  absl::StatusOr<bool> HasPieces(int64_t key, const std::vector<GivenChunk>& pieces,
+                                 const std::vector<float>& vectors) const;
   absl::Status CommitChange(Transaction& transaction, Change& change);
   // The segments whose live vectors go into the change's segment.
   absl::StatusOr<std::set<int64_t>> ChooseMerged(const Change& change) const;
@@ -197,6 +212,8 @@ inline std::string HeadingsOf(int64_t format) {
   return format >= kFirstFormatWithWordFiles ? "c.headings"
                                              : "(SELECT c1 FROM chunk_words_content AS w WHERE w.id = c.id)";
 }
+// SQL for a document's language.
+inline const char* LanguageColumn(int64_t format) { return format >= kFirstFormatWithWordFiles ? "language" : "''"; }
 // Makes the word index of a segment with these rows from the stored texts.
 absl::StatusOr<std::shared_ptr<const WordIndex>> BuildWords(Database& database, int64_t format, int64_t number,
                                                             absl::Span<const int64_t> ids);
@@ -210,7 +227,12 @@ absl::StatusOr<std::unique_ptr<Database>> ConnectDatabase(const std::filesystem:
 absl::Status CreateSchema(Database& database);
 // Rows of options.embedder.dimension, in batches of like length; each is checked to be of unit length.
 absl::StatusOr<std::vector<float>> EmbedAll(const CollectionOptions& options, const std::vector<std::string>& texts);
+absl::Status ReadOnly();  // what a change says of a collection that is open for reading
 absl::Status SetManifest(Database& database, std::string_view key, std::string_view value);
+
+// As chunks.box has it: "left top width height", empty for an empty box; and back.
+std::string BoxText(const Box& box);
+Box ParseBox(const std::string& text);
 
 // The value of a manifest row, empty when there is none.
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);

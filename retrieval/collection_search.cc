@@ -48,7 +48,10 @@ WordSearch::Allowed RowsOf(absl::Span<const int64_t> ids, const std::vector<int6
   return rows;
 }
 
-// As collection.cc wrote it: "left top width height".
+bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
+
+}  // namespace
+
 Box ParseBox(const std::string& text) {
   const std::vector<std::string> numbers = absl::StrSplit(text, ' ');
   Box box;
@@ -57,10 +60,6 @@ Box ParseBox(const std::string& text) {
     return {};
   return box;
 }
-
-bool Bit(const std::vector<uint8_t>& bits, int64_t row) { return bits[static_cast<size_t>(row / 8)] >> (row % 8) & 1; }
-
-}  // namespace
 
 // --- views ---
 
@@ -224,6 +223,19 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, !vector.empty(), !words.empty());
   if (!reading.ok()) return reading.status();
   Database& database = (*reading)->database();
+  if (!vector.empty()) {
+    absl::StatusOr<Kept> kept = KeptVectors(database);
+    if (!kept.ok()) return kept.status();
+    if (query.vector.empty() && IsGivenEmbedder(kept->embedder)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("this collection's vectors come from ", kept->embedder,
+                       ", which only callers have; give the question's vector, or search by words"));
+    }
+    if (kept->dimension > 0 && static_cast<int64_t>(vector.size()) != kept->dimension) {
+      return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", vector.size(),
+                                                     " dimensions; those of the collection have ", kept->dimension));
+    }
+  }
   std::shared_ptr<const Filtered> filtered;
   absl::flat_hash_map<int64_t, WordSearch::Allowed> allowed;  // by segment, when there is a filter
   if (!query.filter.empty()) {
@@ -369,8 +381,9 @@ absl::StatusOr<Document> Collection::Impl::Get(const std::string& document_id) c
   Document document;
   int64_t key = 0;
   {
-    Rows rows = database.Query(
-        "SELECT key, source, path, title, parser, encoding, digest, text FROM documents WHERE id = ?", document_id);
+    Rows rows = database.Query(absl::StrCat("SELECT key, source, path, title, parser, encoding, digest, text, ",
+                                            LanguageColumn(format_), " FROM documents WHERE id = ?"),
+                               document_id);
     if (!rows.Next()) {
       return rows.status().ok()
                  ? absl::NotFoundError(absl::StrCat("there is no document ", absl::CHexEscape(document_id)))
@@ -384,6 +397,7 @@ absl::StatusOr<Document> Collection::Impl::Get(const std::string& document_id) c
     document.encoding = rows.Text(5);
     document.content_digest = rows.Text(6);
     document.text = rows.Text(7);
+    document.language = rows.Text(8);
   }
   Rows rows = database.Query("SELECT name, value FROM document_metadata WHERE document = ?", key);
   while (rows.Next()) document.metadata[rows.Text(0)] = rows.Text(1);
@@ -416,8 +430,8 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
   std::vector<int64_t> keys;
   {
     Rows rows = database.Query(
-        "SELECT key, id, source, path, title, parser, encoding, digest, bytes, chunks FROM documents WHERE (source, "
-        "path) > (?, ?) ORDER BY source, path",
+        absl::StrCat("SELECT key, id, source, path, title, parser, encoding, digest, bytes, chunks, ",
+                     LanguageColumn(format_), " FROM documents WHERE (source, path) > (?, ?) ORDER BY source, path"),
         after.first, after.second);
     while (rows.Next()) {
       if (filtered && !std::binary_search(filtered->keys.begin(), filtered->keys.end(), rows.Int(0))) continue;
@@ -434,6 +448,7 @@ absl::StatusOr<DocumentPage> Collection::Impl::List(int64_t page_size, const std
                                 rows.Text(5),
                                 rows.Text(6),
                                 rows.Text(7),
+                                rows.Text(10),
                                 rows.Int(8),
                                 rows.Int(9),
                                 {}});

@@ -3,6 +3,14 @@
 #include <algorithm>
 
 namespace blazon::retrieval {
+namespace {
+
+constexpr char kGiven[] = "given:";
+
+}  // namespace
+
+std::string GivenEmbedder(const std::string& name) { return IsGivenEmbedder(name) ? name : kGiven + name; }
+bool IsGivenEmbedder(const std::string& fingerprint) { return fingerprint.starts_with(kGiven); }
 
 size_t Document::SourceOffset(size_t offset) const {
   const auto after = std::upper_bound(source_map.begin(), source_map.end(), offset,

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,34 @@ struct Region {
   Box box;
 };
 
+// A piece of a document as whoever puts it has cut it.
+struct GivenChunk {
+  Span span;                 // at least a byte, at ends of characters
+  std::string heading_path;  // "Care > Watering"; may be empty
+  // What is put before the text for embedding. Unset: title and heading path, as the chunker does it.
+  std::optional<std::string> prefix;
+  int64_t line = 0;   // of the source; 0: Document::Line tells
+  std::string place;  // empty: Document::PlaceAt tells
+  Box box;            // empty: Document::BoxOf tells
+};
+
+// Takes the place of the chunker and, with vectors, of the embedder too.
+struct GivenChunks {
+  std::vector<GivenChunk> chunks;  // by the begin of their spans; they may overlap, and need not cover the text
+  // A row for each chunk, finite, not all zeros; brought to L2 norm 1 when put. Empty: the collection's embedder makes
+  // them, and prefix and text of each must fit it.
+  std::vector<float> vectors;
+  // What the vectors come from: an embedder's fingerprint, or GivenEmbedder(name) of one that is not here. Needed with
+  // vectors.
+  std::string embedder;
+  std::string chunker;  // what cut it, as Collection::Export names it; empty: the caller
+};
+
+// The fingerprint of vectors that callers bring with them, and the only one that a collection takes beside its own
+// embedder's: "given:" and the name, which may have that before it already.
+std::string GivenEmbedder(const std::string& name);
+bool IsGivenEmbedder(const std::string& fingerprint);
+
 struct Document {
   std::string source;  // name of the root that `path` is relative to; may be empty
   // Relative to the source, '/' between parts; (source, path) identifies the document in a collection.
@@ -70,10 +99,14 @@ struct Document {
   // Of the source: "UTF-8", "UTF-16LE", "UTF-16BE", one that an HTML page declares or ICU detects, or "windows-1252"
   // (assumed); empty for files that are not text.
   std::string encoding;
+  // ISO 639-1, such as "de": whose stems its words are searched by. Empty when put: what metadata say under "language",
+  // else what the text looks like; as a collection gives it: not known.
+  std::string language;
   std::string content_digest;                   // SHA-256 of the file's bytes, lower-case hex
   std::map<std::string, std::string> metadata;  // free; searchable by equality
   // What a person should know of the reading, such as "page 3 is a picture without text"; not kept in collections.
   std::vector<std::string> warnings;
+  std::optional<GivenChunks> given;
 
   // The source byte that text byte `offset` came from: exact inside a run, the end of the run before it elsewhere.
   size_t SourceOffset(size_t offset) const;

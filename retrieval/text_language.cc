@@ -5,6 +5,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace blazon::retrieval {
 namespace {
@@ -27,6 +34,15 @@ constexpr LanguageStems kStems[] = {
     {"ta", "tamil"},    {"tr", "turkish"},    {"yi", "yiddish"},
 };
 
+// CLD2's code as documents have it; empty for what is no language of two letters.
+std::string OwnCode(CLD2::Language language) {
+  std::string code = CLD2::LanguageCode(language);
+  code.resize(std::min(code.size(), code.find('-')));  // "zh-Hant"
+  if (code == "nb" || code == "nn") code = "no";
+  if (code == "iw") code = "he";            // its name until 1989
+  return IsLanguageCode(code) ? code : "";  // "un": unknown
+}
+
 }  // namespace
 
 std::string DetectLanguage(std::string_view text) {
@@ -44,16 +60,29 @@ std::string DetectLanguage(std::string_view text) {
   CLD2::ExtDetectLanguageSummaryCheckUTF8(text.data(), static_cast<int>(text.size()), true, &no_hints, 0, best, percent,
                                           scores, nullptr, &bytes, &reliable, &valid);
   if (!reliable || bytes < kLeastBytes || percent[0] < kLeastPercent) return "";
-  std::string code = CLD2::LanguageCode(best[0]);
-  code.resize(std::min(code.size(), code.find('-')));  // "zh-Hant"
-  if (code == "nb" || code == "nn") code = "no";
-  if (code == "iw") code = "he";            // its name until 1989
-  return IsLanguageCode(code) ? code : "";  // "un": unknown
+  return OwnCode(best[0]);
 }
 
 bool IsLanguageCode(std::string_view code) {
   return code.size() == 2 && code != "un" &&
          std::all_of(code.begin(), code.end(), [](char c) { return c >= 'a' && c <= 'z'; });
+}
+
+absl::Status CheckLanguage(std::string_view code) {
+  static const std::set<std::string> known = [] {
+    std::set<std::string> codes;
+    for (const LanguageStems& stems : kStems) codes.insert(stems.language);
+    for (int i = 0; i < CLD2::NUM_LANGUAGES; ++i) {
+      if (std::string named = OwnCode(static_cast<CLD2::Language>(i)); !named.empty()) codes.insert(std::move(named));
+    }
+    return codes;
+  }();
+  if (known.contains(std::string(code))) return absl::OkStatus();
+  std::vector<std::string> with, without;
+  for (const std::string& each : known) (StemsOf(each) == kNoStems ? without : with).push_back(each);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "language '", absl::CHexEscape(std::string(code)), "' is not known; with stems of their own there are ",
+      absl::StrJoin(with, " "), ", and without ", absl::StrJoin(without, " ")));
 }
 
 int StemsOf(std::string_view language) {

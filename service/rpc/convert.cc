@@ -534,6 +534,7 @@ absl::StatusOr<retrieval::Query> FromProto(const v1::SearchRequest& request) {
   if (request.has_word_weight() &&
       (query.mode != retrieval::SearchMode::kBoth || query.fusion != retrieval::Fusion::kWeightedSum))
     return FieldError("word_weight", "is given, but only the weighted sum of a hybrid search has weights");
+  if (absl::Status status = TakeVector(request, query); !status.ok()) return status;
   auto filter = FromProto(request.filter());
   if (!filter.ok()) return filter.status();
   query.filter = *std::move(filter);
@@ -736,6 +737,7 @@ v1::Document ToProto(const retrieval::DocumentInfo& document) {
   result.set_text_bytes(Int32(document.bytes));
   result.set_chunks(Int32(document.chunks));
   result.set_digest(document.content_digest);
+  result.set_language(document.language);
   result.mutable_metadata()->insert(document.metadata.begin(), document.metadata.end());
   return result;
 }
@@ -748,6 +750,7 @@ v1::Document ToProto(const retrieval::Document& document) {
   result.set_title(document.title);
   result.set_text_bytes(Int32(document.text.size()));
   result.set_digest(document.content_digest);
+  result.set_language(document.language);
   result.mutable_metadata()->insert(document.metadata.begin(), document.metadata.end());
   return result;
 }

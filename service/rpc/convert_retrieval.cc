@@ -1,6 +1,9 @@
 #include "service/rpc/convert_retrieval.h"
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
+#include "retrieval/given_chunks.h"
 #include "service/rpc/status.h"
 
 namespace blazon::service::rpc {
@@ -209,6 +212,21 @@ v1::IndexKind ToProto(retrieval::IndexKind kind) {
       return v1::INDEX_KIND_IVF_PQ;
   }
   return v1::INDEX_KIND_UNSPECIFIED;
+}
+
+absl::Status TakeVector(const v1::SearchRequest& request, retrieval::Query& query) {
+  if (request.vector().empty()) return absl::OkStatus();
+  if (query.mode == retrieval::SearchMode::kWords)
+    return FieldError("vector", "is given, and a search by words does not use it");
+  if (request.vector_size() > retrieval::kMaxDimension)
+    return FieldError("vector",
+                      absl::StrCat("has ", request.vector_size(), " numbers; the limit is ", retrieval::kMaxDimension));
+  double square = 0;
+  for (const float number : request.vector()) square += static_cast<double>(number) * number;
+  if (!std::isfinite(square) || square == 0)
+    return FieldError("vector", "must have finite numbers that are not all zeros");
+  for (const float number : request.vector()) query.vector.push_back(static_cast<float>(number / std::sqrt(square)));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> RerankDepth(const v1::SearchRequest& request, int64_t count) {

@@ -19,6 +19,8 @@ v1::Condition ToProto(const retrieval::Condition& condition);
 
 absl::StatusOr<retrieval::IndexKind> FromProto(v1::IndexKind kind);
 v1::IndexKind ToProto(retrieval::IndexKind kind);
+// Gives the query the request's vector, brought to unit length; none when the request has none.
+absl::Status TakeVector(const v1::SearchRequest& request, retrieval::Query& query);
 // Pieces that a reranker reads, 0 for none. count: results that are asked for.
 absl::StatusOr<int64_t> RerankDepth(const v1::SearchRequest& request, int64_t count);
 v1::ModelIdentity ToIdentity(const Reranker& reranker);

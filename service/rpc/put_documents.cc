@@ -23,7 +23,10 @@ constexpr int kMaxDocuments = 10000;
 constexpr size_t kMaxPathBytes = 1024;
 constexpr size_t kMaxSourceBytes = 256;
 constexpr int kMaxMetadata = 64;
-constexpr size_t kCommitBytes = 64u << 10;  // text that is committed together
+constexpr size_t kMaxEmbedderBytes = 256;
+constexpr int kMaxChunks = 65536;
+constexpr size_t kMaxVectorNumbers = 32u << 20;  // of one document
+constexpr size_t kCommitBytes = 64u << 10;       // text that is committed together
 
 bool HasControlCharacters(const std::string& text) {
   return std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
@@ -46,6 +49,39 @@ absl::Status CheckHeader(const v1::DocumentHeader& header) {
     return FieldError("document.metadata",
                       absl::StrCat("has ", header.metadata_size(), " entries; the limit is ", kMaxMetadata));
   }
+  if (header.chunk_count() < 0 || header.chunk_count() > kMaxChunks) {
+    return FieldError("document.chunk_count",
+                      absl::StrCat("is ", header.chunk_count(), "; its range is 0 to ", kMaxChunks));
+  }
+  if (header.embedder().size() > kMaxEmbedderBytes || HasControlCharacters(header.embedder())) {
+    return FieldError("document.embedder",
+                      absl::StrCat("must have at most ", kMaxEmbedderBytes, " bytes and no control characters"));
+  }
+  return absl::OkStatus();
+}
+
+// A piece as the collection takes it, its vector put behind those of `given`.
+absl::Status TakeChunk(const v1::GivenChunk& chunk, retrieval::GivenChunks& given) {
+  const std::string number = absl::StrCat("chunk ", given.chunks.size());
+  if (chunk.begin() < 0 || chunk.end() < 0)
+    return absl::InvalidArgumentError(absl::StrCat(number, " spans [", chunk.begin(), ", ", chunk.end(), ")"));
+  const size_t dimension =
+      given.chunks.empty() ? static_cast<size_t>(chunk.vector_size()) : given.vectors.size() / given.chunks.size();
+  if (static_cast<size_t>(chunk.vector_size()) != dimension) {
+    return absl::InvalidArgumentError(absl::StrCat(number, " has a vector of ", chunk.vector_size(),
+                                                   " numbers, and those before it have ", dimension,
+                                                   "; all have one of the same dimension, or none has"));
+  }
+  if (given.vectors.size() + dimension > kMaxVectorNumbers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the vectors have more than ", kMaxVectorNumbers, " numbers; split the document"));
+  }
+  retrieval::GivenChunk& taken = given.chunks.emplace_back();
+  taken.span = {static_cast<size_t>(chunk.begin()), static_cast<size_t>(chunk.end())};
+  taken.heading_path = chunk.headings();
+  taken.place = chunk.place();
+  taken.line = chunk.line();
+  given.vectors.insert(given.vectors.end(), chunk.vector().begin(), chunk.vector().end());
   return absl::OkStatus();
 }
 
@@ -143,8 +179,10 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
         return TakeHeader(request.document());
       case v1::PutDocumentsRequest::kData:
         return TakeData(request.data());
+      case v1::PutDocumentsRequest::kChunks:
+        return TakeChunks(request.chunks());
       default:
-        return FieldError("item", "is missing; give the collection, a document's header, or data");
+        return FieldError("item", "is missing; give the collection, a document's header, its chunks, or data");
     }
   }
 
@@ -165,12 +203,35 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     if (absl::Status status = CheckHeader(header); !status.ok()) return status;
     header_ = header;
     bytes_.clear();
+    given_ = {};
+    given_status_ = absl::OkStatus();
+    chunks_seen_ = 0;
+    return absl::OkStatus();
+  }
+
+  // What is wrong with a piece is the document's fault: it is refused, and the call goes on.
+  absl::Status TakeChunks(const v1::GivenChunks& chunks) {
+    if (!header_.has_value()) return FieldError("chunks", "belong to no document; a header comes before them");
+    if (!bytes_.empty()) return FieldError("chunks", "come after data; they come before it");
+    if (chunks.chunks_size() == 0) return FieldError("chunks", "is empty; send at least one piece");
+    chunks_seen_ += chunks.chunks_size();
+    if (chunks_seen_ > header_->chunk_count()) {
+      return FieldError("chunks", absl::StrCat("are more than the ", header_->chunk_count(), " that the header of ",
+                                               header_->path(), " announced in chunk_count"));
+    }
+    for (const v1::GivenChunk& chunk : chunks.chunks()) {
+      if (given_status_.ok()) given_status_ = TakeChunk(chunk, given_);
+    }
     return absl::OkStatus();
   }
 
   absl::Status TakeData(const std::string& data) {
     if (!header_.has_value()) return FieldError("data", "belongs to no document; a header comes before it");
     if (data.empty()) return FieldError("data", "is empty; send at least one byte");
+    if (chunks_seen_ < header_->chunk_count()) {
+      return FieldError("data", absl::StrCat("comes after ", chunks_seen_, " of the ", header_->chunk_count(),
+                                             " pieces that the header of ", header_->path(), " announced"));
+    }
     if (bytes_.size() + data.size() > static_cast<size_t>(header_->size_bytes())) {
       return FieldError("data", absl::StrCat("is more than the ", header_->size_bytes(), " bytes that the header of ",
                                              header_->path(), " announced"));
@@ -208,6 +269,9 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     result.set_path(header.path());
     absl::StatusOr<retrieval::Document> document = Load(header);
     bytes_.clear();
+    if (document.ok()) {
+      if (absl::Status status = Check(*document); !status.ok()) document = status;
+    }
     if (document.ok()) result.mutable_warnings()->Add(document->warnings.begin(), document->warnings.end());
     if (!document.ok()) {
       result.set_state(v1::PUT_STATE_REFUSED);
@@ -228,8 +292,34 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
     absl::StatusOr<retrieval::Document> document = retrieval::LoadDocument(*format, bytes_, header.path(), options);
     if (!document.ok()) return document;
     document->source = header.source();
+    document->language = header.language();
     for (const auto& [name, value] : header.metadata()) document->metadata[name] = value;
+    if (header.chunk_count() == 0) return document;
+    if (!given_status_.ok()) {
+      return absl::Status(given_status_.code(),
+                          absl::StrCat("document ", header.path(), ": ", given_status_.message()));
+    }
+    document->given = std::move(given_);
+    if (document->given->vectors.empty()) return document;
+    const absl::StatusOr<retrieval::Embedder> embedder = runtime().models().CollectionEmbedder();
+    if (!embedder.ok()) return embedder.status();
+    document->given->embedder = header.embedder().empty() || header.embedder() == embedder->fingerprint
+                                    ? header.embedder()
+                                    : retrieval::GivenEmbedder(header.embedder());
     return document;
+  }
+
+  // Whether the collection takes it; what waits is put before, so that it is what the document is compared with.
+  absl::Status Check(const retrieval::Document& document) {
+    const auto embedder = [](const retrieval::Document& one) {
+      return one.given && !one.given->vectors.empty() ? one.given->embedder : "";
+    };
+    if (!batch_.empty() && embedder(batch_.back()) != embedder(document)) {
+      if (absl::Status status = Commit(); !status.ok()) return status;
+    }
+    absl::StatusOr<CollectionStore::Handle> collection = runtime().collections().Use(collection_);
+    if (!collection.ok()) return collection.status();
+    return (*collection)->Check(document);
   }
 
   absl::Status Commit() {
@@ -255,6 +345,9 @@ class PutDocumentsCall final : public grpc::ServerReadReactor<v1::PutDocumentsRe
   std::string collection_;                    // empty until named
   std::optional<v1::DocumentHeader> header_;  // of the document whose bytes come
   std::string bytes_;
+  retrieval::GivenChunks given_;  // the document's pieces so far
+  absl::Status given_status_;     // what is wrong with them
+  int chunks_seen_ = 0;
   std::vector<retrieval::Document> batch_;  // not yet committed
   std::vector<int> batch_results_;          // their places in the response
   size_t batch_bytes_ = 0;

@@ -386,5 +386,44 @@ TEST(WordSearchLanguagesTest, EachDocumentHasTheStemsOfItsLanguage) {
   EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
 }
 
+// What is given counts more than metadata and detection, and is what makes a document another one.
+TEST(WordSearchLanguagesTest, ALanguageCanBeGiven) {
+  TemporaryFolder folder;
+  auto collection = *Collection::Open(folder, WriteOptions());
+  Document document = TextDocument("de.txt", "Die Häuser der Stadt.");
+  const auto put = [&] {
+    const auto outcomes = collection->Put({document});
+    EXPECT_TRUE(outcomes.ok()) << outcomes.status();
+    return outcomes.ok() ? outcomes->front() : PutOutcome::kUnchanged;
+  };
+  const auto finds = [&collection](const std::string& text) {
+    Query query;
+    query.text = text;
+    query.mode = SearchMode::kWords;
+    return !collection->Search(query)->empty();
+  };
+  EXPECT_EQ(put(), PutOutcome::kAdded);
+  EXPECT_FALSE(finds("Haus"));  // too short a text to tell its language
+  document.language = "de";
+  EXPECT_EQ(put(), PutOutcome::kReplaced);
+  EXPECT_TRUE(finds("Haus"));
+  EXPECT_EQ(collection->Get(DocumentId("tests", "de.txt"))->language, "de");
+  EXPECT_EQ(collection->List()->documents[0].language, "de");
+  EXPECT_EQ(put(), PutOutcome::kUnchanged);
+  document.language.clear();
+  EXPECT_EQ(put(), PutOutcome::kUnchanged);
+  document.language = "en";
+  document.metadata["language"] = "de";
+  EXPECT_EQ(put(), PutOutcome::kReplaced);
+  EXPECT_FALSE(finds("Haus"));
+  for (const char* wrong : {"xq", "DE", "deu", "german", "d\n"}) {
+    document.language = wrong;
+    const absl::Status refused = collection->Put({document}).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << wrong;
+    EXPECT_NE(refused.message().find(" da de el en "), std::string::npos) << refused;
+    EXPECT_NE(refused.message().find(" ja "), std::string::npos) << refused;
+  }
+}
+
 }  // namespace
 }  // namespace blazon::retrieval

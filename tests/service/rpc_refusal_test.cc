@@ -612,6 +612,28 @@ TEST_F(RpcRefusalTest, StreamsOfDocumentsOutOfOrder) {
   ExpectRefused(put({collection("order"), header("a.txt", 3), data("abcd")}), "data", "more than announced");
   ExpectRefused(put({collection("order"), header("a.txt", 3), data("ab")}), "data", "less than announced");
   ExpectRefused(put({collection("order"), header("a.txt", 3), header("b.txt", 3)}), "data", "a header too early");
+  const auto with_chunks = [&](int count) {
+    v1::PutDocumentsRequest request = header("a.txt", 3);
+    request.mutable_document()->set_chunk_count(count);
+    return request;
+  };
+  const auto chunk = [](int begin, int end) {
+    v1::PutDocumentsRequest request;
+    v1::GivenChunk* piece = request.mutable_chunks()->add_chunks();
+    piece->set_begin(begin);
+    piece->set_end(end);
+    return request;
+  };
+  v1::PutDocumentsRequest no_chunks;
+  no_chunks.mutable_chunks();
+  ExpectRefused(put({collection("order"), chunk(0, 1)}), "chunks", "chunks without a header");
+  ExpectRefused(put({collection("order"), with_chunks(1), no_chunks}), "chunks", "no chunks");
+  ExpectRefused(put({collection("order"), header("a.txt", 3), chunk(0, 1)}), "chunks", "chunks without a count");
+  ExpectRefused(put({collection("order"), with_chunks(1), chunk(0, 1), chunk(1, 2)}), "chunks", "one too many");
+  ExpectRefused(put({collection("order"), with_chunks(2), chunk(0, 1), data("abc")}), "data", "one too few");
+  ExpectRefused(put({collection("order"), with_chunks(1), data("a")}), "data", "chunks after data");
+  ExpectRefused(put({collection("order"), with_chunks(-1)}), "document.chunk_count", "a count below 0");
+  ExpectRefused(put({collection("order"), with_chunks(65537)}), "document.chunk_count", "a large count");
   EXPECT_TRUE(put({collection("order"), header("a.txt", 9), data("The fine "), header("a.txt", 12), data("A new one."),
                    data("!!")})
                   .ok())

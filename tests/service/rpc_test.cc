@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "retrieval/filter.h"
 #include "service/rpc/convert_retrieval.h"
@@ -444,6 +445,117 @@ TEST_F(RpcTest, CaptionsOnceStreamedAndInBulk) {
   EXPECT_EQ(answers["bad"].error().code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_GT(answers["bad"].error().details_size(), 0);
   EXPECT_EQ(answers[""].error().code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(RpcTest, DocumentsBringTheirChunksAndVectors) {
+  using Index = v1::IndexService::Stub;
+  const auto create = [](const std::string& name) {
+    v1::CreateCollectionRequest request;
+    request.set_collection(name);
+    v1::CreateCollectionResponse created;
+    EXPECT_TRUE(Unary(*server_->index, &Index::CreateCollection, request, &created).ok());
+  };
+  const std::string text = "Tea is steeped. Bees fly far.";
+  struct Piece {
+    int begin, end;
+    std::vector<float> vector;
+  };
+  const auto put = [&](const std::string& collection, const std::string& embedder, const std::vector<Piece>& pieces) {
+    grpc::ClientContext context;
+    v1::PutDocumentsResponse response;
+    auto writer = server_->index->PutDocuments(&context, &response);
+    v1::PutDocumentsRequest request;
+    request.set_collection(collection);
+    writer->Write(request);
+    v1::DocumentHeader& header = *request.mutable_document();
+    header.set_path("given.txt");
+    header.set_size_bytes(static_cast<int>(text.size()));
+    header.set_chunk_count(static_cast<int>(pieces.size()));
+    header.set_embedder(embedder);
+    writer->Write(request);
+    for (const Piece& piece : pieces) {
+      v1::GivenChunk& chunk = *request.mutable_chunks()->add_chunks();
+      chunk.set_begin(piece.begin);
+      chunk.set_end(piece.end);
+      chunk.set_headings("Small things");
+      chunk.mutable_vector()->Assign(piece.vector.begin(), piece.vector.end());
+      writer->Write(request);
+      request.mutable_chunks()->clear_chunks();
+    }
+    request.set_data(text);
+    writer->Write(request);
+    writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.results_size(), 1);
+    return response.results_size() == 1 ? response.results(0) : v1::PutResult();
+  };
+  const auto search = [](const std::string& collection, const std::vector<float>& vector) {
+    v1::SearchRequest request;
+    request.set_collection(collection);
+    request.set_query("insects that fly");
+    request.set_mode(v1::SEARCH_MODE_VECTOR);
+    request.mutable_vector()->Assign(vector.begin(), vector.end());
+    v1::SearchResponse found;
+    const grpc::Status status = Unary(*server_->index, &Index::Search, request, &found);
+    return !status.ok() ? status.error_message() : found.results_size() == 0 ? "" : found.results(0).text();
+  };
+
+  create("own-chunks");
+  EXPECT_EQ(put("own-chunks", "", {{0, 15, {}}, {16, 29, {}}}).state(), v1::PUT_STATE_ADDED);
+  EXPECT_EQ(search("own-chunks", {}), "Bees fly far.");
+  v1::PutResult refused = put("own-chunks", "", {{0, 15, {}}, {16, 99, {}}});
+  EXPECT_EQ(refused.state(), v1::PUT_STATE_REFUSED);
+  EXPECT_TRUE(absl::StrContains(refused.error().message(), "chunk 1 spans [16, 99)")) << refused.error().message();
+  refused = put("own-chunks", "three-axes", {{0, 15, {1, 0, 0}}});
+  EXPECT_TRUE(absl::StrContains(refused.error().message(), "they cannot be compared")) << refused.error().message();
+  EXPECT_EQ(refused.error().code(), grpc::StatusCode::FAILED_PRECONDITION);
+
+  create("german");
+  const auto put_as = [&](const std::string& language) {
+    grpc::ClientContext context;
+    v1::PutDocumentsResponse response;
+    auto writer = server_->index->PutDocuments(&context, &response);
+    v1::PutDocumentsRequest request;
+    request.set_collection("german");
+    writer->Write(request);
+    request.mutable_document()->set_path("de.txt");
+    request.mutable_document()->set_size_bytes(21);
+    request.mutable_document()->set_language(language);
+    writer->Write(request);
+    request.set_data("Die H\xc3\xa4user der Stadt");
+    writer->Write(request);
+    writer->WritesDone();
+    EXPECT_TRUE(writer->Finish().ok());
+    return response.results_size() == 1 ? response.results(0) : v1::PutResult();
+  };
+  refused = put_as("xq");
+  EXPECT_EQ(refused.state(), v1::PUT_STATE_REFUSED);
+  EXPECT_TRUE(absl::StrContains(refused.error().message(), "language 'xq' is not known")) << refused.error().message();
+  EXPECT_EQ(put_as("de").state(), v1::PUT_STATE_ADDED);
+  v1::ListDocumentsRequest list;
+  list.set_collection("german");
+  v1::ListDocumentsResponse listed;
+  EXPECT_TRUE(Unary(*server_->index, &Index::ListDocuments, list, &listed).ok());
+  ASSERT_EQ(listed.documents_size(), 1);
+  EXPECT_EQ(listed.documents(0).language(), "de");
+
+  create("own-vectors");
+  refused = put("own-vectors", "three-axes", {{0, 15, {1, 0, 0}}, {16, 29, {}}});
+  EXPECT_TRUE(absl::StrContains(refused.error().message(), "or none has")) << refused.error().message();
+  refused = put("own-vectors", "", {{0, 15, {1, 0, 0}}});
+  EXPECT_TRUE(absl::StrContains(refused.error().message(), "nothing says which embedder")) << refused.error().message();
+  EXPECT_EQ(put("own-vectors", "three-axes", {{0, 15, {1, 0, 0}}, {16, 29, {0, 3, 4}}}).state(), v1::PUT_STATE_ADDED);
+  EXPECT_EQ(search("own-vectors", {0, 0, 0.5f}), "Bees fly far.");
+  EXPECT_TRUE(absl::StrContains(search("own-vectors", {}), "given:three-axes")) << search("own-vectors", {});
+  EXPECT_TRUE(absl::StrContains(search("own-vectors", {1, 2}), "2 dimensions")) << search("own-vectors", {1, 2});
+  EXPECT_TRUE(absl::StrContains(search("own-vectors", {0, 0, 0}), "not all zeros")) << search("own-vectors", {0, 0, 0});
+  for (const char* name : {"own-chunks", "german", "own-vectors"}) {
+    v1::DeleteCollectionRequest remove;
+    remove.set_collection(name);
+    v1::DeleteCollectionResponse removed;
+    EXPECT_TRUE(Unary(*server_->index, &Index::DeleteCollection, remove, &removed).ok()) << name;
+  }
 }
 
 TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
