@@ -1,11 +1,12 @@
 #include "retrieval/find_files.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
-#include <set>
 #include <system_error>
 #include <tuple>
 
+#include "absl/strings/str_cat.h"
 #include "retrieval/document_loader.h"
 #include "retrieval/files.h"
 #include "retrieval/path_patterns.h"
@@ -33,7 +34,7 @@ absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const Fin
   if (!include.ok()) return include.status();
   if (!exclude.ok()) return exclude.status();
   FoundFiles found;
-  std::set<std::pair<std::string, std::string>> present;
+  std::map<std::pair<std::string, std::string>, fs::path> present;
   for (const fs::path& given : paths) {
     std::error_code error;
     const fs::path root = fs::canonical(given, error);
@@ -43,7 +44,15 @@ absl::StatusOr<FoundFiles> FindFiles(absl::Span<const fs::path> paths, const Fin
                                : folder                ? root.filename().string()
                                                        : root.parent_path().filename().string();
     const auto add = [&](const fs::path& file, std::string path) {
-      if (present.emplace(source, path).second) found.files.push_back({file, source, std::move(path)});
+      const auto [place, fresh] = present.emplace(std::pair(source, path), file);
+      if (fresh) {
+        found.files.push_back({file, source, std::move(path)});
+      } else if (place->second != file) {
+        found.skipped.push_back({"", file.string(),
+                                 absl::AlreadyExistsError(absl::StrCat(file.string(), " would be the document ", source,
+                                                                       "/", path, ", which ", place->second.string(),
+                                                                       " is; add it under another --source"))});
+      }
     };
     if (!folder) {
       add(root, root.filename().string());

@@ -35,10 +35,11 @@ struct FindOptions {
 struct FoundFiles {
   std::vector<FoundFile> files;      // by source, then path; each document once
   std::vector<std::string> sources;  // of the folders given
-  std::vector<SkippedFile> skipped;  // what could not be looked at
-  bool complete = true;              // false: a folder could not be listed, so that `files` may lack some
-  int64_t unsupported = 0;           // files in folders of kinds that are not read; they are in neither list
-  int64_t left_out = 0;              // files and folders that patterns or .gitignore files left out
+  // What could not be looked at, and files that would be a document that another file is.
+  std::vector<SkippedFile> skipped;
+  bool complete = true;     // false: a folder could not be listed, so that `files` may lack some
+  int64_t unsupported = 0;  // files in folders of kinds that are not read; they are in neither list
+  int64_t left_out = 0;     // files and folders that patterns or .gitignore files left out
 };
 
 // The files among `paths`, whatever the patterns say, and those in the folders among them with all beneath (hidden

@@ -89,6 +89,8 @@ absl::StatusOr<IndexReport> Indexer::Add(absl::Span<const fs::path> paths) {
   PlanOptions planning;
   planning.find = options_.find;
   planning.loader = options_.loader;
+  planning.metadata = options_.metadata;
+  planning.language = options_.language;
   planning.threads = options_.loader_threads;
   planning.cache = options_.cache;
   if (options_.progress) {
@@ -193,6 +195,8 @@ absl::StatusOr<IndexReport> Indexer::Apply(const SyncPlan& plan) {
     } else {
       for (std::string& warning : loaded.document->warnings)
         report.warnings.push_back({id, loaded.found.path, std::move(warning)});
+      for (const auto& [name, value] : options_.metadata) loaded.document->metadata[name] = value;
+      loaded.document->language = options_.language;
       group_bytes += loaded.document->text.size();
       group.push_back(*std::move(loaded.document));
     }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,9 @@ struct IndexProgress {
 struct IndexerOptions {
   FindOptions find;
   LoaderOptions loader;
+  // Put on every document beside what the file itself says, and instead of it where both do.
+  std::map<std::string, std::string> metadata;
+  std::string language;          // of every document, as Document::language has it; empty: each tells its own
   int loader_threads = 1;        // [1, 64]
   int64_t queue_documents = 64;  // parsed and waiting at most
   // A commit is made when this much text has come together, or nothing more is to come.

@@ -63,6 +63,15 @@ Examined Examine(const FoundFile& found, const DigestCache::Entry* known, const 
   return examined;
 }
 
+// Whether a document has the metadata and the language that all are to have.
+bool HasAsked(const DocumentInfo& document, const PlanOptions& options) {
+  if (!options.language.empty() && document.language != options.language) return false;
+  return std::all_of(options.metadata.begin(), options.metadata.end(), [&document](const auto& asked) {
+    const auto found = document.metadata.find(asked.first);
+    return found != document.metadata.end() && found->second == asked.second;
+  });
+}
+
 }  // namespace
 
 const DigestCache::Entry* DigestCache::Find(const fs::path& file) const {
@@ -162,7 +171,7 @@ absl::StatusOr<SyncPlan> PlanSync(const Collection* collection, absl::Span<const
           document->second.parser == parser) {
         const absl::StatusOr<bool> current = collection->IsCurrent(file.source, file.path, entry.digest, parser);
         if (!current.ok()) return current.status();
-        if (*current) planned.state = FileState::kUnchanged;
+        if (*current && HasAsked(document->second, options)) planned.state = FileState::kUnchanged;
       }
       same[absl::StrCat(entry.digest, " ", parser)].push_back(plan.files.size() - 1);
     }

@@ -61,6 +61,9 @@ struct SyncPlan {
 struct PlanOptions {
   FindOptions find;
   LoaderOptions loader;
+  // What the documents are to have; one that lacks some of it, or has another language, is changed.
+  std::map<std::string, std::string> metadata;
+  std::string language;          // empty: any
   int threads = 1;               // that read files, [1, 64]
   DigestCache* cache = nullptr;  // may be null
   // Called from the thread that called PlanSync after each file: files done, of how many; false stops.

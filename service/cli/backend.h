@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,10 +48,12 @@ struct AddRequest {
   bool gitignore = true;
   bool prune = false;
   bool strict = false;
-  bool dry_run = false;        // only say what would be done
-  double near_duplicates = 0;  // IndexerOptions::near_duplicates
-  int64_t chunk_tokens = 0;    // 0: the default
-  std::string json_text;       // LoaderOptions::json_text
+  bool dry_run = false;                         // only say what would be done
+  double near_duplicates = 0;                   // IndexerOptions::near_duplicates
+  int64_t chunk_tokens = 0;                     // 0: the default
+  std::string json_text;                        // LoaderOptions::json_text
+  std::map<std::string, std::string> metadata;  // IndexerOptions::metadata
+  std::string language;                         // IndexerOptions::language
   retrieval::DigestCache* digests = nullptr;
   std::function<void(const AddProgress&)> progress;
 };

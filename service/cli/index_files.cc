@@ -4,6 +4,7 @@
 #include <chrono>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "retrieval/folder_watch.h"
 #include "retrieval/sync_plan.h"
+#include "retrieval/text_language.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/index_progress.h"
@@ -35,7 +37,34 @@ struct FileFlags {
   int64_t chunk_tokens = 0;
   int64_t quiet_ms = 500;
   std::string json_text;
+  std::vector<std::string> metadata;
+  std::string language;
 };
+
+// Two folders of one name are one source: a person may not have meant that.
+void TellOfSharedSources(const AddRequest& request) {
+  std::map<std::string, std::filesystem::path> folders;  // by their own name
+  for (const std::filesystem::path& path : request.paths) {
+    std::error_code error;
+    const std::filesystem::path folder = std::filesystem::canonical(path, error);
+    if (error || !std::filesystem::is_directory(folder, error)) continue;
+    const auto [place, fresh] = folders.emplace(folder.filename().string(), folder);
+    if (fresh || place->second == folder) continue;
+    std::cerr << "blazon: " << place->second.string() << " and " << folder.string() << " are both called '"
+              << place->first << "', so their documents share that source; --source gives one another name\n";
+  }
+}
+
+absl::Status TakeMetadata(const std::vector<std::string>& entries, std::map<std::string, std::string>& metadata) {
+  for (const std::string& entry : entries) {
+    const size_t equals = entry.find('=');
+    if (equals == std::string::npos || equals == 0)
+      return absl::InvalidArgumentError(absl::StrCat("--metadata ", entry, " is not KEY=VALUE"));
+    if (!metadata.emplace(entry.substr(0, equals), entry.substr(equals + 1)).second)
+      return absl::InvalidArgumentError(absl::StrCat("--metadata ", entry.substr(0, equals), " is given twice"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<AddRequest> RequestOf(const FileFlags& flags) {
   absl::StatusOr<std::vector<std::string>> paths = GatherPaths(flags.paths, flags.files_from, flags.nul);
@@ -54,6 +83,14 @@ absl::StatusOr<AddRequest> RequestOf(const FileFlags& flags) {
   request.near_duplicates = flags.near_duplicates;
   request.chunk_tokens = flags.chunk_tokens;
   request.json_text = flags.json_text;
+  if (absl::Status status = TakeMetadata(flags.metadata, request.metadata); !status.ok()) return status;
+  if (!flags.language.empty()) {
+    if (absl::Status status = retrieval::CheckLanguage(flags.language); !status.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("--language: ", status.message()));
+    }
+  }
+  request.language = flags.language;
+  if (request.source.empty()) TellOfSharedSources(request);
   return request;
 }
 
@@ -250,8 +287,20 @@ void AddIndexFiles(CLI::App& index, Context& context) {
         ->type_name("PATTERN")
         ->allow_extra_args(false);
     command->add_flag("--no-gitignore", flags->no_gitignore, "Do not go by .gitignore files");
-    command->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
-    command->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece, in this process (default 256)")
+    command->add_flag("--prune", flags->prune,
+                      "Also remove documents of this source whose files are gone; not with --server");
+    command
+        ->add_option("--metadata", flags->metadata,
+                     "Something that searches can filter by, on every document; repeatable. Documents that are there "
+                     "already without it are indexed again")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false);
+    command
+        ->add_option("--language", flags->language,
+                     "The language of every document, such as de, whose stems its words are searched by (default: each "
+                     "document's own metadata, else detected). Documents that are there with another are indexed again")
+        ->type_name("CODE");
+    command->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece (default 256); not with --server")
         ->check(CLI::Range(32, 256));
     command
         ->add_option("--json-text", flags->json_text,
@@ -262,7 +311,7 @@ void AddIndexFiles(CLI::App& index, Context& context) {
         [flags, &context, run] { context.run = [flags, &context, run] { return run(*flags, context); }; });
     return command;
   };
-  const char* strict = "End at the first file that cannot be read, instead of leaving it out";
+  const char* strict = "End at the first file that cannot be read, instead of leaving it out; not with --server";
   add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd)
       ->add_flag("--strict", flags->strict, strict);
   CLI::App* sync = add_command(
@@ -271,9 +320,9 @@ void AddIndexFiles(CLI::App& index, Context& context) {
   CLI::Option* near = sync->add_option(
       "--near-duplicates", flags->near_duplicates,
       "Tell of documents that are nearly the same as a new or changed one, from this share of common runs "
-      "of five words on, 0.5 to 1; both stay");
+      "of five words on, 0.5 to 1; both stay. Not with --server");
   near->type_name("SHARE")->check(CLI::Range(0.5, 1.0));
-  sync->add_flag("--dry-run", flags->dry_run, "Only say what would be done")->excludes(near);
+  sync->add_flag("--dry-run", flags->dry_run, "Only say what would be done; not with --server")->excludes(near);
   CLI::App* watch = add_command("watch", "Sync folders now and whenever something changes in them",
                                 [](const FileFlags& f, Context& c) { return RunWatch(f, c); });
   watch

@@ -203,6 +203,8 @@ class LocalBackend : public Backend {
     indexing.near_duplicates = request.near_duplicates;
     indexing.loader = WithPictures(captioner_, models_);
     indexing.loader.json_text = request.json_text;
+    indexing.metadata = request.metadata;
+    indexing.language = request.language;
     indexing.progress = [&](const retrieval::IndexProgress& progress) {
       if (request.progress) {
         request.progress({progress.indexing, progress.files_done, progress.files_total, progress.bytes_done,
@@ -362,6 +364,8 @@ class LocalBackend : public Backend {
     planning.find = FindOptionsOf(request);
     planning.loader = WithPictures(captioner_, models_);
     planning.loader.json_text = request.json_text;
+    planning.metadata = request.metadata;
+    planning.language = request.language;
     planning.progress = [&](int64_t done, int64_t total, const std::string& path) {
       if (request.progress) request.progress({false, done, total, 0, 0, path});
       return !Interrupted();

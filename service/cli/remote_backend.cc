@@ -222,8 +222,7 @@ class RemoteBackend : public Backend {
     if (request.prune || request.dry_run || request.strict || request.near_duplicates > 0 || request.chunk_tokens > 0) {
       return absl::UnimplementedError(
           "a server does not take --prune, --dry-run, --strict, --near-duplicates and --chunk-tokens; leave them out, "
-          "or leave out "
-          "--server where its --data folder is");
+          "or leave out --server where its --data folder is");
     }
     AddReport report;
     absl::StatusOr<retrieval::FoundFiles> found =
@@ -255,6 +254,8 @@ class RemoteBackend : public Backend {
       message.mutable_document()->set_source(file.source);
       message.mutable_document()->set_size_bytes(static_cast<int32_t>(bytes->size()));
       message.mutable_document()->set_json_text(request.json_text);
+      message.mutable_document()->set_language(request.language);
+      message.mutable_document()->mutable_metadata()->insert(request.metadata.begin(), request.metadata.end());
       sent += static_cast<int64_t>(bytes->size());
       open = writer->Write(message);
       for (size_t begin = 0; open && begin < bytes->size(); begin += kDataBytes) {

@@ -67,5 +67,18 @@ TEST_F(FindFilesTest, TakesFilesThatAreNamedWhateverThePatternsSay) {
   EXPECT_THAT(paths, UnorderedElementsAre("docs/b.md", "notes/deep/e.txt"));
 }
 
+TEST_F(FindFilesTest, NamesAFileThatWouldBeAnotherOnesDocument) {
+  const fs::path other = folder_.path() / "other" / "docs";
+  WriteFile(other / "a.txt", "another a");
+  WriteFile(other / "z.txt", "z");
+  const auto found = FindFiles({docs_, other}, {});
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(found->files.size(), 7u);
+  ASSERT_EQ(found->skipped.size(), 1u);
+  EXPECT_EQ(found->skipped[0].path, fs::canonical(other / "a.txt").string());
+  EXPECT_THAT(std::string(found->skipped[0].reason.message()), testing::HasSubstr("add it under another --source"));
+  EXPECT_TRUE(FindFiles({docs_, docs_}, {})->skipped.empty());
+}
+
 }  // namespace
 }  // namespace blazon::retrieval

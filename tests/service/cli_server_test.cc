@@ -257,8 +257,19 @@ TEST_F(CliServerTest, SaysTheSame) {
 
   ExpectSame({"index", "add", Path("documents"), Path("documents/boat.txt")}, 1);
   ExpectSame({"index", "add", Path("documents/boat.txt"), Path("documents/picture.xyz")}, 1);
+  ExpectSame({"index", "add", "--language", "nl", "--metadata", "team=sea", Path("documents/boat.txt")}, 0);
+  ExpectSame({"index", "add", "--language", "xq", Path("documents/boat.txt")}, 2);
   ExpectSame({"index", "list"}, 0);
   ExpectSame({"index", "stats"}, 0);
+  for (const std::vector<std::string>& own : std::vector<std::vector<std::string>>{
+           {"sync", "--prune"}, {"sync", "--dry-run"}, {"add", "--strict"}, {"add", "--chunk-tokens", "64"}}) {
+    std::vector<std::string> command = {"index"};
+    command.insert(command.end(), own.begin(), own.end());
+    command.insert(command.end(), {"--collection", "notes", Path("documents")});
+    const Finished refused = OnServer(command);
+    EXPECT_EQ(refused.status, 1) << own[1];
+    EXPECT_NE(refused.errors.find(own[1]), std::string::npos) << refused.errors;
+  }
   ExpectSame({"index", "search", "when is the gate locked"}, 0);
   ExpectSame({"index", "search", "--mode", "words", "xylophone"}, 3);
   ExpectSame({"ask", "--seed", "7", "How much does the boat weigh?"}, 0);
