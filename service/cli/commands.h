@@ -23,6 +23,8 @@ void AddIndexFiles(CLI::App& index, Context& context);
 // Adds verify, repair, snapshot and restore to the command `index`.
 void AddIndexCare(CLI::App& index, Context& context);
 void AddIndexEval(CLI::App& index, Context& context);  // index: the command of that name
+// Adds export and import to the command `index`.
+void AddIndexTransfer(CLI::App& index, Context& context);
 void AddModels(CLI::App& app, Context& context);
 void AddModelsAdapters(CLI::App& models, Context& context);  // models: the command of that name
 void AddModelsExport(CLI::App& models, Context& context);    // models: the command of that name

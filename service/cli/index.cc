@@ -234,6 +234,7 @@ Examples:
 
   add_command("stats", "Count what is in it", RunStats);
   AddIndexCare(*index, context);
+  AddIndexTransfer(*index, context);
   AddIndexEval(*index, context);
 }
 
