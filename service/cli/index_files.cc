@@ -287,8 +287,7 @@ void AddIndexFiles(CLI::App& index, Context& context) {
         ->type_name("PATTERN")
         ->allow_extra_args(false);
     command->add_flag("--no-gitignore", flags->no_gitignore, "Do not go by .gitignore files");
-    command->add_flag("--prune", flags->prune,
-                      "Also remove documents of this source whose files are gone; not with --server");
+    command->add_flag("--prune", flags->prune, "Also remove documents of this source whose files are gone");
     command
         ->add_option("--metadata", flags->metadata,
                      "Something that searches can filter by, on every document; repeatable. Documents that are there "

@@ -1,10 +1,13 @@
 // Commands carried out by a running server, over gRPC.
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "blazon/v1/answer.grpc.pb.h"
@@ -25,6 +28,7 @@ namespace blazon::service::cli {
 namespace {
 
 constexpr int kCaptionsAhead = 8;
+constexpr int kListedDocuments = 1000;   // at a time; deleted at a time too
 constexpr size_t kDataBytes = 1u << 20;  // of one message of a document
 
 // A call's context that Ctrl-C cancels.
@@ -219,10 +223,10 @@ class RemoteBackend : public Backend {
   }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
-    if (request.prune || request.dry_run || request.strict || request.near_duplicates > 0 || request.chunk_tokens > 0) {
+    if (request.dry_run || request.strict || request.near_duplicates > 0 || request.chunk_tokens > 0) {
       return absl::UnimplementedError(
-          "a server does not take --prune, --dry-run, --strict, --near-duplicates and --chunk-tokens; leave them out, "
-          "or leave out --server where its --data folder is");
+          "a server does not take --dry-run, --strict, --near-duplicates and --chunk-tokens; leave them out, or leave "
+          "out --server where its --data folder is");
     }
     AddReport report;
     absl::StatusOr<retrieval::FoundFiles> found =
@@ -269,10 +273,46 @@ class RemoteBackend : public Backend {
     if (absl::Status status = Translate(writer->Finish()); !status.ok()) return status;
     for (const retrieval::SkippedFile& skipped : unread) *report.response.add_results() = rpc::ToProto(skipped);
     report.stopped = Interrupted();
+    if (report.stopped || !found->complete) return report;
+    absl::Status status = TakeGone(request, *found, report);
+    if (!status.ok()) return status;
     return report;
   }
 
  private:
+  // Names the documents of the folders' sources that have no file, and removes them when that is asked for.
+  absl::Status TakeGone(const AddRequest& request, const retrieval::FoundFiles& found, AddReport& report) {
+    std::set<std::string> present;
+    for (const retrieval::FoundFile& file : found.files) present.insert(retrieval::DocumentId(file.source, file.path));
+    std::vector<std::string> gone;
+    for (const std::string& source : std::set<std::string>(found.sources.begin(), found.sources.end())) {
+      if (source.empty()) continue;  // a filter cannot say so
+      v1::ListDocumentsRequest list;
+      list.set_collection(request.collection);
+      list.set_page_size(kListedDocuments);
+      list.mutable_filter()->set_source(source);
+      do {
+        absl::StatusOr<v1::ListDocumentsResponse> page = ListDocuments(list);
+        if (!page.ok()) return page.status();
+        for (const v1::Document& document : page->documents()) {
+          if (present.contains(document.id())) continue;
+          gone.push_back(document.id());
+          report.gone.push_back(document.path());
+        }
+        list.set_page_token(page->next_page_token());
+      } while (!list.page_token().empty());
+    }
+    for (size_t begin = 0; request.prune && begin < gone.size(); begin += kListedDocuments) {
+      v1::DeleteDocumentsRequest remove;
+      remove.set_collection(request.collection);
+      for (size_t i = begin; i < std::min(gone.size(), begin + kListedDocuments); ++i) remove.add_ids(gone[i]);
+      absl::StatusOr<v1::DeleteDocumentsResponse> removed = DeleteDocuments(remove);
+      if (!removed.ok()) return removed.status();
+      report.pruned += removed->deleted();
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status Translate(const grpc::Status& status) const {
     absl::Status translated = rpc::FromGrpcStatus(status);
     if (!absl::IsUnavailable(translated)) return translated;

@@ -262,7 +262,7 @@ TEST_F(CliServerTest, SaysTheSame) {
   ExpectSame({"index", "list"}, 0);
   ExpectSame({"index", "stats"}, 0);
   for (const std::vector<std::string>& own : std::vector<std::vector<std::string>>{
-           {"sync", "--prune"}, {"sync", "--dry-run"}, {"add", "--strict"}, {"add", "--chunk-tokens", "64"}}) {
+           {"sync", "--dry-run"}, {"add", "--strict"}, {"add", "--chunk-tokens", "64"}}) {
     std::vector<std::string> command = {"index"};
     command.insert(command.end(), own.begin(), own.end());
     command.insert(command.end(), {"--collection", "notes", Path("documents")});
@@ -275,6 +275,15 @@ TEST_F(CliServerTest, SaysTheSame) {
   ExpectSame({"ask", "--seed", "7", "How much does the boat weigh?"}, 0);
   ExpectSame({"ask", "Which vaccine protects against measles?"}, 3);
   ExpectSame({"index", "delete", "boat.txt", "no such.txt"}, 3);
+  fs::create_directories(folder_ / "tree/inner");
+  Write("tree/a.txt", "The blue gate is locked at nine.\n");
+  Write("tree/inner/b.txt", "The boat weighs 120 kilograms.\n");
+  ExpectSame({"index", "sync", "--prune", Path("tree")}, 0);
+  fs::remove_all(folder_ / "tree/inner");
+  ExpectSame({"index", "sync", Path("tree")}, 0);
+  ExpectSame({"index", "list", "--filter", "@path == 'inner/b.txt'"}, 0);
+  ExpectSame({"index", "sync", "--prune", Path("tree")}, 0);
+  ExpectSame({"index", "list", "--filter", "@path == 'inner/b.txt'"}, 3);
 
   server_->Signal(SIGTERM);
   const Finished stopped = server_->Wait();
