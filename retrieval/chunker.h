@@ -37,6 +37,7 @@ struct ChunkerOptions {
   int64_t target_tokens = 256;
   // Share of a chunk that is repeated at the start of the next one, in whole sentences or lines; [0, 0.5].
   double overlap = 0.15;
+  friend bool operator==(const ChunkerOptions&, const ChunkerOptions&) = default;
 };
 
 struct Chunk {

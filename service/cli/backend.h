@@ -21,6 +21,7 @@
 #include "blazon/v1/generation.pb.h"
 #include "blazon/v1/index.pb.h"
 #include "blazon/v1/model.pb.h"
+#include "retrieval/chunker.h"
 #include "service/model_store.h"
 #include "service/reranker.h"
 
@@ -48,9 +49,9 @@ struct AddRequest {
   bool gitignore = true;
   bool prune = false;
   bool strict = false;
-  bool dry_run = false;                         // only say what would be done
-  double near_duplicates = 0;                   // IndexerOptions::near_duplicates
-  int64_t chunk_tokens = 0;                     // 0: the default
+  bool dry_run = false;        // only say what would be done
+  double near_duplicates = 0;  // IndexerOptions::near_duplicates
+  retrieval::ChunkerOptions chunker;
   std::string json_text;                        // LoaderOptions::json_text
   std::map<std::string, std::string> metadata;  // IndexerOptions::metadata
   std::string language;                         // IndexerOptions::language
@@ -74,6 +75,15 @@ struct AddReport {
   int64_t unsupported = 0;  // files in folders that are of no kind that can be read
   int64_t left_out = 0;     // files and folders that patterns left out
   bool stopped = false;     // by Ctrl-C; what the response names is durable
+};
+
+// A piece that a document would be cut into.
+struct PreviewedChunk {
+  std::string path, title, heading_path, place;
+  int64_t line = 0;      // of the file
+  retrieval::Span span;  // of the document's text
+  int64_t tokens = 0;    // of what would be embedded: title and headings included
+  std::string text;
 };
 
 class Backend {
@@ -103,6 +113,9 @@ class Backend {
   // kAlreadyExists.
   virtual absl::StatusOr<v1::CreateCollectionResponse> CreateCollection(const v1::CreateCollectionRequest& request) = 0;
   virtual absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) = 0;
+  // Shows what AddDocuments would make of the files, and changes nothing: a result for each file that it would refuse.
+  virtual absl::StatusOr<AddReport> PreviewDocuments(const AddRequest& request,
+                                                     const std::function<void(const PreviewedChunk&)>& show) = 0;
   virtual absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) = 0;

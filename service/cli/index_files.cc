@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "retrieval/chunker.h"
 #include "retrieval/folder_watch.h"
 #include "retrieval/sync_plan.h"
 #include "retrieval/text_language.h"
@@ -34,7 +35,9 @@ struct FileFlags {
   std::vector<std::string> include, exclude;
   bool nul = false, prune = false, no_gitignore = false, strict = false, dry_run = false;
   double near_duplicates = 0;
-  int64_t chunk_tokens = 0;
+  bool preview = false;
+  std::string chunker = "recursive";
+  int64_t chunk_tokens = retrieval::ChunkerOptions().target_tokens;
   int64_t quiet_ms = 500;
   std::string json_text;
   std::vector<std::string> metadata;
@@ -81,7 +84,8 @@ absl::StatusOr<AddRequest> RequestOf(const FileFlags& flags) {
   request.strict = flags.strict;
   request.dry_run = flags.dry_run;
   request.near_duplicates = flags.near_duplicates;
-  request.chunk_tokens = flags.chunk_tokens;
+  request.chunker.target_tokens = flags.chunk_tokens;
+  request.chunker.kind = *retrieval::ParseChunkerKind(flags.chunker);  // the flag's check knows the names
   request.json_text = flags.json_text;
   if (absl::Status status = TakeMetadata(flags.metadata, request.metadata); !status.ok()) return status;
   if (!flags.language.empty()) {
@@ -171,9 +175,40 @@ std::string SummaryJson(const AddReport& report) {
 
 int Status(const AddReport& report) { return Counts(report).refused() > 0 ? kFailed : kDone; }
 
+void ShowChunk(const PreviewedChunk& chunk, bool json) {
+  if (json) {
+    const nlohmann::ordered_json line = {
+        {"path", chunk.path},    {"title", chunk.title},   {"headings", chunk.heading_path},
+        {"place", chunk.place},  {"line", chunk.line},     {"begin", chunk.span.begin},
+        {"end", chunk.span.end}, {"tokens", chunk.tokens}, {"text", chunk.text}};
+    std::cout << line.dump() << "\n";
+    return;
+  }
+  std::cout << "--- " << chunk.path << (chunk.place.empty() ? absl::StrCat(":", chunk.line) : "#" + chunk.place) << "  "
+            << chunk.tokens << " tokens" << (chunk.heading_path.empty() ? "" : "  " + chunk.heading_path) << "\n"
+            << chunk.text << "\n";
+}
+
+int RunPreview(const AddRequest& request, Context& context) {
+  absl::StatusOr<Backend*> backend = context.OpenBackend();
+  if (!backend.ok()) return Fail(backend.status());
+  int64_t chunks = 0, tokens = 0;
+  const absl::StatusOr<AddReport> report = (*backend)->PreviewDocuments(request, [&](const PreviewedChunk& chunk) {
+    ShowChunk(chunk, context.json);
+    ++chunks;
+    tokens += chunk.tokens;
+  });
+  if (!report.ok()) return Fail(report.status());
+  TellOfFiles(*report);
+  if (!context.json)
+    std::cout << "Nothing was changed. " << chunks << " pieces of " << tokens << " tokens" << std::endl;
+  return Status(*report);
+}
+
 int RunAdd(const FileFlags& flags, Context& context) {
   absl::StatusOr<AddRequest> request = RequestOf(flags);
   if (!request.ok()) return Fail(request.status(), kWrongUsage);
+  if (flags.preview) return RunPreview(*request, context);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   absl::StatusOr<AddReport> report = Carry(**backend, *request);
@@ -299,8 +334,17 @@ void AddIndexFiles(CLI::App& index, Context& context) {
                      "The language of every document, such as de, whose stems its words are searched by (default: each "
                      "document's own metadata, else detected). Documents that are there with another are indexed again")
         ->type_name("CODE");
-    command->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece (default 256); not with --server")
-        ->check(CLI::Range(32, 256));
+    command
+        ->add_option(
+            "--chunker", flags->chunker,
+            "Where documents are cut: at the coarsest of paragraphs, lines and sentences that fits (recursive); "
+            "sentence; heading and page: what is under one heading or on one page stays together if it can be "
+            "embedded so; code: programs before definitions. Not with --server")
+        ->check(CLI::IsMember({"recursive", "sentence", "heading", "page", "code"}))
+        ->capture_default_str();
+    command->add_option("--chunk-tokens", flags->chunk_tokens, "Tokens of one piece at most; not with --server")
+        ->check(CLI::Range(32, 256))
+        ->capture_default_str();
     command
         ->add_option("--json-text", flags->json_text,
                      "JSON pointer to what is text in JSON and in each line of JSON Lines, such as /body or "
@@ -311,8 +355,11 @@ void AddIndexFiles(CLI::App& index, Context& context) {
     return command;
   };
   const char* strict = "End at the first file that cannot be read, instead of leaving it out; not with --server";
-  add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd)
-      ->add_flag("--strict", flags->strict, strict);
+  CLI::App* add =
+      add_command("add", "Add files and folders of documents and pictures; unchanged files cost nothing", RunAdd);
+  add->add_flag("--strict", flags->strict, strict);
+  add->add_flag("--preview", flags->preview,
+                "Only show the pieces that documents would be cut into; nothing is changed. Not with --server");
   CLI::App* sync = add_command(
       "sync", "Bring a collection to what is in folders, and say what is new, changed, gone or twice there", RunSync);
   sync->add_flag("--strict", flags->strict, strict);

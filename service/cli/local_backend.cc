@@ -12,6 +12,7 @@
 #include "service/answerer.h"
 #include "service/captioner.h"
 #include "service/cli/backend.h"
+#include "service/cli/chunk_preview.h"
 #include "service/cli/pending.h"
 #include "service/picture_describer.h"
 #include "service/reranker.h"
@@ -186,7 +187,7 @@ class LocalBackend : public Backend {
     retrieval::CollectionOptions options;
     options.mode = retrieval::OpenMode::kWrite;
     options.create = true;
-    if (request.chunk_tokens > 0) options.chunker.target_tokens = request.chunk_tokens;
+    options.chunker = request.chunker;
     absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
     if (!embedder.ok()) return embedder.status();
     options.embedder = *std::move(embedder);
@@ -239,6 +240,15 @@ class LocalBackend : public Backend {
     report.left_out = added->left_out;
     report.stopped = added->stopped;
     return report;
+  }
+
+  absl::StatusOr<AddReport> PreviewDocuments(const AddRequest& request,
+                                             const std::function<void(const PreviewedChunk&)>& show) override {
+    absl::StatusOr<retrieval::Embedder> embedder = models_.CollectionEmbedder();
+    if (!embedder.ok()) return embedder.status();
+    retrieval::LoaderOptions loader = WithPictures(captioner_, models_);
+    loader.json_text = request.json_text;
+    return PreviewChunks(request, loader, *embedder, show);
   }
 
   absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) override {
@@ -356,7 +366,7 @@ class LocalBackend : public Backend {
   // What AddDocuments would do; nothing is parsed.
   absl::StatusOr<AddReport> PlanDocuments(const AddRequest& request) {
     retrieval::CollectionOptions options;
-    if (request.chunk_tokens > 0) options.chunker.target_tokens = request.chunk_tokens;
+    options.chunker = request.chunker;
     absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
         retrieval::Collection::Open(request.collection, options);
     if (!collection.ok() && !absl::IsNotFound(collection.status())) return collection.status();

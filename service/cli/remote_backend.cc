@@ -222,11 +222,18 @@ class RemoteBackend : public Backend {
         [&](auto* context, auto* response) { return index_->CreateCollection(context, request, response); });
   }
 
+  absl::StatusOr<AddReport> PreviewDocuments(const AddRequest&,
+                                             const std::function<void(const PreviewedChunk&)>&) override {
+    return absl::UnimplementedError("--preview cuts files in this process; leave out --server");
+  }
+
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
-    if (request.dry_run || request.strict || request.near_duplicates > 0 || request.chunk_tokens > 0) {
+    if (request.dry_run || request.strict || request.near_duplicates > 0 ||
+        request.chunker != retrieval::ChunkerOptions()) {
       return absl::UnimplementedError(
-          "a server does not take --dry-run, --strict, --near-duplicates and --chunk-tokens; leave them out, or leave "
-          "out --server where its --data folder is");
+          "a server does not take --dry-run, --strict, --near-duplicates, --chunker and --chunk-tokens; leave them "
+          "out, "
+          "or leave out --server where its --data folder is");
     }
     AddReport report;
     absl::StatusOr<retrieval::FoundFiles> found =

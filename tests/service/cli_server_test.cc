@@ -261,8 +261,11 @@ TEST_F(CliServerTest, SaysTheSame) {
   ExpectSame({"index", "add", "--language", "xq", Path("documents/boat.txt")}, 2);
   ExpectSame({"index", "list"}, 0);
   ExpectSame({"index", "stats"}, 0);
-  for (const std::vector<std::string>& own : std::vector<std::vector<std::string>>{
-           {"sync", "--dry-run"}, {"add", "--strict"}, {"add", "--chunk-tokens", "64"}}) {
+  for (const std::vector<std::string>& own : std::vector<std::vector<std::string>>{{"sync", "--dry-run"},
+                                                                                   {"add", "--strict"},
+                                                                                   {"add", "--chunk-tokens", "64"},
+                                                                                   {"add", "--chunker", "sentence"},
+                                                                                   {"add", "--preview"}}) {
     std::vector<std::string> command = {"index"};
     command.insert(command.end(), own.begin(), own.end());
     command.insert(command.end(), {"--collection", "notes", Path("documents")});

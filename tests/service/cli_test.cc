@@ -432,6 +432,28 @@ TEST_F(CliTest, Index) {
   EXPECT_EQ(RunBlazon({"index", "list", "--collection", other}).status, 3);
 }
 
+TEST_F(CliTest, IndexShowsPiecesBeforeTheyAreMade) {
+  const std::string text = "# Boats\n\n## Oars\n\nThere are two oars. They are red.\n\n## Sails\n\nOne sail, white.\n";
+  const std::string file = Write("fleet.md", text), collection = Path("previewed");
+  const Finished shown =
+      RunBlazon({"index", "add", "--preview", "--collection", collection, file, Path("documents/picture.xyz")});
+  EXPECT_EQ(shown.status, 1);  // one cannot be read
+  EXPECT_TRUE(absl::StrContains(shown.output, "--- fleet.md:5  ")) << shown.output;
+  EXPECT_TRUE(absl::StrContains(shown.output, "tokens  Oars\nThere are two oars. They are red.\n")) << shown.output;
+  EXPECT_TRUE(absl::StrContains(shown.output, "2 pieces")) << shown.output;
+  EXPECT_TRUE(absl::StrContains(shown.errors, "picture.xyz")) << shown.errors;
+  EXPECT_FALSE(std::filesystem::exists(collection));
+
+  const Finished lines =
+      RunBlazon({"index", "add", "--preview", "--chunker", "page", "--json", "--collection", collection, file});
+  ASSERT_EQ(lines.status, 0) << lines.errors;
+  const Json piece = Json::parse(lines.output);  // all of it is one
+  EXPECT_EQ(piece["text"], "Boats\n\nOars\n\nThere are two oars. They are red.\n\nSails\n\nOne sail, white.");
+  EXPECT_EQ(RunBlazon({"index", "add", "--chunker", "page", "--collection", collection, file}).status, 0);
+  EXPECT_EQ(Line(RunBlazon({"index", "stats", "--json", "--collection", collection}))["collection"]["chunks"], 1);
+  EXPECT_EQ(RunBlazon({"index", "add", "--chunker", "whole", "--collection", collection, file}).status, 2);
+}
+
 TEST_F(CliTest, IndexIsSyncedWithAFolder) {
   const std::string place = Path("synced"), docs = Path("synced documents");
   std::filesystem::create_directories(docs + "/drafts");
