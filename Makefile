@@ -80,7 +80,7 @@ cuda: setup  ## Builds with CUDA into build-cuda and runs what a GPU changes: CU
 	@cmake --build --preset cuda -j $(JOBS)
 	@ctest --test-dir build-cuda --output-on-failure -R 'parity_test|vision_tower_test|joint_embedder_test|embedder_test'
 
-fuzz: setup  ## Fuzzes the document loaders, FUZZ_SECONDS=600 each (needs the Debian packages clang and libclang-rt-14-dev)
+fuzz: setup  ## Fuzzes the document loaders and importers, FUZZ_SECONDS=600 each (needs the Debian packages clang and libclang-rt-14-dev)
 	@command -v clang++ >/dev/null || { echo "clang++ is missing; install the Debian packages clang and libclang-rt-14-dev." >&2; exit 1; }
 	@cmake --preset fuzz -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
 	@cmake --build --preset fuzz -j $(JOBS)

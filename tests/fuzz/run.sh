@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes each loader in turn: tests/fuzz/run.sh BUILD_FOLDER SECONDS. Starts from what the tests' documents hold; what it
+# Fuzzes each parser in turn: tests/fuzz/run.sh BUILD_FOLDER SECONDS. Starts from what the tests' documents hold; what it
 # finds is left in BUILD_FOLDER/found and ends the run with status 1.
 set -euo pipefail
 build=$1 seconds=$2
@@ -30,6 +30,9 @@ PYTHON
     fuzz_source) cp "$here"/fuzz_loader.cc "$here"/../reference/document_goldens.py "$corpus" ;;
     fuzz_table) printf 'name,grams\n"a ""b""",3\n' >"$corpus/seed" ;;
     fuzz_jsonlines) printf '{"a": "b"}\n{"a": [1, 2.5e3, null]}\n' >"$corpus/seed" ;;
+    fuzz_import)
+      printf '{"path": "a", "text": "B\\u00e9e.", "language": "en", "metadata": {"k": "v"}, "chunks": [{"begin": 0, "end": 4, "vector": [1, 2e1], "box": [1, 2, 3, 4], "headings": "h", "place": "page=1", "line": 2}]}' >"$corpus/line"
+      python3 -c 'import sys, struct; h = b"{'"'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }"'\n"; sys.stdout.buffer.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(h)) + h + struct.pack("<2f", 1, 2))' >"$corpus/vectors" ;;
     fuzz_html) printf '<h1>One</h1><table><tr><td>a&eacute;<td>b</table><ul><li>c</ul>' >"$corpus/seed" ;;
     fuzz_text) printf 'Title\n\nWords, caf\xe9.\n' >"$corpus/seed" ;;
   esac
@@ -44,4 +47,4 @@ PYTHON
   printf '%s: %s\n' "$name" "$(grep -E '^Done' "$log" | tail -n 1)"
   count=$((count + 1))
 done
-printf '%d loaders fuzzed for %d seconds each: clean\n' "$count" "$seconds"
+printf '%d parsers fuzzed for %d seconds each: clean\n' "$count" "$seconds"
