@@ -22,8 +22,9 @@ namespace {
 // A pass of Int8Bert has one thread, one of BertEncoder all of them.
 constexpr size_t kTokensPerPass = 768, kInt8TokensPerPass = 512, kLeastInt8TokensPerPass = 64;
 
-// Shorter texts are computed in fp32: the errors of few tokens do not cancel out in their mean, and they cost little.
-constexpr size_t kLeastInt8Tokens = 8;
+// Shorter texts, such as most questions, are computed in fp32: the errors of few tokens do not cancel out in their
+// mean, and they cost little.
+constexpr size_t kLeastInt8Tokens = 16;
 
 // The mean of rows [first, first + count) of states, [T, D] fp32, scaled to L2 norm 1; zeros when count is 0.
 void WriteUnitMean(const at::Tensor& states, int64_t first, int64_t count, float* result) {
