@@ -10,6 +10,9 @@ export CCACHE_NOHASHDIR := 1
 JOBS ?= $(shell awk -v cores="$$(nproc)" '/^MemAvailable/ { jobs = int($$2 / 1500000) } END { print jobs < 1 ? 1 : jobs < cores ? jobs : cores }' /proc/meminfo)
 SOURCES = $(shell git ls-files 'vision/*.h' 'vision/*.cc' 'language/*.h' 'language/*.cc' 'retrieval/*.h' 'retrieval/*.cc' 'service/*.h' 'service/*.cc' 'tests/*.h' 'tests/*.cc')
 
+# Where 'make retrieval' and 'make indexing' keep their texts and collections.
+SETS ?= build/retrieval_sets
+
 # The Python whose packages the comparisons with reference programs need.
 PYTHON ?= python3
 
@@ -17,7 +20,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench bigload million soak asan cuda fuzz format lint gemma clean
+.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +49,17 @@ demo: build  ## Captions the sample photos and answers questions over the sample
 bench: build  ## Measures latency, throughput and memory
 	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" build/blazon_bench
 	@python3 tests/bench/loading.py start build
+
+indexing: build  ## Compares the speed of indexing with a pipeline of sentence-transformers, faiss-cpu and SQLite (PYTHON=... has them) on the King James text
+	@python3 -B tests/bench/indexing.py bible $(SETS)/bible
+	@$(PYTHON) -B tests/bench/indexing.py compare build/blazon $(SETS)/bible/begin --least-ratio 3
+	@python3 -B tests/bench/indexing.py doc $(SETS)/doc
+	@python3 -B tests/bench/indexing.py sizes build/blazon $(SETS)/bible/kjv $(SETS)/doc
+
+retrieval: build  ## Measures searches over manual pages and package descriptions of Debian 12, by nDCG@10 and recall@100 (downloads 30 MB; an hour or so)
+	@command -v groff >/dev/null || { echo "groff is missing; install the Debian package of that name." >&2; exit 1; }
+	@python3 -B tests/bench/retrieval_sets.py $(SETS)
+	@python3 -B tests/bench/retrieval_eval.py build/blazon $(SETS)
 
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
 	@python3 tests/bench/loading.py big build
