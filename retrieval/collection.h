@@ -57,7 +57,10 @@ enum class Fusion { kWeightedSum, kReciprocalRank };
 struct Query {
   std::string text;           // any string: there is no query syntax. At most kMaxQueryBytes
   std::vector<float> vector;  // [dimension], unit length; empty: `text` is embedded when the mode needs it
-  int64_t count = 8;          // [1, 1000]
+  // The vector comes from the collection's own embedder, which only callers may have (GivenEmbedder); else it comes
+  // from CollectionOptions::embedder, and cannot be compared with vectors that were given under a name.
+  bool vector_is_given = false;
+  int64_t count = 8;  // [1, 1000]
   SearchMode mode = SearchMode::kBoth;
   Fusion fusion = Fusion::kWeightedSum;
   // Of the normalised BM25 score in the weighted sum, [0, 1]; the rest is the cosine's. With MiniLM, 0.4 to 0.7 find

@@ -266,9 +266,9 @@ class Mender {
           absl::StrCat(missing.size(), " vectors are lost; repairing them needs the embedder"));
     }
     if (!fingerprint.empty() && fingerprint != embedder.fingerprint) {
-      return absl::FailedPreconditionError(absl::StrCat(missing.size(), " vectors are lost; they were made by ",
-                                                        fingerprint, ", and the embedder given is ",
-                                                        embedder.fingerprint));
+      return absl::FailedPreconditionError(absl::StrCat(
+          missing.size(), " vectors are lost; they were made by ", fingerprint, ", and the embedder given is ",
+          embedder.fingerprint, IsGivenEmbedder(fingerprint) ? "; import the documents and their vectors again" : ""));
     }
     std::sort(missing.begin(), missing.end());
     std::vector<float> vectors;

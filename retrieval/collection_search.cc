@@ -226,10 +226,11 @@ absl::StatusOr<std::vector<ScoredChunk>> Collection::Impl::Search(const Query& q
   if (!vector.empty()) {
     absl::StatusOr<Kept> kept = KeptVectors(database);
     if (!kept.ok()) return kept.status();
-    if (query.vector.empty() && IsGivenEmbedder(kept->embedder)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("this collection's vectors come from ", kept->embedder,
-                       ", which only callers have; give the question's vector, or search by words"));
+    if ((query.vector.empty() || !query.vector_is_given) && IsGivenEmbedder(kept->embedder)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "this collection's vectors come from ", kept->embedder,
+          ", which only callers have; give the question's vector, search by words, or have its pieces embedded here: "
+          "'blazon index export', then 'blazon index import --without-vectors' into a new collection"));
     }
     if (kept->dimension > 0 && static_cast<int64_t>(vector.size()) != kept->dimension) {
       return absl::InvalidArgumentError(absl::StrCat("the question's vector has ", vector.size(),

@@ -326,7 +326,7 @@ void AddIndexFiles(CLI::App& index, Context& context) {
     command
         ->add_option("--metadata", flags->metadata,
                      "Something that searches can filter by, on every document; repeatable. Documents that are there "
-                     "already without it are indexed again")
+                     "already without it are indexed again; a file that has changed gets what is given then")
         ->type_name("KEY=VALUE")
         ->allow_extra_args(false);
     command

@@ -225,6 +225,7 @@ absl::Status TakeVector(const v1::SearchRequest& request, retrieval::Query& quer
   for (const float number : request.vector()) square += static_cast<double>(number) * number;
   if (!std::isfinite(square) || square == 0)
     return FieldError("vector", "must have finite numbers that are not all zeros");
+  query.vector_is_given = true;
   for (const float number : request.vector()) query.vector.push_back(static_cast<float>(number / std::sqrt(square)));
   return absl::OkStatus();
 }

@@ -119,6 +119,8 @@ TEST(GivenChunksTest, OfAnotherEmbedderMakeACollectionOfTheirOwnKind) {
   Query query;
   query.text = "bees";
   query.vector = {0, 0.6f, 0.8f};
+  EXPECT_EQ(collection->Search(query).status().code(), absl::StatusCode::kFailedPrecondition);  // made here
+  query.vector_is_given = true;
   auto found = collection->Search(query);
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->front().text, "Bees fly far.");

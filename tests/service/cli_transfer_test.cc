@@ -138,6 +138,9 @@ TEST_F(CliTransferTest, ChunksAndVectorsOfOnesOwn) {
   run = RunBlazon({"index", "search", "--collection", Path("theirs"), "ferry"});
   EXPECT_EQ(run.status, 1) << run.errors;
   EXPECT_TRUE(absl::StrContains(run.errors, "given:three-axes")) << run.errors;
+  run = RunBlazon({"ask", "--collection", Path("theirs"), "When does the ferry leave?"});
+  EXPECT_EQ(run.status, 1);
+  EXPECT_TRUE(absl::StrContains(run.errors, "import --without-vectors")) << run.errors;
   const std::string flat =
       Write("flat.jsonl", R"({"path": "x", "text": "ab", "chunks": [{"begin": 0, "end": 2, "vector": [1, 2]}]})");
   run = Import("theirs", {flat, "--embedder", "three-axes"});
