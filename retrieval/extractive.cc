@@ -203,7 +203,7 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& que
       if (sentences.size() == options.max_sentences) break;
       const Span place{chunk.span.begin + span.begin, chunk.span.begin + span.end};
       if (!seen.emplace(chunk.document_id, place.begin, place.end).second) continue;
-      sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size()), ""});
+      sentences.push_back({i, chunk.document_id, place, chunk.text.substr(span.begin, span.size()), "", {}});
       // Title and headings say what "it" in a sentence is; they are left out where they would not fit.
       const std::string context =
           absl::StrCat(chunk.title, chunk.title.empty() || chunk.heading_path.empty() ? "" : " > ", chunk.heading_path);
@@ -222,12 +222,13 @@ absl::StatusOr<std::vector<ScoredSentence>> RankSentences(const std::string& que
   for (size_t begin = 0; begin < order.size(); begin += batch.size()) {
     batch.clear();
     for (size_t i = begin; i < std::min(begin + kBatch, order.size()); ++i) batch.push_back(texts[order[i]]);
-    const absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces(batch);
+    absl::StatusOr<std::vector<PieceVectors>> vectors = embedder.embed_pieces(batch);
     if (!vectors.ok()) return vectors.status();
     if (vectors->size() != batch.size()) return absl::InternalError("the embedder returned a wrong number of vectors");
     for (size_t i = 0; i < batch.size(); ++i) {
       ScoredSentence& sentence = sentences[order[begin + i]];
       Compare(*asked, chunks[sentence.chunk_index], batch[i], (*vectors)[i], sentence);
+      sentence.vector = std::move((*vectors)[i].text);
     }
   }
   std::stable_sort(sentences.begin(), sentences.end(),

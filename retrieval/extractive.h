@@ -28,8 +28,9 @@ struct ScoredSentence {
   std::string document_id;
   Span span;  // in the document's text
   std::string text;
-  std::string passage;  // as it was compared: `text` after title and headings, where they fit
-  double cosine = 0;    // of question and sentence as wholes
+  std::string passage;        // as it was compared: `text` after title and headings, where they fit
+  std::vector<float> vector;  // of `passage`; unit length
+  double cosine = 0;          // of question and sentence as wholes
   // Mean over the question's content words; one that stands in the document's title has 0.7 or more.
   double content = 0;
   // Their minimum, without those in the document's title: what is asked and not spoken of here shows in it.

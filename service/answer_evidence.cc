@@ -9,10 +9,8 @@
 #include "retrieval/words.h"
 
 namespace blazon::service {
-namespace {
 
-// Runs of digits with '.', ',' and ':' inside: "3,800", "10:00", "9.4".
-std::vector<std::string_view> Numbers(std::string_view text) {
+std::vector<std::string_view> NumbersIn(std::string_view text) {
   std::vector<std::string_view> numbers;
   for (size_t begin = 0; begin < text.size();) {
     if (!absl::ascii_isdigit(text[begin])) {
@@ -31,17 +29,18 @@ std::vector<std::string_view> Numbers(std::string_view text) {
   return numbers;
 }
 
-}  // namespace
-
-bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
+bool HasNegation(std::string_view text) {
   static const auto* negations =
       new absl::flat_hash_set<std::string_view>{"cannot", "except", "neither", "never", "no",     "nobody", "none",
                                                 "nor",    "not",    "nothing", "t",     "unless", "without"};
-  const auto is_negation = [](const std::string& word) { return negations->contains(word); };
+  return absl::c_any_of(retrieval::Words(text), [](const std::string& word) { return negations->contains(word); });
+}
+
+bool IsGrounded(std::string_view answer, std::string_view evidence, std::string_view question) {
   const std::vector<std::string> told = retrieval::Words(evidence), asked = retrieval::Words(question);
-  if (absl::c_any_of(told, is_negation) && absl::c_none_of(retrieval::Words(answer), is_negation)) return false;
-  const std::vector<std::string_view> told_numbers = Numbers(evidence);
-  for (const std::string_view number : Numbers(answer)) {
+  if (HasNegation(evidence) && !HasNegation(answer)) return false;
+  const std::vector<std::string_view> told_numbers = NumbersIn(evidence);
+  for (const std::string_view number : NumbersIn(answer)) {
     if (!absl::c_linear_search(told_numbers, number)) return false;
   }
   bool adds = false;

@@ -8,7 +8,10 @@
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -20,9 +23,12 @@
 #include "retrieval/extractive.h"
 #include "service/answer_evidence.h"
 #include "service/answer_prompt.h"
+#include "service/answer_support.h"
+#include "service/captioner.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
 #include "service/passage_judge.h"
+#include "service/question_completion.h"
 #include "service/reader.h"
 
 namespace blazon::service {
@@ -31,10 +37,12 @@ namespace {
 constexpr size_t kMaxQuestionBytes = 8192;
 constexpr int64_t kMaxCount = 50;
 constexpr int64_t kMinContextTokens = 16, kMaxContextTokens = 4096;
+constexpr size_t kMaxImages = 4, kMaxTurns = 64;
 constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer at its line
 
 // The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv; how
 // they came about, assets/reader/README.md and assets/answerer/README.md tell.
+constexpr size_t kSentencesLookedAt = 256;
 constexpr size_t kCandidates = 12;  // sentences that the reader sees, the best by late interaction
 constexpr size_t kSentencesShown = 2;
 constexpr size_t kSentencesRead = 1;     // by the model: with two, SmolLM2-135M mixes them up
@@ -71,6 +79,14 @@ absl::Status CheckRequest(const AskRequest& request) {
   if (request.context_tokens < kMinContextTokens || request.context_tokens > kMaxContextTokens) {
     return OutOfRange("context_tokens", request.context_tokens, kMinContextTokens, kMaxContextTokens);
   }
+  if (request.images.size() > kMaxImages) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("images has ", request.images.size(), " entries; the limit is ", kMaxImages));
+  }
+  if (request.turns.size() > kMaxTurns) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("turns has ", request.turns.size(), " entries; the limit is ", kMaxTurns));
+  }
   if (request.options.stop.size() > kMaxStops) {
     return absl::InvalidArgumentError(
         absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
@@ -78,15 +94,12 @@ absl::Status CheckRequest(const AskRequest& request) {
   return absl::OkStatus();
 }
 
-int64_t LineOf(const retrieval::ScoredChunk& chunk, const retrieval::Span& span) {
-  const std::string_view before = std::string_view(chunk.text).substr(0, span.begin - chunk.span.begin);
-  return chunk.line + std::count(before.begin(), before.end(), '\n');
-}
-
 // What was found for a question, and what to make of it.
 struct Evidence {
   std::vector<retrieval::ScoredChunk> chunks;        // as searched
-  std::vector<retrieval::ScoredSentence> sentences;  // best first
+  std::vector<retrieval::ScoredSentence> looked_at;  // all sentences of the chunks, up to kSentencesLookedAt
+  std::vector<retrieval::ScoredSentence> sentences;  // that answer, best first
+  std::vector<DropReason> reasons;                   // why chunk i is not used, if it is not
   double confidence = 0;
 };
 
@@ -100,18 +113,22 @@ struct Judge {
 // Of the sentences, those that the reader puts first are judged again by the language model, which reads them between
 // their neighbours. order: the sentences, best first, as the reader has them; becomes the order of both together, of
 // the judged alone. answers: the probability of each, likewise. confidence: that one of them answers. passages: what
-// was judged, empty for the others.
+// was judged, empty for the others. no_room: those that would have been judged and did not fit.
 absl::Status JudgeFirst(const std::string& question, const Judge& judge, int64_t max_tokens,
                         absl::Span<const retrieval::ScoredSentence> sentences, absl::Span<const Reading> readings,
                         absl::Span<const retrieval::ScoredChunk> chunks, std::vector<size_t>& order,
-                        std::vector<double>& answers, double& confidence, std::vector<Passage>& passages) {
+                        std::vector<double>& answers, double& confidence, std::vector<Passage>& passages,
+                        std::vector<size_t>& no_room) {
   std::vector<size_t> judged;
   std::vector<std::string> texts;
   for (const size_t i : order) {
     if (judged.size() == kJudged) break;
     passages[i] =
         PassageAround(sentences[i], chunks[sentences[i].chunk_index], kNeighbours, max_tokens, judge.tokenizer);
-    if (passages[i].text.empty()) continue;
+    if (passages[i].text.empty()) {
+      no_room.push_back(i);
+      continue;
+    }
     judged.push_back(i);
     texts.push_back(passages[i].text);
   }
@@ -136,6 +153,22 @@ absl::Status JudgeFirst(const std::string& question, const Judge& judge, int64_t
   return absl::OkStatus();
 }
 
+// Of the chunks whose sentences were not all looked at.
+void MarkNotRead(Evidence& evidence) {
+  if (evidence.looked_at.size() < kSentencesLookedAt) return;
+  std::set<std::tuple<std::string_view, size_t, size_t>> read;
+  for (const retrieval::ScoredSentence& sentence : evidence.looked_at)
+    read.emplace(sentence.document_id, sentence.span.begin, sentence.span.end);
+  for (size_t i = 0; i < evidence.chunks.size(); ++i) {
+    const retrieval::ScoredChunk& chunk = evidence.chunks[i];
+    for (const retrieval::Span& span : retrieval::SplitSentences(chunk.text)) {
+      if (read.contains({chunk.document_id, chunk.span.begin + span.begin, chunk.span.begin + span.end})) continue;
+      evidence.reasons[i] = DropReason::kNotRead;
+      break;
+    }
+  }
+}
+
 absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection,
                                 const retrieval::Embedder& embedder, const Reader& reader, const Judge* judge) {
   const int64_t tokens = embedder.count_tokens(request.question);
@@ -154,15 +187,20 @@ absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Coll
   absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = collection.Search(query);
   if (!chunks.ok()) return chunks.status();
   evidence.chunks = *std::move(chunks);
+  evidence.reasons.assign(evidence.chunks.size(), DropReason::kFitsBadly);
   if (evidence.chunks.empty()) return evidence;
 
-  absl::StatusOr<std::vector<retrieval::ScoredSentence>> sentences =
-      retrieval::RankSentences(request.question, evidence.chunks, embedder, {.count = kCandidates});
-  if (!sentences.ok()) return sentences.status();
-  absl::StatusOr<std::vector<Reading>> readings = reader.Read(request.question, *sentences, evidence.chunks);
+  absl::StatusOr<std::vector<retrieval::ScoredSentence>> looked_at = retrieval::RankSentences(
+      request.question, evidence.chunks, embedder, {.count = kSentencesLookedAt, .max_sentences = kSentencesLookedAt});
+  if (!looked_at.ok()) return looked_at.status();
+  evidence.looked_at = *std::move(looked_at);
+  MarkNotRead(evidence);
+  const absl::Span<const retrieval::ScoredSentence> sentences =
+      absl::MakeSpan(evidence.looked_at).subspan(0, kCandidates);
+  absl::StatusOr<std::vector<Reading>> readings = reader.Read(request.question, sentences, evidence.chunks);
   if (!readings.ok()) return readings.status();
-  if (sentences->empty()) return evidence;
-  std::vector<size_t> order(sentences->size());
+  if (sentences.empty()) return evidence;
+  std::vector<size_t> order(sentences.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t i, size_t j) { return (*readings)[i].rank > (*readings)[j].rank; });
@@ -171,17 +209,19 @@ absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Coll
   evidence.confidence = answers[order[0]];
   if (judge != nullptr) {
     std::vector<size_t> judged = order;
-    std::vector<Passage> passages(sentences->size());
-    if (absl::Status status = JudgeFirst(request.question, *judge, request.context_tokens, *sentences, *readings,
-                                         evidence.chunks, judged, answers, evidence.confidence, passages);
+    std::vector<Passage> passages(sentences.size());
+    std::vector<size_t> no_room;
+    if (absl::Status status = JudgeFirst(request.question, *judge, request.context_tokens, sentences, *readings,
+                                         evidence.chunks, judged, answers, evidence.confidence, passages, no_room);
         !status.ok())
       return status;
+    for (const size_t i : no_room) evidence.reasons[sentences[i].chunk_index] = DropReason::kNoRoom;
     // The best passage wins; of its sentences the one is quoted that the reader puts first.
     const size_t best = judged[0];
     const Passage& passage = passages[best];
     const size_t quoted = *std::find_if(order.begin(), order.end(), [&](size_t i) {
-      const retrieval::ScoredSentence& sentence = (*sentences)[i];
-      return i == best || (sentence.chunk_index == (*sentences)[best].chunk_index &&
+      const retrieval::ScoredSentence& sentence = sentences[i];
+      return i == best || (sentence.chunk_index == sentences[best].chunk_index &&
                            passage.span.begin <= sentence.span.begin && sentence.span.end <= passage.span.end);
     });
     answers[quoted] = answers[best];
@@ -192,14 +232,18 @@ absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Coll
   for (const size_t i : order) {
     if (evidence.sentences.size() == kSentencesShown) break;
     if (!evidence.sentences.empty() && answers[i] < kSecondSentence * answers[order[0]]) break;
-    evidence.sentences.push_back(std::move((*sentences)[i]));
+    evidence.sentences.push_back(sentences[i]);
     evidence.sentences.back().score = answers[i];
   }
   return evidence;
 }
 
+// What support is looked for in: the sentences that were looked at, whose chunk_index points into the result's sources,
+// and on into its dropped chunks.
+using Sentences = std::vector<retrieval::ScoredSentence>;
+
 // Chunks that hold sentences become sources, in the order of the sentences; the others are dropped.
-void Attribute(Evidence evidence, AnswerResult& result) {
+Sentences Attribute(Evidence evidence, AnswerResult& result) {
   std::map<size_t, int64_t> source_of;  // index of the chunk -> index of the source
   if (result.outcome != AnswerOutcome::kNoAnswer) {
     for (const retrieval::ScoredSentence& sentence : evidence.sentences) {
@@ -214,9 +258,55 @@ void Attribute(Evidence evidence, AnswerResult& result) {
                                   .score = std::clamp(sentence.score, 0.0, 1.0)});
     }
   }
+  std::vector<size_t> piece_of(evidence.chunks.size());
   for (size_t i = 0; i < evidence.chunks.size(); ++i) {
-    if (!source_of.contains(i)) result.dropped.push_back(std::move(evidence.chunks[i]));
+    if (const auto source = source_of.find(i); source != source_of.end()) {
+      piece_of[i] = static_cast<size_t>(source->second);
+      continue;
+    }
+    piece_of[i] = result.sources.size() + result.dropped.size();
+    result.dropped.push_back(std::move(evidence.chunks[i]));
+    result.drop_reasons.push_back(evidence.reasons[i]);
   }
+  for (retrieval::ScoredSentence& sentence : evidence.looked_at) sentence.chunk_index = piece_of[sentence.chunk_index];
+  return std::move(evidence.looked_at);
+}
+
+// Fills support from the text.
+absl::Status Support(const Sentences& sentences, const retrieval::Embedder& embedder, AnswerResult& result) {
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<const retrieval::ScoredChunk*> pieces;
+  for (const retrieval::ScoredChunk& chunk : result.sources) pieces.push_back(&chunk);
+  for (const retrieval::ScoredChunk& chunk : result.dropped) pieces.push_back(&chunk);
+  std::vector<SourceSentence> sources;
+  for (const retrieval::ScoredSentence& sentence : sentences)
+    sources.push_back({sentence.chunk_index, sentence.span, sentence.vector, sentence.score});
+  absl::StatusOr<std::vector<AnswerSentence>> support =
+      FindSupport(result.asked, result.text, pieces, sources, embedder);
+  if (!support.ok()) return support.status();
+  result.support = *std::move(support);
+  result.support_ms = MillisecondsSince(start);
+  return absl::OkStatus();
+}
+
+// Makes request.question the whole question: completed from the conversation, with what its pictures show behind it.
+absl::Status Complete(ModelStore& models, AskRequest& request, AnswerResult& result) {
+  if (request.rewrite) request.question = CompleteQuestion(request.question, request.turns);
+  Captioner captioner(models);
+  for (std::string& image : request.images) {
+    CaptionRequest caption;
+    caption.image = std::move(image);
+    caption.options.seed = request.options.seed;
+    caption.deadline = request.deadline;
+    absl::StatusOr<CaptionResult> seen = captioner.Caption(caption);
+    if (!seen.ok()) return seen.status();
+    result.decode_ms += seen->decode_ms;
+    result.encode_ms += seen->encode_ms;
+    absl::StrAppend(&request.question, " (", absl::StripSuffix(seen->text, "."), ")");
+    result.image_captions.push_back(std::move(seen->text));
+  }
+  result.asked = request.question;
+  return absl::OkStatus();
 }
 
 // What the model reads: the best sentence, under its title and headings where the answering adapter reads, and the
@@ -247,8 +337,11 @@ std::string ExtractiveText(const std::vector<SupportingSentence>& sentences) {
 // SmolLM2-135M invents numbers; an answer that is not grounded is replaced by the sentence itself.
 class CheckAnswer : public language::TextSink {
  public:
-  CheckAnswer(AnswerResult so_far, std::string question, std::shared_ptr<AnswerSink> sink)
-      : result_(std::move(so_far)), question_(std::move(question)), sink_(std::move(sink)) {}
+  CheckAnswer(AnswerResult so_far, Sentences sentences, retrieval::Embedder embedder, std::shared_ptr<AnswerSink> sink)
+      : result_(std::move(so_far)),
+        sentences_(std::move(sentences)),
+        embedder_(std::move(embedder)),
+        sink_(std::move(sink)) {}
 
   bool OnText(std::string_view text) override {
     result_.text += text;
@@ -263,18 +356,22 @@ class CheckAnswer : public language::TextSink {
                        result->finish_reason != language::FinishReason::kDeadline;
     const SupportingSentence& read = result_.sentences.front();
     const retrieval::ScoredChunk& source = result_.sources[read.source];
-    if (ended &&
-        !IsGrounded(result_.text, absl::StrCat(source.title, "\n", source.heading_path, "\n", read.text), question_)) {
+    if (ended && !IsGrounded(result_.text, absl::StrCat(source.title, "\n", source.heading_path, "\n", read.text),
+                             result_.asked)) {
       result_.text = read.text;
       result_.extractive = true;
     }
     if (!result_.text.empty()) sink_->OnText(result_.text);
+    if (ended) {
+      if (absl::Status status = Support(sentences_, embedder_, result_); !status.ok()) return sink_->OnDone(status);
+    }
     sink_->OnDone(std::move(result_));
   }
 
  private:
   AnswerResult result_;
-  std::string question_;
+  const Sentences sentences_;
+  const retrieval::Embedder embedder_;
   std::shared_ptr<AnswerSink> sink_;
 };
 
@@ -322,12 +419,14 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
     adapter = *std::move(loaded);
     if (adapter != nullptr) judge.emplace(*runtime->loaded.model, *runtime->loaded.tokenizer, *adapter);
   }
+  AnswerResult result;
+  AskRequest whole = request;
+  if (absl::Status status = Complete(models_, whole, result); !status.ok()) return status;
   const auto start = std::chrono::steady_clock::now();
   absl::StatusOr<Evidence> evidence =
-      Gather(request, collection, *embedder, **reader, judge.has_value() ? &*judge : nullptr);
+      Gather(whole, collection, *embedder, **reader, judge.has_value() ? &*judge : nullptr);
   if (!evidence.ok()) return evidence.status();
 
-  AnswerResult result;
   result.confidence = evidence->confidence;
   const double refuse = judge.has_value() ? kRefuseJudgedBelow : kRefuseBelow;
   const double low = judge.has_value() ? kLowJudgedBelow : kLowConfidenceBelow;
@@ -335,12 +434,12 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
                    : evidence->confidence < low                                 ? AnswerOutcome::kLowConfidence
                                                                                 : AnswerOutcome::kAnswered;
   result.extractive = request.extractive;
-  Attribute(*std::move(evidence), result);
+  Sentences sentences = Attribute(*std::move(evidence), result);
 
   std::vector<language::TokenId> prompt;
   if (result.outcome != AnswerOutcome::kNoAnswer && !request.extractive) {
     absl::StatusOr<std::vector<language::TokenId>> tokens =
-        PromptTokens(request, result, *runtime->loaded.tokenizer, /*adapted=*/adapter != nullptr);
+        PromptTokens(whole, result, *runtime->loaded.tokenizer, /*adapted=*/adapter != nullptr);
     if (!tokens.ok()) return tokens.status();
     prompt = *std::move(tokens);
   }
@@ -350,6 +449,9 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   if (result.outcome == AnswerOutcome::kNoAnswer || request.extractive) {
     result.text =
         result.outcome == AnswerOutcome::kNoAnswer ? std::string(kNoAnswerText) : ExtractiveText(result.sentences);
+    if (result.outcome != AnswerOutcome::kNoAnswer) {
+      if (absl::Status status = Support(sentences, *embedder, result); !status.ok()) return status;
+    }
     sink->OnText(result.text);
     sink->OnDone(std::move(result));
     return CancelFunction([] {});
@@ -360,7 +462,8 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   generation.options = request.options;
   generation.options.stop.push_back("\n");
   generation.deadline = request.deadline;
-  generation.sink = std::make_shared<CheckAnswer>(std::move(result), request.question, std::move(sink));
+  generation.sink =
+      std::make_shared<CheckAnswer>(std::move(result), std::move(sentences), *std::move(embedder), std::move(sink));
   return runtime->scheduler->Submit(std::move(generation));
 }
 

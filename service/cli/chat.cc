@@ -1,5 +1,4 @@
 // blazon chat: a conversation, line by line.
-#include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -20,11 +19,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "service/cli/answer_output.h"
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/generation_options.h"
 #include "service/cli/input.h"
 #include "service/cli/interrupt.h"
+#include "service/cli/session.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -45,54 +46,13 @@ struct ChatFlags {
   std::string collection;
   std::vector<fs::path> images;
   fs::path session;
+  bool no_rewrite = false;
   GenerationFlags generation;
 };
-
-v1::Message MakeMessage(v1::Role role, std::string text) {
-  v1::Message message;
-  message.set_role(role);
-  message.add_parts()->set_text(std::move(text));
-  return message;
-}
-
-std::string TextOf(const v1::Message& message) {
-  std::string text;
-  for (const v1::Part& part : message.parts()) text += part.text();
-  return text;
-}
 
 int64_t PicturesOf(const v1::Message& message) {
   return std::count_if(message.parts().begin(), message.parts().end(),
                        [](const v1::Part& part) { return part.has_image(); });
-}
-
-absl::StatusOr<v1::Chat> ReadSession(const fs::path& file) {
-  absl::StatusOr<std::string> text = ReadInput(file);
-  if (!text.ok()) return text.status();
-  v1::Chat chat;
-  if (!google::protobuf::util::JsonStringToMessage(*text, &chat).ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(file.string(), " is no conversation that 'blazon chat' has saved"));
-  }
-  return chat;
-}
-
-// All or nothing: beside it, then renamed.
-absl::Status WriteSession(const fs::path& file, const v1::Chat& chat) {
-  std::string text;
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  if (!google::protobuf::util::MessageToJsonString(chat, &text, options).ok()) {
-    return absl::InternalError("the conversation cannot be written as JSON");
-  }
-  const fs::path temporary = absl::StrCat(file.string(), ".tmp-", getpid());
-  std::ofstream stream(temporary, std::ios::binary);
-  stream << text;
-  stream.close();
-  std::error_code error;
-  if (stream) fs::rename(temporary, file, error);
-  if (stream && !error) return absl::OkStatus();
-  fs::remove(temporary, error);
-  return absl::UnavailableError(absl::StrCat("the conversation could not be written to ", file.string()));
 }
 
 class Conversation {
@@ -209,9 +169,9 @@ class Conversation {
       }
       message.add_parts()->set_text(text);
     }
-    absl::StatusOr<std::string> answer = !images_.empty() && !sees                       ? AnswerFromPicture(text)
-                                         : images_.empty() && !flags_.collection.empty() ? AnswerFromDocuments(text)
-                                                                                         : AnswerFromModel(message);
+    absl::StatusOr<std::string> answer = !flags_.collection.empty()  ? AnswerFromDocuments(text)
+                                         : !images_.empty() && !sees ? AnswerFromPicture(text)
+                                                                     : AnswerFromModel(message);
     if (!answer.ok()) return answer.status();
     *chat_.add_messages() = std::move(message);
     *chat_.add_messages() = MakeMessage(v1::ROLE_ASSISTANT, *std::move(answer));
@@ -279,7 +239,14 @@ class Conversation {
     request.set_question(text);
     request.set_collection(flags_.collection);
     *request.mutable_options() = options_;
-    absl::StatusOr<v1::AskResponse> response = backend_.Ask(request, nullptr, Printer());
+    *request.mutable_conversation() = ConversationOf(chat_);
+    request.set_rewrite(!flags_.no_rewrite);
+    for (const fs::path& image : images_) {
+      absl::StatusOr<std::string> picture = ReadInput(image);
+      if (!picture.ok()) return picture.status();
+      request.add_images()->set_data(*std::move(picture));
+    }
+    absl::StatusOr<v1::AskResponse> response = backend_.Ask(request, NoteAsked(text), Printer());
     if (!response.ok()) return response.status();
     const std::string answer = Finish(*response);
     if (context_.json) return answer;
@@ -287,6 +254,7 @@ class Conversation {
       const v1::ScoredChunk& source = response->sources(sentence.source());
       std::cout << "  " << Citation(source, sentence.line()) << "  " << sentence.text() << "\n";
     }
+    PrintUnsupported(*response);
     return answer;
   }
 
@@ -370,6 +338,8 @@ void AddChat(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("chat", "Talk with the model: each line of standard input is a message");
   command->add_option("--system", flags->system, "Instructions that stand above the conversation")->type_name("TEXT");
   command->add_option("--collection", flags->collection, "Answer from these documents, with sources")->type_name("DIR");
+  command->add_flag("--no-rewrite", flags->no_rewrite,
+                    "With --collection, search for each message as it is, not completed from those before it");
   command->add_option("--image", flags->images, "A picture beside the first message")->type_name("FILE");
   command
       ->add_option("--session", flags->session,

@@ -21,6 +21,7 @@ constexpr size_t kMaxInstructionBytes = 4096;
 constexpr size_t kMaxQuestionBytes = 8192;
 constexpr int kMaxMessages = 1024;
 constexpr size_t kMaxImages = 64;
+constexpr int kMaxQuestionImages = 4, kMaxTurns = 64;
 constexpr int kMaxFilterIds = 1000;
 constexpr int kMaxStopTokens = 64;
 
@@ -157,6 +158,30 @@ absl::StatusOr<retrieval::Filter> ToFilter(const v1::Filter& filter) {
   return result;
 }
 
+absl::StatusOr<std::vector<EarlierTurn>> ToTurns(const google::protobuf::RepeatedPtrField<v1::Message>& messages) {
+  if (messages.size() > kMaxTurns)
+    return FieldError("conversation", absl::StrCat("has ", messages.size(), " entries; the limit is ", kMaxTurns));
+  std::vector<EarlierTurn> turns;
+  for (int i = 0; i < messages.size(); ++i) {
+    const v1::Message& message = messages[i];
+    const std::string field = absl::StrCat("conversation[", i, "]");
+    if (message.role() != v1::ROLE_USER && message.role() != v1::ROLE_ASSISTANT)
+      return FieldError(field + ".role", "is neither the user's nor the assistant's");
+    std::string text;
+    for (const v1::Part& part : message.parts()) {
+      if (part.part_case() != v1::Part::kText) return FieldError(field + ".parts", "has a part that is no text");
+      text += part.text();
+    }
+    if (absl::Status status = CheckLength(field, text.size(), kMaxQuestionBytes); !status.ok()) return status;
+    if (message.role() == v1::ROLE_USER) {
+      turns.push_back({std::move(text), ""});
+    } else if (!turns.empty()) {
+      turns.back().answer = std::move(text);
+    }
+  }
+  return turns;
+}
+
 template <typename Request>
 absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore& models) {
   if (absl::Status status = CheckModel(request.model(), ModelRole::kLanguage, models); !status.ok()) return status;
@@ -180,6 +205,20 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
   result.filter = *std::move(filter);
   result.question = request.question();
   result.extractive = request.extractive();
+  if (request.images_size() > kMaxQuestionImages) {
+    return FieldError("images",
+                      absl::StrCat("has ", request.images_size(), " entries; the limit is ", kMaxQuestionImages));
+  }
+  for (int i = 0; i < request.images_size(); ++i) {
+    if (request.images(i).data().empty())
+      return FieldError(absl::StrCat("images[", i, "].data"),
+                        "is empty; give the bytes of a JPEG, PNG, WebP or BMP file");
+    result.images.push_back(request.images(i).data());
+  }
+  if (request.has_rewrite()) result.rewrite = request.rewrite();
+  auto turns = ToTurns(request.conversation());
+  if (!turns.ok()) return turns.status();
+  result.turns = *std::move(turns);
   return result;
 }
 
@@ -330,6 +369,36 @@ void FillEvidence(Reply& reply, const AnswerResult& result) {
     out.set_line(Int32(sentence.line));
     out.set_text(sentence.text);
     out.set_score(sentence.score);
+  }
+  reply.set_asked(result.asked);
+  for (const std::string& caption : result.image_captions) reply.add_image_captions(caption);
+  for (const DropReason reason : result.drop_reasons) {
+    reply.add_drop_reasons(reason == DropReason::kNoRoom    ? v1::DROP_REASON_NO_ROOM
+                           : reason == DropReason::kNotRead ? v1::DROP_REASON_NOT_READ
+                                                            : v1::DROP_REASON_FITS_BADLY);
+  }
+}
+
+void Fill(v1::AnswerSentence& out, const AnswerSentence& sentence, const AnswerResult& result) {
+  out.set_begin_byte(Int32(static_cast<int64_t>(sentence.span.begin)));
+  out.set_end_byte(Int32(static_cast<int64_t>(sentence.span.end)));
+  out.set_text(result.text.substr(sentence.span.begin, sentence.span.size()));
+  out.set_supported(sentence.supported);
+  out.set_score(sentence.score);
+  for (const SentenceCitation& citation : sentence.citations) {
+    v1::Citation& to = *out.add_citations();
+    const size_t sources = result.sources.size();
+    const retrieval::ScoredChunk& chunk =
+        citation.piece < sources ? result.sources[citation.piece] : result.dropped[citation.piece - sources];
+    to.set_piece(Int32(static_cast<int64_t>(citation.piece)));
+    to.set_document_id(chunk.document_id);
+    to.set_path(chunk.path);
+    to.set_place(chunk.place);
+    to.set_line(Int32(citation.line));
+    to.set_begin_byte(Int32(static_cast<int64_t>(citation.span.begin)));
+    to.set_end_byte(Int32(static_cast<int64_t>(citation.span.end)));
+    to.set_text(citation.text);
+    to.set_score(citation.score);
   }
 }
 
@@ -576,7 +645,11 @@ v1::AskResponse ToProto(const AnswerResult& result, ModelStore& models, double w
   FillEvidence(reply, result);
   reply.set_text(result.text);
   reply.set_confidence(result.confidence);
+  for (const AnswerSentence& sentence : result.support) Fill(*reply.add_support(), sentence, result);
+  reply.mutable_timings()->set_decode_ms(result.decode_ms);
+  reply.mutable_timings()->set_encode_ms(result.encode_ms);
   reply.mutable_timings()->set_retrieve_ms(result.retrieve_ms);
+  reply.mutable_timings()->set_support_ms(result.support_ms);
   *reply.mutable_embedder() = ToIdentity(models.Info(ModelRole::kEmbedder));
   return reply;
 }

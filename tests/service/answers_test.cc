@@ -23,6 +23,7 @@ namespace fs = std::filesystem;
 struct Counts {
   int answerable = 0, cited = 0, generated = 0, replaced = 0, own_words = 0, extracted = 0, wrongly_refused = 0;
   int unanswerable = 0, refused = 0, low = 0;
+  int sentences = 0, supported = 0, spans = 0;
 };
 
 TEST(Answers, AreRightCitedAndRefused) {
@@ -74,6 +75,20 @@ TEST(Answers, AreRightCitedAndRefused) {
       EXPECT_EQ(document->text.substr(sentence.byte_begin, sentence.byte_end - sentence.byte_begin), sentence.text)
           << question.id;
     }
+    EXPECT_EQ(refused, answer->support.empty()) << question.id;
+    for (const AnswerSentence& sentence : answer->support) {
+      ++counts.sentences;
+      counts.supported += sentence.supported;
+      for (const SentenceCitation& citation : sentence.citations) {
+        const size_t sources = answer->sources.size();
+        const retrieval::ScoredChunk& piece =
+            citation.piece < sources ? answer->sources[citation.piece] : answer->dropped.at(citation.piece - sources);
+        const auto document = (*collection)->Get(piece.document_id);
+        ASSERT_TRUE(document.ok()) << document.status();
+        EXPECT_EQ(document->text.substr(citation.span.begin, citation.span.size()), citation.text) << question.id;
+        ++counts.spans;
+      }
+    }
     const bool cited = CitesRight(question, *answer), right = IsRight(question, answer->text);
     const bool extracted = !extract->sentences.empty() && IsRight(question, extract->sentences.front().text);
     if (question.expected.empty()) {
@@ -103,10 +118,12 @@ TEST(Answers, AreRightCitedAndRefused) {
       "\nOf %d questions with an answer: cited chunk right %d, answer right %d (%d in the model's words; %d of its "
       "answers were not\n"
       "borne out and replaced by the sentence), extractive baseline right %d, refused %d.\n"
-      "Of %d questions without: refused %d. Low confidence: %d. %.2f questions a second%s.\n",
+      "Of %d questions without: refused %d. Low confidence: %d. %.2f questions a second%s.\n"
+      "Of %d sentences of answers %d are borne out, with %d spans, each equal to the stored text.\n",
       counts.answerable, counts.cited, counts.generated, counts.own_words, counts.replaced, counts.extracted,
       counts.wrongly_refused, counts.unanswerable, counts.refused, counts.low,
-      (dev ? 1 : 2) * questions.size() / seconds, dev ? "" : ", both ways");
+      (dev ? 1 : 2) * questions.size() / seconds, dev ? "" : ", both ways", counts.sentences, counts.supported,
+      counts.spans);
   collection->reset();
   fs::remove_all(folder);
   if (dev) return;

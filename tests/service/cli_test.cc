@@ -225,6 +225,48 @@ TEST_F(CliTest, ChatAnswersFromDocuments) {
   EXPECT_TRUE(absl::StrContains(run.output, "garden.md:3  The blue gate is locked at nine")) << run.output;
 }
 
+TEST_F(CliTest, QuestionsGoOnFromEarlierOnes) {
+  const std::vector<std::string> ask = {"ask",         "--json",    "--extractive",    "--collection",
+                                        Path("notes"), "--session", Path("asked.json")};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), ask.begin(), ask.end());
+    return more;
+  };
+  EXPECT_EQ(Line(RunBlazon(with({"How much does the boat weigh?"})))["asked"], "How much does the boat weigh?");
+  const Finished second = RunBlazon(with({"And who sewed its sail?"}));
+  const Json completed = Line(second);
+  EXPECT_EQ(completed["asked"], "who sewed the boat's sail?");
+  EXPECT_EQ(completed["sentences"][0]["text"], "Its sail was sewn by Mara Lindt in 1988.");
+  EXPECT_TRUE(absl::StrContains(second.errors, "(looking for: who sewed the boat's sail?)\n")) << second.errors;
+  EXPECT_EQ(Json::parse(std::ifstream(Path("asked.json")))["messages"].size(), 4u);
+  const Finished as_it_is = RunBlazon(with({"--no-rewrite", "And what of it?"}));
+  EXPECT_EQ(Json::parse(as_it_is.output)["asked"], "And what of it?");
+
+  const Finished chat =
+      RunBlazon({"chat", "--collection", Path("notes")}, "How much does the boat weigh?\nAnd who sewed its sail?\n");
+  EXPECT_EQ(chat.status, 0) << chat.errors;
+  EXPECT_TRUE(absl::StrContains(chat.output, "boat.txt:1  Its sail was sewn by Mara Lindt in 1988.")) << chat.output;
+}
+
+// Pictures are captioned when they are indexed; a question finds one by what it shows, and may bring one itself.
+TEST_F(CliTest, QuestionsOverPictures) {
+  const std::string photos = kSource + "/assets/photos/";
+  ASSERT_EQ(RunBlazon({"index", "add", "--collection", Path("pictures"), photos + "cat.jpg", photos + "coffee.jpg",
+                       photos + "temple.jpg"})
+                .status,
+            0);
+  const Json found =
+      Line(RunBlazon({"ask", "--json", "--extractive", "--collection", Path("pictures"), "Which photo shows a cat?"}));
+  ASSERT_GT(found["sources"].size(), 0u) << found;
+  EXPECT_EQ(found["sources"][0]["path"], "cat.jpg") << found;
+  EXPECT_EQ(found["support"][0]["citations"][0]["path"], "cat.jpg");
+  const Json shown = Line(RunBlazon({"ask", "--json", "--extractive", "--collection", Path("pictures"), "--image",
+                                     photos + "coffee.jpg", "Which photo shows the same drink?"}));
+  ASSERT_GT(shown["sources"].size(), 0u) << shown;
+  EXPECT_EQ(shown["sources"][0]["path"], "coffee.jpg") << shown;
+  EXPECT_EQ(shown["image_captions"].size(), 1u);
+}
+
 TEST_F(CliTest, InspectSaysWhatACheckpointIs) {
   const std::string gguf = kSource + "/models/smollm2-135m-instruct";
   const Json json = Line(RunBlazon({"models", "inspect", "--json", gguf}));
@@ -361,11 +403,18 @@ TEST_F(CliTest, Ask) {
   EXPECT_EQ(json["sentences"][0]["text"], "The boat weighs 120 kilograms.");
   EXPECT_TRUE(json.contains("dropped") && json.contains("confidence") && json["timings"].contains("retrieve_ms"));
 
+  ASSERT_EQ(json["support"].size(), 1u) << json;
+  EXPECT_EQ(json["support"][0]["supported"], true);
+  EXPECT_EQ(json["support"][0]["citations"][0]["text"], "The boat weighs 120 kilograms.");
+  EXPECT_EQ(json["support"][0]["citations"][0]["begin_byte"], 0);
+  EXPECT_EQ(json["drop_reasons"].size(), json["dropped"].size());
+
   const Finished text =
       RunBlazon({"ask", "--extractive", "--collection", Path("notes"), "Who sewed the sail of the boat?"});
   EXPECT_EQ(text.status, 0) << text.errors;
   EXPECT_TRUE(absl::StrContains(text.output, "boat.txt:1")) << text.output;
   EXPECT_TRUE(absl::StrContains(text.output, "Its sail was sewn by Mara Lindt in 1988.")) << text.output;
+  EXPECT_TRUE(absl::StrContains(text.output, "    1.00 boat.txt:1, bytes 31 to 71\n")) << text.output;
 
   const Json refused =
       Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "Which vaccine protects against measles?"}), 3);
@@ -675,6 +724,7 @@ TEST_F(CliTest, WrongUseSaysWhat) {
       {{"ask", "--collection", Path("nothing here"), "Why?"}, 1, "nothing here", ""},
       {{"ask", "--collection", Path("notes"), " "}, 1, "question", ""},
       {{"ask", "--collection", Path("notes"), "--count", "51", "Why?"}, 1, "count", ""},
+      {{"ask", "--collection", Path("notes"), "--image", Path("missing.jpg"), "Why?"}, 1, "missing.jpg", ""},
       {{"ask", "--collection", Path("notes"), "--context-tokens", "3", "Why?"}, 1, "context_tokens", ""},
       {{"index", "add", "--collection", Path("notes"), Path("missing.md")}, 1, "missing.md", ""},
       {{"index", "add", "--collection", Path("notes")}, 2, "files or folders", ""},

@@ -387,6 +387,26 @@ TEST_F(RpcRefusalTest, Numbers) {
     ask.set_context_tokens(tokens);
     ExpectRefused(asked(), "context_tokens", "context_tokens");
   }
+  ask.clear_context_tokens();
+  ask.add_images();
+  ExpectRefused(asked(), "images[0].data", "an empty picture");
+  for (int i = 0; i < 5; ++i) *(i == 0 ? ask.mutable_images(0) : ask.add_images())->mutable_data() = "x";
+  ExpectRefused(asked(), "images", "five pictures");
+  ask.clear_images();
+  v1::Message& turn = *ask.add_conversation();
+  turn.add_parts()->set_text("x");
+  ExpectRefused(asked(), "conversation[0].role", "a turn of nobody");
+  turn.set_role(v1::ROLE_SYSTEM);
+  ExpectRefused(asked(), "conversation[0].role", "the system's turn");
+  turn.set_role(v1::ROLE_USER);
+  turn.add_parts()->mutable_image()->set_data("x");
+  ExpectRefused(asked(), "conversation[0].parts", "a turn with a picture");
+  turn.mutable_parts()->RemoveLast();
+  turn.mutable_parts(0)->set_text(std::string(8193, 'x'));
+  ExpectRefused(asked(), "conversation[0]", "a long turn");
+  turn.mutable_parts(0)->set_text("x");
+  for (int i = 0; i < 64; ++i) *ask.add_conversation() = ask.conversation(0);
+  ExpectRefused(asked(), "conversation", "65 turns");
   v1::SearchRequest search;
   v1::SearchResponse found;
   search.set_collection("none");

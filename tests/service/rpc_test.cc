@@ -670,9 +670,67 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
   while (reader->Read(&event)) joined += event.text_delta();
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(joined, whole.text());
+  EXPECT_EQ(whole.asked(), ask.question());
+  EXPECT_EQ(whole.drop_reasons_size(), whole.dropped_size());
+  // What bears the answer out is what is stored, byte for byte.
+  const auto expect_support = [&](const v1::AskResponse& answer) {
+    ASSERT_GT(answer.support_size(), 0);
+    for (const v1::AnswerSentence& sentence : answer.support()) {
+      EXPECT_EQ(answer.text().substr(sentence.begin_byte(), sentence.end_byte() - sentence.begin_byte()),
+                sentence.text());
+      EXPECT_TRUE(sentence.supported() && sentence.citations_size() > 0) << sentence.text();
+      for (const v1::Citation& citation : sentence.citations()) {
+        get.set_id(citation.document_id());
+        ASSERT_TRUE(Unary(*server_->index, &Index::GetDocument, get, &document).ok());
+        EXPECT_EQ(document.text().substr(citation.begin_byte(), citation.end_byte() - citation.begin_byte()),
+                  citation.text());
+        const v1::ScoredChunk& piece = citation.piece() < answer.sources_size()
+                                           ? answer.sources(citation.piece())
+                                           : answer.dropped(citation.piece() - answer.sources_size());
+        EXPECT_EQ(piece.document_id(), citation.document_id());
+        EXPECT_LE(piece.begin_byte(), citation.begin_byte());
+        EXPECT_GE(piece.end_byte(), citation.end_byte());
+      }
+    }
+  };
+  expect_support(whole);
   ask.set_extractive(true);
   ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
   EXPECT_FALSE(whole.has_model());
+  expect_support(whole);
+  EXPECT_EQ(whole.support(0).citations(0).text(), whole.sentences(0).text());
+
+  // A question that goes on from another is completed, unless that is switched off.
+  v1::Message& earlier = *ask.add_conversation();
+  earlier.set_role(v1::ROLE_USER);
+  earlier.add_parts()->set_text("How long is the kettle's warranty?");
+  v1::Message& said = *ask.add_conversation();
+  said.set_role(v1::ROLE_ASSISTANT);
+  said.add_parts()->set_text("Three years");
+  ask.set_question("And for the heating element?");
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_EQ(whole.asked(), "How long is the kettle's warranty for the heating element?");
+  ASSERT_GT(whole.sentences_size(), 0);
+  EXPECT_EQ(whole.sentences(0).text(), "For the heating element it lasts five years.");
+  ask.set_rewrite(false);
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_EQ(whole.asked(), ask.question());
+  ask.clear_conversation();
+  ask.clear_rewrite();
+
+  // A picture of the question: what it shows is put behind the question.
+  ask.add_images()->set_data(ReadFile(SourceFolder() / "assets/photos/coffee.jpg"));
+  ask.set_question("How is scale removed from the machine that makes this?");
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  ASSERT_EQ(whole.image_captions_size(), 1);
+  EXPECT_TRUE(absl::StartsWith(whole.asked(), ask.question() + " (")) << whole.asked();
+  ASSERT_GT(whole.sources_size(), 0) << whole.asked();
+  EXPECT_EQ(whole.sources(0).path(), "coffee-machine.txt") << whole.asked();
+  EXPECT_GT(whole.timings().encode_ms(), 0);
+  ask.mutable_images(0)->set_data("no picture");
+  EXPECT_EQ(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  ask.clear_images();
   ask.set_extractive(false);
   ask.set_question("What is the mass of the Higgs boson?");
   ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
