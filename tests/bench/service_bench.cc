@@ -93,9 +93,10 @@ void Ask(benchmark::State& state, bool extractive) {
     request.options.seed = 1;
     if (const auto warm = answerer.Ask(request, **collection); !warm.ok())
       return state.SkipWithError(std::string(warm.status().message()).c_str());
-    double retrieve = 0, generate = 0;
+    double retrieve = 0, generate = 0, support = 0;
     for (auto _ : state) {
       const auto answer = answerer.Ask(request, **collection);
+      support += answer->support_ms;
       retrieve += answer->retrieve_ms;
       generate += answer->result.prefill_ms + answer->result.generate_ms;
     }
@@ -103,6 +104,7 @@ void Ask(benchmark::State& state, bool extractive) {
     state.SetItemsProcessed(state.iterations());  // questions a second
     state.counters["retrieve_ms"] = Counter(retrieve, Counter::kAvgIterations);
     state.counters["generate_ms"] = Counter(generate, Counter::kAvgIterations);
+    state.counters["support_ms"] = Counter(support, Counter::kAvgIterations);
     state.counters["peak_MB"] = PeakMegabytes();
   }
   fs::remove_all(folder);
