@@ -438,6 +438,12 @@ TEST_F(RpcRefusalTest, Numbers) {
   refuse_search("word_weight", [](Search& s) { s.set_word_weight(std::numeric_limits<double>::quiet_NaN()); });
   refuse_search("word_weight", [](Search& s) { s.set_word_weight(0.5), s.set_mode(v1::SEARCH_MODE_LEXICAL); });
   refuse_search("word_weight", [](Search& s) { s.set_word_weight(0.5), s.set_fusion(v1::FUSION_RECIPROCAL_RANK); });
+  for (int depth : {-1, 7, 1001})  // 8 results are asked for when nothing is said
+    refuse_search("rerank", [depth](Search& s) { s.set_rerank(depth); });
+  refuse_search("vector", [](Search& s) { s.add_vector(std::numeric_limits<float>::infinity()); });
+  refuse_search("vector", [](Search& s) { s.add_vector(0); });
+  refuse_search("vector", [](Search& s) { s.mutable_vector()->Resize(16385, 1); });
+  refuse_search("vector", [](Search& s) { s.add_vector(1), s.set_mode(v1::SEARCH_MODE_LEXICAL); });
   for (int size : {-1, 1001}) {
     v1::ListDocumentsRequest list;
     v1::ListDocumentsResponse page;
