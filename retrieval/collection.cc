@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -408,6 +409,21 @@ absl::StatusOr<int64_t> Collection::Impl::Delete(absl::Span<const std::string> d
   return removed;
 }
 
+absl::Status Collection::Impl::SetSetting(const std::string& name, const std::string& value) {
+  if (options_.mode != OpenMode::kWrite) return ReadOnly();
+  if (name.empty() || !std::all_of(name.begin(), name.end(), [](char c) { return absl::ascii_isalnum(c) || c == '_'; }))
+    return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" does not name a setting: letters, digits and '_'"));
+  const std::lock_guard<std::mutex> lock(write_mutex_);
+  Transaction transaction(*writer_, Transaction::Kind::kWrite);
+  if (!transaction.status().ok()) return transaction.status();
+  absl::StatusOr<Change> change = StartChange();
+  if (!change.ok()) return change.status();
+  const std::string key = absl::StrCat(kSettingKey, name);
+  absl::Status status =
+      value.empty() ? writer_->Run("DELETE FROM manifest WHERE key = ?", key) : SetManifest(*writer_, key, value);
+  return status.ok() ? CommitChange(transaction, *change) : status;
+}
+
 // New vectors go into one new segment, together with the live ones of segments that are mostly small or dead: each
 // change takes in the segments that are no larger than what it has gathered so far, so their number stays logarithmic
 // and a vector is rewritten O(log n) times (the logarithmic method: Bentley and Saxe, Journal of Algorithms 1, 1980),
@@ -591,6 +607,10 @@ absl::Status Collection::Check(const Document& document) const { return impl_->C
 absl::StatusOr<int64_t> Collection::Delete(absl::Span<const std::string> document_ids) {
   return impl_->Delete(document_ids);
 }
+absl::Status Collection::SetSetting(const std::string& name, const std::string& value) {
+  return impl_->SetSetting(name, value);
+}
+absl::StatusOr<std::string> Collection::Setting(const std::string& name) const { return impl_->Setting(name); }
 absl::Status Collection::BuildIndexes(const std::function<bool()>& stop) { return impl_->BuildIndexes(stop); }
 absl::StatusOr<std::vector<ScoredChunk>> Collection::Search(const Query& query) const { return impl_->Search(query); }
 absl::StatusOr<Document> Collection::Get(const std::string& document_id) const { return impl_->Get(document_id); }

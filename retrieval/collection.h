@@ -133,7 +133,8 @@ struct CollectionStats {
   // Of the indexed segments, as SegmentIndex::Facts has it, weighted by size; 1 when there are none.
   double index_recall = 1;
   int64_t index_bytes = 0;
-  int64_t word_bytes = 0;  // of word indexes
+  int64_t word_bytes = 0;                       // of word indexes
+  std::map<std::string, std::string> settings;  // all of SetSetting
 };
 
 class Collection {
@@ -167,6 +168,12 @@ class Collection {
 
   // Removes documents by id in one commit; returns how many there were. Unknown ids are not an error.
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
+
+  // Keeps a short text with the collection for those who use it, to whom alone it means something; durable when it
+  // returns, and copied, moved and repaired with the rest. name: of letters, digits and '_'. Empty value: none any
+  // more.
+  absl::Status SetSetting(const std::string& name, const std::string& value);
+  absl::StatusOr<std::string> Setting(const std::string& name) const;  // empty: there is none
 
   // Builds the approximate indexes that large segments lack, measures them, and puts them to use; searches and changes
   // go on meanwhile. Call it after many documents were put: some tenths of a millisecond a vector. `stop`, when given,

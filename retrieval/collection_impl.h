@@ -23,6 +23,7 @@
 namespace blazon::retrieval {
 
 inline constexpr const char* kDatabaseFile = "collection.db";  // in the folder
+inline constexpr const char* kSettingKey = "setting.";         // how manifest rows of Collection::SetSetting begin
 
 class Collection::Impl {
  public:
@@ -31,6 +32,8 @@ class Collection::Impl {
   absl::StatusOr<std::vector<PutOutcome>> Put(absl::Span<const Document> documents);
   absl::Status Check(const Document& document) const;
   absl::StatusOr<int64_t> Delete(absl::Span<const std::string> document_ids);
+  absl::Status SetSetting(const std::string& name, const std::string& value);
+  absl::StatusOr<std::string> Setting(const std::string& name) const;
   absl::Status BuildIndexes(const std::function<bool()>& stop);
   absl::StatusOr<std::vector<ScoredChunk>> Search(const Query& query) const;
   absl::StatusOr<Document> Get(const std::string& document_id) const;

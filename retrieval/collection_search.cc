@@ -476,6 +476,12 @@ absl::StatusOr<bool> Collection::Impl::IsCurrent(const std::string& source, cons
   return current;
 }
 
+absl::StatusOr<std::string> Collection::Impl::Setting(const std::string& name) const {
+  absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, false);
+  if (!reading.ok()) return reading.status();
+  return ManifestValue((*reading)->database(), absl::StrCat(kSettingKey, name));
+}
+
 absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
   absl::StatusOr<std::unique_ptr<Reading>> reading = Reading::Start(*this, false);
   if (!reading.ok()) return reading.status();
@@ -503,6 +509,11 @@ absl::StatusOr<CollectionStats> Collection::Impl::Stats() const {
   absl::StatusOr<std::string> embedder = ManifestValue(database, "embedder");
   if (!embedder.ok()) return embedder.status();
   stats.embedder = *embedder;
+  {
+    Rows rows = database.Query("SELECT key, value FROM manifest WHERE key GLOB ?", absl::StrCat(kSettingKey, "*"));
+    while (rows.Next()) stats.settings[rows.Text(0).substr(std::string(kSettingKey).size())] = rows.Text(1);
+    if (!rows.status().ok()) return rows.status();
+  }
   if (absl::Status status = AddIndexStats(database, stats); !status.ok()) return status;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {

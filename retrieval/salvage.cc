@@ -274,6 +274,12 @@ class Salvager {
         if (absl::Status status = SetManifest(to_, key, *value); !status.ok()) return status;
       }
     }
+    {
+      Rows rows = from_.Query("SELECT key, value FROM manifest WHERE key GLOB ?", absl::StrCat(kSettingKey, "*"));
+      while (rows.Next()) {
+        if (absl::Status status = SetManifest(to_, rows.Text(0), rows.Text(1)); !status.ok()) return status;
+      }
+    }
     const int64_t last_document = LastKey(from_, "documents", "SELECT max(key) FROM documents");
     const int64_t last_chunk = std::max(last_chunk_id, LastKey(from_, "chunks", "SELECT max(id) FROM chunks"));
     ReadNames();

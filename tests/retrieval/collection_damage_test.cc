@@ -53,6 +53,7 @@ void Fill(Collection& collection) {
     }
   }
   ASSERT_TRUE(collection.Delete({DocumentId("tests", "5.txt")}).ok());
+  ASSERT_TRUE(collection.SetSetting("threshold", "0.25").ok());
 }
 
 // Flipped bits to try in each state; `make soak` tries more.
@@ -74,7 +75,9 @@ absl::StatusOr<std::string> Answers(const fs::path& folder) {
   options.create = false;
   const auto collection = Collection::Open(folder, options);
   if (!collection.ok()) return collection.status();
-  std::string answers;
+  const auto setting = (*collection)->Setting("threshold");
+  if (!setting.ok()) return setting.status();
+  std::string answers = absl::StrCat("setting ", *setting, "\n");
   const auto page = (*collection)->List(1000);
   if (!page.ok()) return page.status();
   for (const DocumentInfo& info : page->documents) {

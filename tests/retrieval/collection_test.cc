@@ -113,6 +113,34 @@ TEST(CollectionTest, RefusesAnotherEmbedderAndSaysHowToReembed) {
   EXPECT_EQ(MustOpen(folder, other)->Search(Ask("two")).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST(CollectionTest, KeepsSettings) {
+  TemporaryFolder folder;
+  CollectionOptions without_embedder;
+  without_embedder.mode = OpenMode::kWrite;
+  {
+    const auto collection = MustOpen(folder, WriteOptions());
+    ASSERT_TRUE(collection->Put({TextDocument("a.txt", "one two")}).ok());
+    EXPECT_EQ(*collection->Setting("refuse_below"), "");
+    const int64_t generation = collection->Stats()->generation;
+    ASSERT_TRUE(collection->SetSetting("refuse_below", "0.5").ok());
+    ASSERT_TRUE(collection->SetSetting("other", "text").ok());
+    EXPECT_EQ(collection->Stats()->generation, generation + 2);
+    for (const char* name : {"", "a.b", "a b", "../x"})
+      EXPECT_EQ(collection->SetSetting(name, "x").code(), absl::StatusCode::kInvalidArgument) << name;
+    const auto reader = MustOpen(folder, ReadOptions());
+    EXPECT_EQ(*reader->Setting("refuse_below"), "0.5");
+    EXPECT_EQ(reader->SetSetting("refuse_below", "1").code(), absl::StatusCode::kFailedPrecondition);
+  }
+  const auto collection = MustOpen(folder, without_embedder);
+  EXPECT_EQ(collection->Stats()->settings,
+            (std::map<std::string, std::string>{{"other", "text"}, {"refuse_below", "0.5"}}));
+  ASSERT_TRUE(collection->SetSetting("other", "").ok());
+  EXPECT_EQ(*collection->Setting("other"), "");
+  EXPECT_EQ(collection->Stats()->settings.size(), 1u);
+  EXPECT_EQ(MustSearch(*MustOpen(folder, ReadOptions()), Ask("two")).size(), 1u);
+  EXPECT_TRUE(collection->Verify().ok()) << collection->Verify();
+}
+
 TEST(CollectionTest, SecondWriterIsTurnedAwayAtOnceByNameAndReadersAreNot) {
   TemporaryFolder folder;
   CollectionOptions options = WriteOptions();
