@@ -25,6 +25,7 @@
 #include "service/answer_prompt.h"
 #include "service/answer_support.h"
 #include "service/captioner.h"
+#include "service/answer_threshold.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
 #include "service/passage_judge.h"
@@ -91,7 +92,7 @@ absl::Status CheckRequest(const AskRequest& request) {
     return absl::InvalidArgumentError(
         absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
   }
-  return absl::OkStatus();
+  return request.refuse_below.has_value() ? CheckRefuseBelow(*request.refuse_below) : absl::OkStatus();
 }
 
 // What was found for a question, and what to make of it.
@@ -428,11 +429,18 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   if (!evidence.ok()) return evidence.status();
 
   result.confidence = evidence->confidence;
-  const double refuse = judge.has_value() ? kRefuseJudgedBelow : kRefuseBelow;
+  result.refuse_below = judge.has_value() ? kRefuseJudgedBelow : kRefuseBelow;
+  if (request.refuse_below.has_value()) {
+    result.refuse_below = *request.refuse_below;
+  } else if (judge.has_value()) {
+    const absl::StatusOr<std::optional<double>> kept = KeptRefuseBelow(collection);
+    if (!kept.ok()) return kept.status();
+    result.refuse_below = kept->value_or(result.refuse_below);
+  }
   const double low = judge.has_value() ? kLowJudgedBelow : kLowConfidenceBelow;
-  result.outcome = evidence->sentences.empty() || evidence->confidence < refuse ? AnswerOutcome::kNoAnswer
-                   : evidence->confidence < low                                 ? AnswerOutcome::kLowConfidence
-                                                                                : AnswerOutcome::kAnswered;
+  result.outcome = evidence->sentences.empty() || evidence->confidence < result.refuse_below ? AnswerOutcome::kNoAnswer
+                   : evidence->confidence < low ? AnswerOutcome::kLowConfidence
+                                                : AnswerOutcome::kAnswered;
   result.extractive = request.extractive;
   Sentences sentences = Attribute(*std::move(evidence), result);
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,9 @@ struct AskRequest {
   retrieval::Filter filter;         // which documents to look at
   bool extractive = false;          // answer with the supporting sentences themselves; the language model is not used
   int64_t context_tokens = 256;     // budget of the text put before the model, 16 .. 4096
+  // Confidence below which the question is refused, 0 .. 1. Default: what is kept with the collection
+  // (answer_threshold.h; not when extractive, or when the model has no answering adapter), else the program's own.
+  std::optional<double> refuse_below;
   language::GenerationOptions options = DefaultOptions();
   Deadline deadline = kNoDeadline;
 
@@ -77,7 +81,8 @@ struct AnswerResult {
   // Each sentence of `text`, and what bears it out; a citation's piece is an index into `sources` and on into
   // `dropped`. Empty when refused, and when generation was cancelled or ran out of time.
   std::vector<AnswerSentence> support;
-  double confidence = 0;  // 0 .. 1, the probability that one of the sentences answers; the thresholds are put on it
+  double confidence = 0;    // 0 .. 1, the probability that one of the sentences answers; the thresholds are put on it
+  double refuse_below = 0;  // the threshold
   // The text is the documents' own: as asked, or because what the model wrote was not borne out by them.
   bool extractive = false;
   language::GenerationResult result;    // empty when refused or extractive

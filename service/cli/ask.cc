@@ -26,6 +26,7 @@ struct AskFlags {
   std::vector<std::filesystem::path> images;
   std::filesystem::path session;
   bool extractive = false, no_rewrite = false;
+  std::optional<double> refuse_below;
   FilterFlags filter;
   GenerationFlags generation;
 };
@@ -59,6 +60,7 @@ int RunAsk(const AskFlags& flags, Context& context) {
     *request.mutable_conversation() = ConversationOf(chat);
   }
   request.set_rewrite(!flags.no_rewrite);
+  if (flags.refuse_below) request.set_refuse_below(*flags.refuse_below);
   absl::StatusOr<Backend*> backend = context.OpenBackend();
   if (!backend.ok()) return Fail(backend.status());
   absl::StatusOr<v1::AskResponse> response =
@@ -109,6 +111,10 @@ void AddAsk(CLI::App& app, Context& context) {
   command->add_option("--count", flags->count, "Pieces of documents to look at, 1 to 50 (default 10)");
   command->add_option("--context-tokens", flags->context_tokens,
                       "Tokens of document text for the model at most, 16 to 4096 (default 256)");
+  command->add_option(
+      "--refuse-below", flags->refuse_below,
+      "Refuse below this confidence, 0 to 1: more is refused of what has no answer, and of what has one "
+      "(default: what 'index eval --keep' keeps with the collection, else 0.15, with --extractive 0.25)");
   AddFilterOptions(*command, flags->filter);
   AddGenerationOptions(*command, flags->generation);
   command->footer(

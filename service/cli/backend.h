@@ -112,10 +112,12 @@ class Backend {
 
   // kAlreadyExists.
   virtual absl::StatusOr<v1::CreateCollectionResponse> CreateCollection(const v1::CreateCollectionRequest& request) = 0;
+  virtual absl::StatusOr<v1::UpdateCollectionResponse> UpdateCollection(const v1::UpdateCollectionRequest& request) = 0;
   virtual absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) = 0;
   // Shows what AddDocuments would make of the files, and changes nothing: a result for each file that it would refuse.
   virtual absl::StatusOr<AddReport> PreviewDocuments(const AddRequest& request,
                                                      const std::function<void(const PreviewedChunk&)>& show) = 0;
+  virtual absl::StatusOr<v1::GetDocumentResponse> GetDocument(const v1::GetDocumentRequest& request) = 0;
   virtual absl::StatusOr<v1::ListDocumentsResponse> ListDocuments(const v1::ListDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::DeleteDocumentsResponse> DeleteDocuments(const v1::DeleteDocumentsRequest& request) = 0;
   virtual absl::StatusOr<v1::SearchResponse> Search(const v1::SearchRequest& request) = 0;

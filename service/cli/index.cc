@@ -175,6 +175,10 @@ int RunStats(const IndexFlags& flags, Context& context) {
     } else {
       std::cout << "every vector is looked at (index " << KindName(index.kind()) << ")\n";
     }
+    if (response->collection().has_refuse_below()) {
+      std::cout << absl::StrFormat("questions are refused below a confidence of %.4f (kept by 'index eval --keep')\n",
+                                   response->collection().refuse_below());
+    }
     std::cout << std::flush;
   }
   return kDone;

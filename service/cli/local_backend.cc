@@ -2,6 +2,7 @@
 #include <deque>
 #include <future>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "retrieval/collection.h"
@@ -9,6 +10,7 @@
 #include "retrieval/document_loader.h"
 #include "retrieval/indexer.h"
 #include "retrieval/sync_plan.h"
+#include "service/answer_threshold.h"
 #include "service/answerer.h"
 #include "service/captioner.h"
 #include "service/cli/backend.h"
@@ -179,6 +181,33 @@ class LocalBackend : public Backend {
     if (!stats.ok()) return stats.status();
     v1::CreateCollectionResponse response;
     *response.mutable_collection() = rpc::ToProto(request.collection(), *stats);
+    return response;
+  }
+
+  absl::StatusOr<v1::UpdateCollectionResponse> UpdateCollection(const v1::UpdateCollectionRequest& request) override {
+    retrieval::CollectionOptions options;
+    options.mode = retrieval::OpenMode::kWrite;
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection =
+        retrieval::Collection::Open(request.collection(), options);
+    if (!collection.ok()) return collection.status();
+    const auto refuse_below =
+        request.has_refuse_below() ? std::optional<double>(request.refuse_below()) : std::optional<double>();
+    if (absl::Status status = KeepRefuseBelow(**collection, refuse_below); !status.ok()) return status;
+    absl::StatusOr<retrieval::CollectionStats> stats = (*collection)->Stats();
+    if (!stats.ok()) return stats.status();
+    v1::UpdateCollectionResponse response;
+    *response.mutable_collection() = rpc::ToProto(request.collection(), *stats);
+    return response;
+  }
+
+  absl::StatusOr<v1::GetDocumentResponse> GetDocument(const v1::GetDocumentRequest& request) override {
+    absl::StatusOr<std::unique_ptr<retrieval::Collection>> collection = Open(request.collection(), false);
+    if (!collection.ok()) return collection.status();
+    absl::StatusOr<retrieval::Document> document = (*collection)->Get(request.id());
+    if (!document.ok()) return document.status();
+    v1::GetDocumentResponse response;
+    *response.mutable_document() = rpc::ToProto(*document);
+    response.set_text(std::move(document->text));
     return response;
   }
 

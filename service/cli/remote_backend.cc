@@ -226,6 +226,14 @@ class RemoteBackend : public Backend {
                                              const std::function<void(const PreviewedChunk&)>&) override {
     return absl::UnimplementedError("--preview cuts files in this process; leave out --server");
   }
+  absl::StatusOr<v1::UpdateCollectionResponse> UpdateCollection(const v1::UpdateCollectionRequest& request) override {
+    return Unary<v1::UpdateCollectionResponse>(
+        [&](auto* context, auto* response) { return index_->UpdateCollection(context, request, response); });
+  }
+  absl::StatusOr<v1::GetDocumentResponse> GetDocument(const v1::GetDocumentRequest& request) override {
+    return Unary<v1::GetDocumentResponse>(
+        [&](auto* context, auto* response) { return index_->GetDocument(context, request, response); });
+  }
 
   absl::StatusOr<AddReport> AddDocuments(const AddRequest& request) override {
     if (request.dry_run || request.strict || request.near_duplicates > 0 ||

@@ -196,6 +196,11 @@ absl::StatusOr<AskRequest> ToAskRequest(const Request& request, const ModelStore
   if (result.context_tokens < 16 || result.context_tokens > 4096) {
     return FieldError("context_tokens", absl::StrCat("is ", result.context_tokens, "; its range is 16 to 4096"));
   }
+  if (request.has_refuse_below()) {
+    result.refuse_below = request.refuse_below();
+    if (!(*result.refuse_below >= 0 && *result.refuse_below <= 1))
+      return FieldError("refuse_below", absl::StrCat("is ", *result.refuse_below, "; its range is 0 to 1"));
+  }
   auto options = ToOptions(request.options(), AskRequest::DefaultOptions(), models);
   if (!options.ok()) return options.status();
   if (absl::Status status = CheckForOneText(*options, request.options()); !status.ok()) return status;
@@ -648,6 +653,7 @@ v1::AskResponse ToProto(const AnswerResult& result, ModelStore& models, double w
   for (const AnswerSentence& sentence : result.support) Fill(*reply.add_support(), sentence, result);
   reply.mutable_timings()->set_decode_ms(result.decode_ms);
   reply.mutable_timings()->set_encode_ms(result.encode_ms);
+  reply.set_refuse_below(result.refuse_below);
   reply.mutable_timings()->set_retrieve_ms(result.retrieve_ms);
   reply.mutable_timings()->set_support_ms(result.support_ms);
   *reply.mutable_embedder() = ToIdentity(models.Info(ModelRole::kEmbedder));

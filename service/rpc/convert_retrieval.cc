@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/given_chunks.h"
+#include "service/answer_threshold.h"
 #include "service/rpc/status.h"
 
 namespace blazon::service::rpc {
@@ -257,6 +258,7 @@ v1::Collection ToProto(const std::string& name, const retrieval::CollectionStats
   index.set_used(ToProto(stats.used_index));
   index.set_indexed_chunks(static_cast<int32_t>(stats.indexed_vectors));
   index.set_recall_at_10(stats.index_recall);
+  if (const auto kept = KeptRefuseBelow(stats); kept.ok() && kept->has_value()) result.set_refuse_below(**kept);
   return result;
 }
 

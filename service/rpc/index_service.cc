@@ -1,8 +1,10 @@
 #include <chrono>
 #include <filesystem>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/collection_care.h"
+#include "service/answer_threshold.h"
 #include "service/reranker.h"
 #include "service/rpc/call.h"
 #include "service/rpc/convert.h"
@@ -87,6 +89,23 @@ absl::Status DeleteDocuments(const v1::DeleteDocumentsRequest& request, v1::Dele
   return absl::OkStatus();
 }
 
+absl::Status UpdateCollection(const v1::UpdateCollectionRequest& request, v1::UpdateCollectionResponse& response,
+                              UnaryCall& call) {
+  std::optional<double> refuse_below;
+  if (request.has_refuse_below()) {
+    refuse_below = request.refuse_below();
+    if (!CheckRefuseBelow(*refuse_below).ok())
+      return FieldError("refuse_below", absl::StrCat("is ", *refuse_below, "; its range is 0 to 1"));
+  }
+  CollectionStore& collections = call.runtime().collections();
+  {
+    absl::StatusOr<CollectionStore::Handle> collection = collections.Use(request.collection());
+    if (!collection.ok()) return collection.status();
+    if (absl::Status status = KeepRefuseBelow(**collection, refuse_below); !status.ok()) return status;
+  }
+  return Describe(collections, request.collection(), *response.mutable_collection());
+}
+
 absl::Status VerifyCollection(const v1::VerifyCollectionRequest& request, v1::VerifyCollectionResponse& response,
                               UnaryCall& call) {
   const absl::StatusOr<std::filesystem::path> folder = call.runtime().collections().Folder(request.collection());
@@ -162,6 +181,12 @@ grpc::ServerUnaryReactor* IndexService::DeleteCollection(grpc::CallbackServerCon
                  [](const v1::DeleteCollectionRequest& request, v1::DeleteCollectionResponse&, UnaryCall& call) {
                    return call.runtime().collections().Delete(request.collection());
                  });
+}
+
+grpc::ServerUnaryReactor* IndexService::UpdateCollection(grpc::CallbackServerContext* context,
+                                                         const v1::UpdateCollectionRequest* request,
+                                                         v1::UpdateCollectionResponse* response) {
+  return Compute(runtime_, context, request, response, rpc::UpdateCollection);
 }
 
 grpc::ServerReadReactor<v1::PutDocumentsRequest>* IndexService::PutDocuments(grpc::CallbackServerContext* context,

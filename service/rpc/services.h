@@ -70,6 +70,9 @@ class IndexService final : public v1::IndexService::CallbackService {
   grpc::ServerUnaryReactor* DeleteCollection(grpc::CallbackServerContext* context,
                                              const v1::DeleteCollectionRequest* request,
                                              v1::DeleteCollectionResponse* response) override;
+  grpc::ServerUnaryReactor* UpdateCollection(grpc::CallbackServerContext* context,
+                                             const v1::UpdateCollectionRequest* request,
+                                             v1::UpdateCollectionResponse* response) override;
   grpc::ServerReadReactor<v1::PutDocumentsRequest>* PutDocuments(grpc::CallbackServerContext* context,
                                                                  v1::PutDocumentsResponse* response) override;
   grpc::ServerUnaryReactor* DeleteDocuments(grpc::CallbackServerContext* context,

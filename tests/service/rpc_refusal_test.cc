@@ -407,6 +407,18 @@ TEST_F(RpcRefusalTest, Numbers) {
   turn.mutable_parts(0)->set_text("x");
   for (int i = 0; i < 64; ++i) *ask.add_conversation() = ask.conversation(0);
   ExpectRefused(asked(), "conversation", "65 turns");
+  ask.clear_conversation();
+  ask.set_context_tokens(256);
+  v1::UpdateCollectionRequest update;
+  v1::UpdateCollectionResponse updated;
+  update.set_collection("none");
+  for (double threshold : {-0.1, 1.1, std::nan("")}) {
+    ask.set_refuse_below(threshold);
+    ExpectRefused(asked(), "refuse_below", "refuse_below");
+    update.set_refuse_below(threshold);
+    ExpectRefused(Unary(*server_->index, &v1::IndexService::Stub::UpdateCollection, update, &updated), "refuse_below",
+                  "a kept refuse_below");
+  }
   v1::SearchRequest search;
   v1::SearchResponse found;
   search.set_collection("none");

@@ -694,6 +694,26 @@ TEST_F(RpcTest, CollectionFromPutToAnswerToDelete) {
     }
   };
   expect_support(whole);
+  // A threshold: of one request, and kept with the collection for those that have none.
+  const double confidence = whole.confidence(), usual = whole.refuse_below();
+  EXPECT_GT(usual, 0);
+  ask.set_refuse_below(1);
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_EQ(whole.outcome(), v1::ANSWER_OUTCOME_NO_ANSWER);
+  EXPECT_EQ(whole.confidence(), confidence);
+  ask.clear_refuse_below();
+  v1::UpdateCollectionRequest update;
+  update.set_collection("notes");
+  update.set_refuse_below(1);
+  v1::UpdateCollectionResponse updated;
+  ASSERT_TRUE(Unary(*server_->index, &Index::UpdateCollection, update, &updated).ok());
+  EXPECT_EQ(updated.collection().refuse_below(), 1);
+  ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
+  EXPECT_EQ(whole.outcome(), v1::ANSWER_OUTCOME_NO_ANSWER);
+  EXPECT_EQ(whole.refuse_below(), 1);
+  update.clear_refuse_below();
+  ASSERT_TRUE(Unary(*server_->index, &Index::UpdateCollection, update, &updated).ok());
+  EXPECT_FALSE(updated.collection().has_refuse_below());
   ask.set_extractive(true);
   ASSERT_TRUE(Unary(*server_->answer, &v1::AnswerService::Stub::Ask, ask, &whole).ok());
   EXPECT_FALSE(whole.has_model());
