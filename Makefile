@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test convert tokenizers pretrain seq2seq demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
+.PHONY: help setup build test answers convert tokenizers pretrain seq2seq demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -63,6 +63,11 @@ retrieval: build  ## Measures searches over manual pages and package description
 
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
 	@python3 tests/bench/loading.py big build
+
+answers: setup  ## Measures answers on the tuning set, the held-out set and hostile documents (10 minutes); fails below the bars
+	@cmake --preset release -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
+	@cmake --build --preset release -j $(JOBS) --target blazon
+	@python3 tests/bench/answers.py build/blazon
 
 million: setup  ## Makes 1,000,000 chunks (needs 6 GB of disk and 4 GB of memory) and measures opening and searches
 	@cmake --preset release -DCMAKE_MESSAGE_LOG_LEVEL=WARNING

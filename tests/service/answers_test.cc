@@ -9,11 +9,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "retrieval/indexer.h"
 #include "service/answerer.h"
-#include "tests/service/question_set.h"
+#include "service/evaluation/answer_measures.h"
 
 namespace blazon::service {
 namespace {
@@ -25,6 +29,20 @@ struct Counts {
   int unanswerable = 0, refused = 0, low = 0;
   int sentences = 0, supported = 0, spans = 0;
 };
+
+std::vector<MeasuredQuestion> ReadQuestions(const fs::path& file) {
+  std::ifstream stream(file);
+  auto questions =
+      ParseMeasuredQuestions(std::string(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()));
+  EXPECT_TRUE(questions.ok()) << file << ": " << questions.status();
+  return questions.ok() ? *std::move(questions) : std::vector<MeasuredQuestion>();
+}
+
+// The first source is of the right document and contains the evidence.
+bool CitesRight(const MeasuredQuestion& question, const AnswerResult& result) {
+  return !result.sources.empty() && result.sources.front().path == question.document &&
+         HoldsEvidence(question, result.sources.front().text);
+}
 
 TEST(Answers, AreRightCitedAndRefused) {
   const fs::path source = BLAZON_SOURCE_DIR;
@@ -89,8 +107,8 @@ TEST(Answers, AreRightCitedAndRefused) {
         ++counts.spans;
       }
     }
-    const bool cited = CitesRight(question, *answer), right = IsRight(question, answer->text);
-    const bool extracted = !extract->sentences.empty() && IsRight(question, extract->sentences.front().text);
+    const bool cited = CitesRight(question, *answer), right = IsRightAnswer(question, answer->text);
+    const bool extracted = !extract->sentences.empty() && IsRightAnswer(question, extract->sentences.front().text);
     if (question.expected.empty()) {
       ++counts.unanswerable;
       counts.refused += refused;
