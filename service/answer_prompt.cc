@@ -10,10 +10,13 @@ namespace blazon::service {
 
 namespace {
 
-// A line break would end its part for the model; white space runs become one space.
+// A line break would end its part for the model, so what ends a line by Unicode (TR 14's BK, CR, LF, NL and the
+// separators of ASCII) becomes a space; white space runs become one.
 std::string OnOneLine(std::string_view text) {
-  std::string result(text);
-  std::replace_if(result.begin(), result.end(), absl::ascii_isspace, ' ');
+  std::string result =
+      absl::StrReplaceAll(std::string(text), {{"\xc2\x85", " "}, {"\xe2\x80\xa8", " "}, {"\xe2\x80\xa9", " "}});
+  std::replace_if(
+      result.begin(), result.end(), [](char c) { return absl::ascii_isspace(c) || (c >= '\x1c' && c <= '\x1f'); }, ' ');
   absl::RemoveExtraAsciiWhitespace(&result);
   return result;
 }
@@ -27,8 +30,7 @@ AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std:
   std::string context;
   int64_t left = context_tokens;
   for (size_t i = 0; i < sentences.size() && prompt.used.size() < max_sentences; ++i) {
-    // A line break would end the context for the model.
-    const std::string sentence = absl::StrReplaceAll(sentences[i], {{"\n", " "}});
+    const std::string sentence = OnOneLine(sentences[i]);
     const int64_t tokens = count_tokens(sentence) + 1;
     if (tokens > left) {
       prompt.dropped.push_back(i);
@@ -38,8 +40,7 @@ AnswerPrompt BuildAnswerPrompt(std::string_view question, const std::vector<std:
     absl::StrAppend(&context, context.empty() ? "" : " ", sentence);
     prompt.used.push_back(i);
   }
-  prompt.text = absl::StrCat("Context: ", context,
-                             "\nQuestion: ", absl::StrReplaceAll(std::string(question), {{"\n", " "}}), "\nAnswer:");
+  prompt.text = absl::StrCat("Context: ", context, "\nQuestion: ", OnOneLine(question), "\nAnswer:");
   return prompt;
 }
 

@@ -13,6 +13,7 @@
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
+#include "service/cli/terminal_guard.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -121,6 +122,7 @@ int RunCommandLine(int argc, char** argv) {
     return Fail(absl::InvalidArgumentError("training computes on the CPU; leave out --device"), kWrongUsage);
   if (!context.handles_signals) WatchForInterrupt();
   try {
+    const TerminalGuard guard;
     const int exit_status = context.run();
     std::cout.flush();
     if (Interrupted()) return kInterrupted;

@@ -463,6 +463,44 @@ TEST_F(CliTest, Index) {
   std::getline(run, first);
   EXPECT_TRUE(absl::StartsWith(first, "1 Q0 garden 1 ")) << first;
 
+  // Answers: what is right, what is refused, and a threshold that is kept.
+  const std::string asked = Write("asked.tsv",
+                                  "id\tquestion\texpected\tdocument\tevidence\n"
+                                  "a1\tHow much does the boat weigh?\t120\tboat.txt\tweighs 120\n"
+                                  "a2\tWho sewed the sail of the boat?\tLindt\tboat.txt\tsewn by Mara\n"
+                                  "o1\tWhich vaccine protects against measles?\t-\t-\t-\n");
+  const std::string measured_notes = Path("measured notes");
+  ASSERT_EQ(RunBlazon({"index", "add", "--collection", measured_notes, Path("documents")}).status, 0);
+  const Json answers = Line(RunBlazon({"index", "eval", "--json", "--collection", measured_notes, "--questions", asked,
+                                       "--answers", Path("answers.jsonl"), "--refuse-below", "0"}))["answers"];
+  EXPECT_EQ(answers["answerable"], 2);
+  EXPECT_EQ(answers["unanswerable"]["o"], 1);
+  EXPECT_EQ(answers["given"]["right"], 2) << answers;
+  EXPECT_EQ(answers["given"]["cited"], 2) << answers;
+  EXPECT_EQ(answers["given"]["refused"], 0);
+  EXPECT_EQ(answers["calibrated"]["false_refusals"], 0);
+  EXPECT_EQ(answers["calibrated"]["refused_of"]["o"], 1) << answers;
+  EXPECT_GT(answers["calibrated"]["threshold"], answers["current"]["threshold"]) << answers;
+  EXPECT_EQ(answers["curve"][0], answers["given"]);
+  EXPECT_EQ(answers["curve"].size(), 4u);
+  EXPECT_GE(answers["citations"], 3);
+  EXPECT_EQ(answers["citations_verbatim"], answers["citations"]);
+  std::ifstream said(Path("answers.jsonl"));
+  int lines = 0;
+  for (std::string line; std::getline(said, line); ++lines) EXPECT_TRUE(Json::parse(line).contains("text")) << line;
+  EXPECT_EQ(lines, 3);
+  const Finished kept = RunBlazon(
+      {"index", "eval", "--collection", measured_notes, "--questions", asked, "--keep", "--max-false-refusals", "0.5"});
+  EXPECT_EQ(kept.status, 0) << kept.errors;
+  EXPECT_TRUE(absl::StrContains(kept.output, "refuse below  right  cited")) << kept.output;
+  EXPECT_TRUE(absl::StrContains(kept.output, "Kept with the collection: refuse below 0.")) << kept.output;
+  EXPECT_TRUE(absl::StrContains(RunBlazon({"index", "stats", "--collection", measured_notes}).output,
+                                "questions are refused below a confidence of 0."));
+  EXPECT_EQ(Line(RunBlazon({"ask", "--json", "--collection", measured_notes, "--refuse-below", "1",
+                            "How much does the boat weigh?"}),
+                 3)["outcome"],
+            "ANSWER_OUTCOME_NO_ANSWER");
+
   const std::string made = Path("made");
   EXPECT_EQ(Line(RunBlazon(
                 {"index", "create", "--json", "--collection", made, "--kind", "ivf"}))["collection"]["index"]["kind"],
@@ -501,6 +539,27 @@ TEST_F(CliTest, IndexShowsPiecesBeforeTheyAreMade) {
   EXPECT_EQ(RunBlazon({"index", "add", "--chunker", "page", "--collection", collection, file}).status, 0);
   EXPECT_EQ(Line(RunBlazon({"index", "stats", "--json", "--collection", collection}))["collection"]["chunks"], 1);
   EXPECT_EQ(RunBlazon({"index", "add", "--chunker", "whole", "--collection", collection, file}).status, 2);
+}
+
+// Text of a document cannot move the cursor, hide what was printed, or turn it around; a file gets the bytes.
+TEST_F(CliTest, TextOfDocumentsDoesNotActOnATerminal) {
+  const std::string collection = Path("terminal"), shown = "\xc3\xa9 <U+001B>[2J<U+202E>x<U+009B>1A";
+  Write("terminal.txt",
+        "The mast is \xc3\xa9 \x1b[2J\xe2\x80\xaex\xc2\x9b"
+        "1A high.\n");
+  ASSERT_EQ(RunBlazon({"index", "add", "--collection", collection, Path("terminal.txt")}).status, 0);
+  const std::vector<std::string> command = {"ask",          "--extractive", "--refuse-below",       "0",
+                                            "--collection", collection,     "How high is the mast?"};
+  EXPECT_TRUE(absl::StrContains(RunBlazon(command).output, "\x1b[2J\xe2\x80\xaex\xc2\x9b"));
+  std::string line = BLAZON_PROGRAM;
+  for (const std::string& word : command) absl::StrAppend(&line, " '", word, "'");
+  FILE* terminal = popen(absl::StrCat("script -qec \"", line, "\" /dev/null 2>/dev/null").c_str(), "r");
+  ASSERT_NE(terminal, nullptr);
+  std::string output;
+  for (int c = fgetc(terminal); c != EOF; c = fgetc(terminal)) output += static_cast<char>(c);
+  ASSERT_EQ(pclose(terminal), 0) << output;
+  EXPECT_TRUE(absl::StrContains(output, shown)) << testing::PrintToString(output);
+  EXPECT_FALSE(absl::StrContains(output, "\x1b[2J")) << testing::PrintToString(output);
 }
 
 TEST_F(CliTest, IndexIsSyncedWithAFolder) {
@@ -670,6 +729,13 @@ TEST_F(CliTest, WrongUseSaysWhat) {
        "the filter has .*byte 6",
        ""},
       {{"index", "eval", "--collection", Path("notes"), "--queries", text, "--qrels", text}, 1, "text.png: line 1", ""},
+      {{"index", "eval", "--collection", Path("notes")}, 2, "--questions", ""},
+      {{"index", "eval", "--collection", Path("notes"), "--queries", text}, 2, "go together|--qrels", ""},
+      {{"index", "eval", "--collection", Path("notes"), "--questions", "-"}, 1, "line 2 has 1 fields", "a\tb\tc\nd\n"},
+      {{"index", "eval", "--collection", Path("notes"), "--questions", "-"}, 1, "no question", ""},
+      {{"index", "eval", "--collection", Path("notes"), "--questions", "-", "--keep", "--extractive"}, 2, "--keep", ""},
+      {{"index", "eval", "--collection", Path("notes"), "--queries", text, "--qrels", text, "--keep"}, 2, "--keep", ""},
+      {{"ask", "--collection", Path("notes"), "--refuse-below", "1.5", "Why?"}, 1, "refuse_below", ""},
       {{"index", "search", "--collection", Path("notes"), "--neighbours", "9", "x"}, 2, "neighbours", ""},
       {{"index", "search", "--collection", Path("notes"), "--word-weight", "2", "x"}, 1, "word_weight", ""},
       {{"generate", "-"}, 1, "limit", prompt},
