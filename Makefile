@@ -74,7 +74,7 @@ million: setup  ## Makes 1,000,000 chunks (needs 6 GB of disk and 4 GB of memory
 	@cmake --build --preset release -j $(JOBS) --target blazon_million
 	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" build/blazon_million build/million
 
-soak: build  ## Kills writers 200 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
+soak: build  ## Kills writers 200 times and trainings 150 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
 	@tests/soak.sh build
 
 pretrain: build  ## Trains a GPT on the King James text by PyTorch and by Blazon and compares (needs Debian's bible-kjv; PYTHON=... has torch)

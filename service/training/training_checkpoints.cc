@@ -1,9 +1,12 @@
 #include "service/training/training_checkpoints.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <system_error>
 #include <utility>
 
@@ -26,6 +29,20 @@ constexpr char kTemporary[] = ".unfinished-";
 constexpr char kTensors[] = "state.safetensors";
 constexpr char kValues[] = "state.json";
 constexpr char kManifest[] = "manifest.json";
+
+// Puts the folder `made` at `place`. One that is there already is swapped for it in one step, so that a whole one is
+// there at any moment, and is then found at `made`.
+absl::Status Place(const fs::path& made, const fs::path& place) {
+  std::error_code error;
+  if (fs::exists(place, error)) {
+    if (renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) return absl::OkStatus();
+    if (errno != EINVAL && errno != ENOSYS)
+      return absl::ErrnoToStatus(errno,
+                                 absl::StrCat("cannot put ", made.string(), " in the place of ", place.string()));
+    fs::remove_all(place, error);  // a file system that cannot swap
+  }
+  return retrieval::Files().Rename(made, place);
+}
 
 }  // namespace
 
@@ -82,10 +99,8 @@ absl::Status TrainingCheckpoints::Save(int64_t step, const TensorMap& tensors, c
       manifest[name] = absl::StrCat("sha256:", *digest);
     }
     if (absl::Status status = WriteTextFile(temporary / kManifest, manifest.dump(1)); !status.ok()) return status;
-    retrieval::Files files;
-    fs::remove_all(made, error);  // of the same step, when training was begun again at an older one
-    if (absl::Status status = files.Rename(temporary, made); !status.ok()) return status;
-    return files.SyncFolder(folder_);
+    if (absl::Status status = Place(temporary, made); !status.ok()) return status;
+    return retrieval::Files().SyncFolder(folder_);
   };
   if (absl::Status status = write(); !status.ok()) {
     fs::remove_all(temporary, error);
@@ -93,6 +108,7 @@ absl::Status TrainingCheckpoints::Save(int64_t step, const TensorMap& tensors, c
         status.code(), absl::StrCat("the checkpoint of step ", step, " could not be written: ", status.message(),
                                     ". What was saved before is untouched: free some space and give --restore latest"));
   }
+  fs::remove_all(temporary, error);  // the one of the same step, when training was begun again at an older one
   std::vector<int64_t> steps = Steps();
   std::erase_if(steps, [&](int64_t each) { return each > step; });  // of a run that this one stands instead of
   const int64_t surplus = std::ssize(steps) - keep_;

@@ -4,15 +4,19 @@
 #include <ATen/Functions.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -161,6 +165,70 @@ TEST_F(CheckpointsTest, AFullDiskLeavesWhatWasSaved) {
   EXPECT_TRUE(checkpoints->Latest(notes).has_value());
   for (const auto& entry : fs::directory_iterator(folder_))
     EXPECT_EQ(entry.path().filename().string().find(".unfinished"), std::string::npos) << entry.path();
+}
+
+// Saves without end, and says each number when it is durable. The number is the step's and every value's; again: the
+// step stays, and each save takes the place of the one before. Runs in a forked child: no tensor is computed with.
+[[noreturn]] void SaveForever(const fs::path& folder, int64_t number, bool again, int acknowledge) {
+  const auto checkpoints = TrainingCheckpoints::Open(folder, 1);
+  if (!checkpoints.ok()) _exit(2);
+  for (;; ++number) {
+    std::vector<float> values(1 << 16, static_cast<float>(number));
+    const at::Tensor tensor = at::from_blob(values.data(), {std::ssize(values)}, at::kFloat);
+    if (!checkpoints->Save(again ? 7 : number, {{"x", tensor}}, {{"number", number}}, std::nullopt).ok()) _exit(3);
+    if (write(acknowledge, &number, sizeof number) != sizeof number) _exit(4);
+  }
+}
+
+// BLAZON_KILLS=100 for the long form.
+TEST_F(CheckpointsTest, KilledWhileItSavesThereIsAWholeOne) {
+  const char* const wanted = std::getenv("BLAZON_KILLS");
+  const int kills = wanted != nullptr ? std::atoi(wanted) : 20;
+  std::mt19937 random(3);
+  int within = 0;
+  for (const bool again : {false, true}) {
+    const fs::path folder = folder_ / (again ? "again" : "on");
+    int64_t durable = 0;  // the last number of which it is known
+    for (int kill_number = 0; kill_number < kills / 2; ++kill_number) {
+      int ends[2];
+      ASSERT_EQ(pipe(ends), 0);
+      const pid_t child = fork();
+      if (child == 0) SaveForever(folder, durable + 1, again, ends[1]);
+      close(ends[1]);
+      const auto acknowledged = [&] { return read(ends[0], &durable, sizeof durable) == sizeof durable; };
+      ASSERT_TRUE(acknowledged());
+      timespec begun = {}, done = {};
+      clock_gettime(CLOCK_MONOTONIC, &begun);
+      ASSERT_TRUE(acknowledged());
+      clock_gettime(CLOCK_MONOTONIC, &done);
+      // At a moment of a save: they follow one another.
+      const int64_t save = (done.tv_sec - begun.tv_sec) * 1000000 + (done.tv_nsec - begun.tv_nsec) / 1000;
+      usleep(static_cast<useconds_t>(random() % static_cast<uint64_t>(save + 1)));
+      kill(child, SIGKILL);
+      int status = 0;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+      while (acknowledged()) continue;
+      close(ends[0]);
+
+      for (const auto& entry : fs::directory_iterator(folder))
+        within += entry.path().filename().string().find(".unfinished-") == 0 ? 1 : 0;
+      const auto checkpoints = TrainingCheckpoints::Open(folder, 1);
+      ASSERT_TRUE(checkpoints.ok()) << checkpoints.status();
+      std::vector<std::string> notes;
+      const auto latest = checkpoints->Latest(notes);
+      ASSERT_TRUE(latest.has_value()) << "after kill " << kill_number;
+      EXPECT_TRUE(notes.empty()) << absl::StrJoin(notes, "\n");
+      const auto number = latest->values["number"].get<int64_t>();
+      EXPECT_GE(number, durable);
+      EXPECT_LE(number, durable + 1);
+      EXPECT_TRUE(latest->tensors.at("x").eq(static_cast<double>(number)).all().item<bool>()) << number;
+      durable = number;
+    }
+  }
+  EXPECT_GT(within, kills / 4);
+  std::printf("| killed %d times, %d within the saving of a checkpoint: a whole one was there each time\n", kills,
+              within);
 }
 
 // A network with dropout on data that a position walks through.
