@@ -15,7 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "language/training/adamw.h"
-#include "language/training/lora.h"
+#include "service/training/caption_loss.h"
 #include "service/training/imagenet_names.h"
 
 namespace blazon::service {
@@ -411,14 +411,8 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
   if (!family.ok()) return family.status();
   const language::TokenId end = *tokenizer.FindToken("<|im_end|>");
 
-  std::vector<at::Tensor> connector, adapter;
-  for (const auto& [name, tensor] : weights.projector.tensors()) connector.push_back(tensor);
-  for (const auto& [name, tensor] : language::LoraTensors(*weights.adapter)) adapter.push_back(tensor);
-  for (std::vector<at::Tensor>* group : {&connector, &adapter}) {
-    for (at::Tensor& tensor : *group) tensor.requires_grad_(true);
-  }
-  language::AdamW optimiser({{connector, options.connector_rate, options.weight_decay},
-                             {adapter, options.adapter_rate, options.weight_decay}});
+  language::AdamW optimiser = CaptionOptimizer(weights.projector, options.connector_rate, *weights.adapter,
+                                               options.adapter_rate, options.weight_decay);
   SampleSource source(*encoder, set, weights.tagger, options);
   Progress progress("captions", options.steps, options.batch, log);
   for (int64_t step = 1; step <= options.steps && !stop(); ++step) {
@@ -430,40 +424,21 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
       cells.push_back(samples.back().cells);
       colours.push_back(samples.back().colours);
     }
-    const at::Tensor batch_cells = at::stack(cells);
     std::vector<EncodedImage> encoded =
-        (*family)->EncodeCells(batch_cells, colours, Tagger::Manner::kFull);  // for the readings
-    const at::Tensor tokens = weights.projector.Forward(batch_cells);         // with gradients
-    std::vector<language::ModelInput> inputs;
-    std::vector<int64_t> rows, targets;
-    int64_t row = 0;
+        (*family)->EncodeCells(at::stack(cells), colours, Tagger::Manner::kFull);  // for the readings
+    std::vector<CaptionSample> learned;
     for (int64_t i = 0; i < options.batch; ++i) {
       EncodedImage& image = encoded[static_cast<size_t>(i)];
       if (source.random().Chance(options.reading_dropout)) image.reading = "unclear";
       absl::StatusOr<language::Prompt> prompt =
           (*family)->BuildPrompt({&image, 1}, samples[static_cast<size_t>(i)].instruction);
       if (!prompt.ok()) return prompt.status();
-      const std::vector<language::TokenId> caption = tokenizer.Encode(samples[static_cast<size_t>(i)].caption);
-      const auto& before = std::get<std::vector<language::TokenId>>((*prompt)[0]);
-      std::vector<int64_t> text(before.begin(), before.end());
-      const auto& after = std::get<std::vector<language::TokenId>>((*prompt)[2]);
-      text.insert(text.end(), after.begin(), after.end());
-      text.insert(text.end(), caption.begin(), caption.end());
-      const at::Tensor embedded = model.Embed(at::tensor(text, at::kLong)).to(at::kFloat);
-      const int64_t lead = static_cast<int64_t>(before.size());
-      language::ModelInput input;
-      input.embeddings = at::cat({embedded.slice(0, 0, lead), tokens[i], embedded.slice(0, lead)});
-      input.adapter = weights.adapter.get();
-      const int64_t length = input.embeddings.size(0), spoken = static_cast<int64_t>(caption.size());
-      for (int64_t j = 0; j <= spoken; ++j) {
-        rows.push_back(row + length - spoken - 1 + j);
-        targets.push_back(j < spoken ? caption[static_cast<size_t>(j)] : end);
-      }
-      row += length;
-      inputs.push_back(std::move(input));
+      learned.push_back({.cells = cells[static_cast<size_t>(i)],
+                         .before = std::get<std::vector<language::TokenId>>((*prompt)[0]),
+                         .after = std::get<std::vector<language::TokenId>>((*prompt)[2]),
+                         .caption = tokenizer.Encode(samples[static_cast<size_t>(i)].caption)});
     }
-    const at::Tensor hidden = model.Forward(inputs).index_select(0, at::tensor(rows, at::kLong));
-    const at::Tensor loss = at::cross_entropy_loss(model.Logits(hidden), at::tensor(targets, at::kLong));
+    const at::Tensor loss = CaptionLoss(model, weights.projector, *weights.adapter, learned, end);
     loss.backward();
     if (!std::isfinite(
             optimiser.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(options.steps))))) {

@@ -5,10 +5,13 @@ python tests/reference/finetuning_goldens.py
 
 - The first 10 losses of two models of families.json (GPT-2's and Llama's shape) under torch.optim.AdamW.
 - Adapters as PEFT saves them, and the logits of the models with them.
+- The first 10 losses of a captioner: a connector and PEFT's adapter, learned together by the loss on captions.
 - Which tokens TRL's SFTTrainer learns of prompts with completions, with SmolLM2's tokenizer.
 """
 
+import argparse
 import json
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,6 +30,8 @@ import tokenizer_goldens
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
 STEPS, BATCH, LENGTH, RATE, DECAY, CLIP = 10, 3, 24, 3e-3, 0.1, 1.0
+CAPTIONER = dict(steps=10, batch=3, cells=6, channels=20, hidden=24, rank=3, connector_rate=3e-3, adapter_rate=5e-3, decay=0.01,
+                 end=7)
 ADAPTERS = {
     "llama.grouped": dict(r=3, lora_alpha=6, target_modules=["q_proj", "v_proj", "down_proj"]),
     "gpt2.tied": dict(r=2, lora_alpha=5, target_modules=["c_attn", "c_fc"], use_rslora=True, fan_in_fan_out=True),
@@ -91,6 +96,53 @@ def adapted(name: str, options: dict) -> list:
     return logits.tolist()
 
 
+def captioner() -> dict:
+    """Pictures' cells through LayerNorm, Linear, GELU, Linear and a vector a place, between the tokens of a prompt; the mean over
+    captions and their ends; AdamW, clipped at 1, after half a cosine down to 0.02."""
+    made, case = argparse.Namespace(**CAPTIONER), "llama.grouped"
+    language = model(case)
+    width, vocabulary = language.config.hidden_size, language.config.vocab_size
+    options = peft.LoraConfig(task_type="CAUSAL_LM", r=made.rank, lora_alpha=2 * made.rank,
+                              target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
+    wrapped = peft.get_peft_model(language, options)
+    connector = torch.nn.Sequential(torch.nn.LayerNorm(made.channels, eps=1e-5), torch.nn.Linear(made.channels, made.hidden),
+                                    torch.nn.GELU(), torch.nn.Linear(made.hidden, width))
+    place = torch.nn.Parameter(torch.from_numpy(formula_weights.weight("connector.position", (made.cells, width))))
+    with torch.no_grad():
+        for name, parameter in connector.named_parameters():
+            name = "connector." + name.replace("0.", "norm.").replace("1.", "fc1.").replace("3.", "fc2.")
+            value = torch.from_numpy(formula_weights.weight(name, tuple(parameter.shape)))
+            parameter.copy_(value - 1 if name.endswith("bias") else value)
+        for name, parameter in wrapped.named_parameters():
+            if ".lora_" in name:
+                value = torch.from_numpy(formula_weights.weight(name.replace(".default", ""), tuple(parameter.shape)))
+                parameter.copy_(value * 0.1 if ".lora_B" in name else value)
+    groups = [{"params": [*connector.parameters(), place], "lr": made.connector_rate},
+              {"params": [p for p in wrapped.parameters() if p.requires_grad], "lr": made.adapter_rate}]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-8, weight_decay=made.decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda done: 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * ((done + 1) / made.steps - 0.03) / 0.97)))
+    embed = wrapped.get_input_embeddings()
+    out = []
+    for step in range(1, made.steps + 1):
+        logits, targets = [], []
+        for i in range(made.batch):
+            before, after = family_goldens.prompt(vocabulary, 1, 2), family_goldens.prompt(vocabulary, 3 + i, 4 + i)
+            caption = family_goldens.prompt(vocabulary, 5 * i + step % 3, 3 + 2 * i)
+            cells = torch.from_numpy(formula_weights.weight(f"cells.{step}.{i}", (made.cells, made.channels)))
+            row = torch.cat([embed(before), connector(cells) + place, embed(after), embed(caption)])
+            logits.append(wrapped(inputs_embeds=row[None]).logits[0, -len(caption) - 1:])
+            targets.append(torch.cat([caption, torch.tensor([made.end])]))
+        loss = torch.nn.functional.cross_entropy(torch.cat(logits), torch.cat(targets))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for group in groups for p in group["params"]], 1.0)
+        optimiser.step()
+        schedule.step()
+        out.append(loss.item())
+    return {**CAPTIONER, "losses": out}
+
+
 def learned() -> list:
     """Ids, and which of them are learned: of completions by TRL, of conversations by transformers."""
     _, special, template = tokenizer_goldens.smollm2()
@@ -117,6 +169,7 @@ if __name__ == "__main__":
     golden = {"steps": STEPS, "batch": BATCH, "length": LENGTH, "rate": RATE, "decay": DECAY, "clip": CLIP,
               "losses": {name: losses(name) for name in ("gpt2.tied", "llama.grouped")},
               "adapters": {name: adapted(name, options) for name, options in ADAPTERS.items()},
+              "captioner": captioner(),
               "sft": learned(),
               "made_with": {"torch": torch.__version__, "transformers": hf.__version__, "peft": peft.__version__, "trl": trl.__version__}}
     (GOLDENS / "finetuning.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")

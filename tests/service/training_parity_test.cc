@@ -3,19 +3,25 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "language/training/adamw.h"
+#include "language/training/lora.h"
 #include "language/training/optimizer.h"
 #include "language/training/training_example.h"
 #include "service/checkpoint/adapter_folder.h"
 #include "service/checkpoint/language_families.h"
 #include "service/checkpoint/language_model_loader.h"
+#include "service/training/caption_loss.h"
 #include "service/training/sft_data.h"
 #include "tests/service/family_cases.h"
 
@@ -82,6 +88,60 @@ TEST(TrainingParityTest, LossesFollowPyTorch) {
     EXPECT_LE(worst, kTolerance) << name << kRemedy;
     std::printf("| first 10 losses of %s against PyTorch: largest difference %.1e\n", name.c_str(), worst);
   }
+}
+
+// The captioner's third stage: connector and adapter together, by the loss on captions.
+TEST(TrainingParityTest, CaptionerLossesFollowPyTorch) {
+  const json& golden = Golden()["captioner"];
+  const auto batch = golden["batch"].get<int64_t>(), steps = golden["steps"].get<int64_t>();
+  const auto cells = golden["cells"].get<int64_t>(), channels = golden["channels"].get<int64_t>(),
+             hidden = golden["hidden"].get<int64_t>(), rank = golden["rank"].get<int64_t>();
+  const auto model = Model("llama.grouped");
+  const int64_t width = model->config().width, vocabulary = model->config().vocabulary_size;
+
+  TensorMap tensors;
+  for (const auto& [name, shape] : std::map<std::string, std::vector<int64_t>>{{"norm.weight", {channels}},
+                                                                               {"norm.bias", {channels}},
+                                                                               {"fc1.weight", {hidden, channels}},
+                                                                               {"fc1.bias", {hidden}},
+                                                                               {"fc2.weight", {width, hidden}},
+                                                                               {"fc2.bias", {width}},
+                                                                               {"position", {cells, width}}}) {
+    const at::Tensor made = language::FormulaWeight("connector." + name, shape);
+    tensors[name] = name.ends_with("bias") ? made - 1.0 : made;
+  }
+  const auto connector = vision::Projector::FromTensors(tensors);
+  ASSERT_TRUE(connector.ok()) << connector.status();
+  const auto adapter = language::NewLoraAdapter(
+      "captioner", *model,
+      {.rank = rank, .alpha = 2.0 * static_cast<double>(rank), .targets = {"q_proj", "k_proj", "v_proj", "o_proj"}});
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  for (auto& [module, weights] : (*adapter)->modules) {
+    const at::NoGradGuard no_grad;
+    const std::string name = "base_model.model." + module;
+    weights.a.copy_(language::FormulaWeight(name + ".lora_A.weight", weights.a.sizes().vec()));
+    weights.b.copy_(language::FormulaWeight(name + ".lora_B.weight", weights.b.sizes().vec()) * 0.1);
+  }
+
+  language::AdamW optimizer = CaptionOptimizer(*connector, golden["connector_rate"].get<double>(), **adapter,
+                                               golden["adapter_rate"].get<double>(), golden["decay"].get<double>());
+  double worst = 0;
+  for (int64_t step = 1; step <= steps; ++step) {
+    std::vector<CaptionSample> samples;
+    for (int64_t i = 0; i < batch; ++i) {
+      samples.push_back({.cells = language::FormulaWeight(absl::StrCat("cells.", step, ".", i), {cells, channels}),
+                         .before = Prompt(vocabulary, 1, 2),
+                         .after = Prompt(vocabulary, 3 + i, 4 + i),
+                         .caption = Prompt(vocabulary, 5 * i + step % 3, 3 + 2 * i)});
+    }
+    const at::Tensor loss = CaptionLoss(*model, *connector, **adapter, samples, golden["end"].get<TokenId>());
+    loss.backward();
+    optimizer.Step(language::CosineFactor(static_cast<double>(step) / static_cast<double>(steps)));
+    worst =
+        std::max(worst, std::abs(loss.item<double>() - golden["losses"][static_cast<size_t>(step - 1)].get<double>()));
+  }
+  EXPECT_LE(worst, kTolerance) << kRemedy;
+  std::printf("| first 10 losses of a captioner against PyTorch: largest difference %.1e\n", worst);
 }
 
 TEST(TrainingParityTest, AdaptersOfPeftGiveItsLogits) {
