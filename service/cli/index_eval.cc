@@ -57,7 +57,8 @@ std::string NameOf(const v1::ScoredChunk& chunk, const std::set<std::string>& kn
 }
 
 // How searches do. `out` gets the measures; queries is 0 when none of them has a judgement.
-absl::Status MeasureSearches(const EvalFlags& flags, Backend& backend, retrieval::RankingMeasures& out) {
+absl::Status MeasureSearches(const EvalFlags& flags, const Context& context, Backend& backend,
+                             retrieval::RankingMeasures& out) {
   const auto queries = ParseFile(flags.queries, [](const std::string& text) { return retrieval::ParseQueries(text); });
   if (!queries.ok()) return queries.status();
   const auto judgements =
@@ -290,7 +291,7 @@ int RunEval(const EvalFlags& flags, Context& context) {
   bool something = !flags.questions.empty();
   if (!flags.queries.empty()) {
     retrieval::RankingMeasures measures;
-    if (absl::Status status = MeasureSearches(flags, **backend, measures); !status.ok()) return Fail(status);
+    if (absl::Status status = MeasureSearches(flags, context, **backend, measures); !status.ok()) return Fail(status);
     something |= measures.queries > 0;
     json = {{"queries", measures.queries},
             {"ndcg_at_10", measures.ndcg_at_10},
