@@ -1,6 +1,6 @@
 // A BERT encoder whose products with weights are computed in 8 bits (ops/int8_matrix.h) and whose attention in bf16
-// (ops/encoder_kernels.h): several times as fast as fp32, and near enough to it for embeddings. embedder_test prints the
-// cosines with vectors of fp32 on passages, and fails below 0.999.
+// (ops/encoder_kernels.h): several times as fast as fp32, and near enough to it for embeddings. embedder_test prints
+// the cosines with vectors of fp32 on passages, and fails below 0.999.
 //
 // Shapes: T tokens, N tokens of all texts, D width, F width of the MLP.
 // Thread safety: const after construction; each call works on the calling thread alone.
