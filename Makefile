@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test answers convert tokenizers pretrain seq2seq demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
+.PHONY: help setup build test answers convert tokenizers pretrain seq2seq preferences demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -87,6 +87,9 @@ seq2seq: build  ## Trains the encoder-decoder model on dates and numbers for 10 
 	@build/blazon train seq2seq --data build/pairs/train.tsv --eval build/pairs/held_out.tsv --eval-pairs 1000 --out build/pairs/model --overwrite \
 	  --minutes 10 --steps 1000000 --stop-at-exact 0.99 | tee build/pairs/score
 	@awk '{ for (i = 1; i <= NF; ++i) if ($$i == "of" && $$(i - 1) / $$(i + 1) >= 0.95) good = 1 } END { exit !good }' build/pairs/score || { echo "fewer than 95 % are exact" >&2; exit 1; }
+
+preferences: build  ## Trains by examples, then by scores, preferences and a reward model, with three seeds; scores and preferences must add 10 points each
+	@python3 tests/bench/preferences.py build/blazon
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
 	@cmake --preset dev -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
