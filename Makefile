@@ -64,7 +64,7 @@ retrieval: build  ## Measures searches over manual pages and package description
 bigload: build  ## Measures how 5 GB of random weights load (needs 5 GB of disk and 12 GB of memory)
 	@python3 tests/bench/loading.py big build
 
-answers: setup  ## Measures answers on the tuning set, the held-out set and hostile documents (10 minutes); fails below the bars
+answers: setup  ## Measures answers on the tuning set, the held-out set and hostile documents (15 minutes); fails below the bars
 	@cmake --preset release -DCMAKE_MESSAGE_LOG_LEVEL=WARNING
 	@cmake --build --preset release -j $(JOBS) --target blazon
 	@python3 tests/bench/answers.py build/blazon

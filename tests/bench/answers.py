@@ -82,8 +82,8 @@ def main():
         for which, threshold in thresholds.items():
             point = at(answers, threshold)
             print(f"\n{TITLES[name]}, refusing below {threshold:.4f} ({which}):")
-            # The bars are the held-out set's, with the threshold that was calibrated elsewhere.
-            bars = BARS if name == "heldout" and threshold == calibrated and not arguments.extractive else {}
+            # The bars are the held-out set's, with the threshold that `ask` has.
+            bars = BARS if name == "heldout" and which == "by default" and not arguments.extractive else {}
             row("answered rightly", point["right"], answers["answerable"], bars.get("right"))
             row("right source first", point["cited"], answers["answerable"], bars.get("cited"))
             row("refused wrongly", point["false_refusals"], answers["answerable"], bars.get("false_refusals"), least=False)
