@@ -88,7 +88,7 @@ seq2seq: build  ## Trains the encoder-decoder model on dates and numbers for 10 
 	  --minutes 10 --steps 1000000 --stop-at-exact 0.99 | tee build/pairs/score
 	@awk '{ for (i = 1; i <= NF; ++i) if ($$i == "of" && $$(i - 1) / $$(i + 1) >= 0.95) good = 1 } END { exit !good }' build/pairs/score || { echo "fewer than 95 % are exact" >&2; exit 1; }
 
-preferences: build  ## Trains by examples, then by scores, preferences and a reward model, with three seeds; scores and preferences must add 10 points each
+preferences: build  ## Trains by examples, then by scores, preferences and a reward model, with three seeds; scores must add 10 points each time
 	@python3 tests/bench/preferences.py build/blazon
 
 asan: setup  ## Builds with AddressSanitizer and UBSan and runs the tests that are not labelled slow
