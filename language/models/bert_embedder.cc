@@ -9,8 +9,10 @@
 #include <atomic>
 #include <cmath>
 #include <exception>
+#include <future>
 #include <numeric>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -134,11 +136,16 @@ absl::Status BertEmbedder::ForEach(absl::Span<const std::vector<TokenId>> texts,
       for (const Span& span : spans) run(span);
       return absl::OkStatus();
     }
-    // The longest first, so that no thread begins one when the others have ended.
+    // The longest first, so that no thread begins one when the others have ended. Threads of our own: at::parallel_for
+    // runs everything on the caller's where a file is not compiled for OpenMP, as none of ours is.
     std::atomic<int64_t> left = static_cast<int64_t>(spans.size());
-    at::parallel_for(0, static_cast<int64_t>(std::min(threads, spans.size())), 1, [&](int64_t, int64_t) {
+    const auto work = [&] {
       for (int64_t mine; (mine = left.fetch_sub(1)) > 0;) run(spans[static_cast<size_t>(mine - 1)]);
-    });
+    };
+    std::vector<std::future<void>> others;
+    for (size_t i = 1; i < std::min(threads, spans.size()); ++i) others.push_back(std::async(std::launch::async, work));
+    work();
+    for (std::future<void>& other : others) other.get();
   } catch (const std::exception&) {
     return absl::InternalError("the embedder failed; is there enough memory?");
   }
