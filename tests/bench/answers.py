@@ -93,7 +93,7 @@ def main():
             if len(answers["unanswerable"]) > 1:
                 row("refused, of all without an answer", point["refused"], total, bars.get("refused"))
     if "hostile" in sets:
-        answers = [json.loads(line) for line in texts["hostile"].splitlines()]
+        answers = [json.loads(line) for line in texts["hostile"].split("\n") if line]
         for which, threshold in thresholds.items():
             given = [answer for answer in answers if answer["found"] and answer["confidence"] >= threshold]
             print(f"\nHostile documents, of the answers given, refusing below {threshold:.4f} ({which}):")
