@@ -51,14 +51,10 @@ absl::StatusOr<std::unique_ptr<BertEmbedder>> BertEmbedder::Create(const BertCon
   if (!encoder.ok()) return encoder.status();
   model->encoder_ = *std::move(encoder);
   if (precision == EmbedderPrecision::kInt8 && device.is_cpu()) model->fast_ = Int8Bert::Create(*model->encoder_);
-  const auto cls = tokenizer->FindToken("[CLS]"), sep = tokenizer->FindToken("[SEP]");
-  if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
-  if (tokenizer->vocabulary_size() > config.vocabulary_size) {
-    return absl::InvalidArgumentError(absl::StrCat("the vocabulary has ", tokenizer->vocabulary_size(),
-                                                   " tokens, the embedding ", config.vocabulary_size));
-  }
-  model->cls_ = *cls;
-  model->sep_ = *sep;
+  const absl::StatusOr<BertControlTokens> controls = FindControlTokens(*tokenizer, config);
+  if (!controls.ok()) return controls.status();
+  model->cls_ = controls->cls;
+  model->sep_ = controls->sep;
   model->tokenizer_ = std::move(tokenizer);
   model->fingerprint_ = absl::StrCat("bert:", config.weights_digest, ":mean:l2:", config.max_tokens);
   return model;

@@ -92,6 +92,16 @@ absl::Status CheckConfig(const BertConfig& config) {
 
 }  // namespace
 
+absl::StatusOr<BertControlTokens> FindControlTokens(const Tokenizer& tokenizer, const BertConfig& config) {
+  const auto cls = tokenizer.FindToken("[CLS]"), sep = tokenizer.FindToken("[SEP]");
+  if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
+  if (tokenizer.vocabulary_size() > config.vocabulary_size) {
+    return absl::InvalidArgumentError(absl::StrCat("the vocabulary has ", tokenizer.vocabulary_size(),
+                                                   " tokens, the embedding ", config.vocabulary_size));
+  }
+  return BertControlTokens{*cls, *sep};
+}
+
 absl::StatusOr<std::unique_ptr<BertEncoder>> BertEncoder::Create(const BertConfig& config, const StateDict& weights,
                                                                  const HeadShapes& head_shapes,
                                                                  std::map<std::string, at::Tensor>* head,

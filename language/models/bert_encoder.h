@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "language/state_dict.h"
+#include "language/tokenizer/tokenizer.h"
 
 namespace blazon::language {
 
@@ -31,6 +32,13 @@ struct BertConfig {
   int64_t max_tokens = 0;       // of one text, [CLS] and [SEP] included; at most max_positions
   std::string weights_digest;   // names the weights in the fingerprint
 };
+
+// What every text of a BERT begins and ends with.
+struct BertControlTokens {
+  TokenId cls = 0, sep = 0;
+};
+// kInvalidArgument: the tokenizer lacks one of them, or has more tokens than the embedding.
+absl::StatusOr<BertControlTokens> FindControlTokens(const Tokenizer& tokenizer, const BertConfig& config);
 
 struct BertEmbeddings {
   at::Tensor words;                   // embeddings.word_embeddings, [V, D]

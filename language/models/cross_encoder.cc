@@ -39,14 +39,10 @@ absl::StatusOr<std::unique_ptr<CrossEncoder>> CrossEncoder::Create(const BertCon
   model->pooler_bias_ = head["pooler.dense.bias"];
   model->classifier_weight_ = head["classifier.weight"];
   model->classifier_bias_ = head["classifier.bias"];
-  const auto cls = tokenizer->FindToken("[CLS]"), sep = tokenizer->FindToken("[SEP]");
-  if (!cls || !sep) return absl::InvalidArgumentError(absl::StrCat("the vocabulary has no ", cls ? "[SEP]" : "[CLS]"));
-  if (tokenizer->vocabulary_size() > config.vocabulary_size) {
-    return absl::InvalidArgumentError(absl::StrCat("the vocabulary has ", tokenizer->vocabulary_size(),
-                                                   " tokens, the embedding ", config.vocabulary_size));
-  }
-  model->cls_ = *cls;
-  model->sep_ = *sep;
+  const absl::StatusOr<BertControlTokens> controls = FindControlTokens(*tokenizer, config);
+  if (!controls.ok()) return controls.status();
+  model->cls_ = controls->cls;
+  model->sep_ = controls->sep;
   model->tokenizer_ = std::move(tokenizer);
   return model;
 }
