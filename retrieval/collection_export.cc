@@ -32,25 +32,17 @@ absl::Status Collection::Impl::Export(const std::function<absl::Status(const Exp
   if (absl::Status status = begin(totals); !status.ok()) return status;
 
   Rows documents = database.Query(
-      "SELECT key, source, path, title, parser, encoding, digest, chunker, text, language FROM documents ORDER BY "
+      "SELECT key, source, path, title, parser, encoding, digest, text, language, chunker FROM documents ORDER BY "
       "source, path");
   while (documents.Next()) {
     const int64_t key = documents.Int(0);
-    Document document;
-    document.source = documents.Text(1);
-    document.path = documents.Text(2);
-    document.title = documents.Text(3);
-    document.parser = documents.Text(4);
-    document.encoding = documents.Text(5);
-    document.content_digest = documents.Text(6);
-    document.text = documents.Text(8);
-    document.language = documents.Text(9);
+    Document document = DocumentOfRow(documents);
     Rows metadata = database.Query("SELECT name, value FROM document_metadata WHERE document = ?", key);
     while (metadata.Next()) document.metadata[metadata.Text(0)] = metadata.Text(1);
     if (!metadata.status().ok()) return metadata.status();
     GivenChunks& given = document.given.emplace();
     given.embedder = kept->embedder;
-    given.chunker = documents.Text(7);
+    given.chunker = documents.Text(9);
     Rows chunks = database.Query(
         "SELECT c.id, c.segment, c.span_begin, c.span_end, c.line, c.place, c.box, c.prefix, c.headings FROM chunks AS "
         "c "

@@ -236,6 +236,9 @@ absl::Status SetManifest(Database& database, std::string_view key, std::string_v
 // As chunks.box has it: "left top width height", empty for an empty box; and back.
 std::string BoxText(const Box& box);
 Box ParseBox(const std::string& text);
+// The current row of "SELECT key, source, path, title, parser, encoding, digest, text, language ..." of documents,
+// without metadata.
+Document DocumentOfRow(const Rows& rows);
 
 // The value of a manifest row, empty when there is none.
 absl::StatusOr<std::string> ManifestValue(Database& database, std::string_view key);

@@ -61,6 +61,19 @@ Box ParseBox(const std::string& text) {
   return box;
 }
 
+Document DocumentOfRow(const Rows& rows) {
+  Document document;
+  document.source = rows.Text(1);
+  document.path = rows.Text(2);
+  document.title = rows.Text(3);
+  document.parser = rows.Text(4);
+  document.encoding = rows.Text(5);
+  document.content_digest = rows.Text(6);
+  document.text = rows.Text(7);
+  document.language = rows.Text(8);
+  return document;
+}
+
 // --- views ---
 
 absl::StatusOr<std::shared_ptr<const Segment>> Collection::Impl::SegmentOf(int64_t number, int64_t dimension,
@@ -391,14 +404,7 @@ absl::StatusOr<Document> Collection::Impl::Get(const std::string& document_id) c
                  : rows.status();
     }
     key = rows.Int(0);
-    document.source = rows.Text(1);
-    document.path = rows.Text(2);
-    document.title = rows.Text(3);
-    document.parser = rows.Text(4);
-    document.encoding = rows.Text(5);
-    document.content_digest = rows.Text(6);
-    document.text = rows.Text(7);
-    document.language = rows.Text(8);
+    document = DocumentOfRow(rows);
   }
   Rows rows = database.Query("SELECT name, value FROM document_metadata WHERE document = ?", key);
   while (rows.Next()) document.metadata[rows.Text(0)] = rows.Text(1);
