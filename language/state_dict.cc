@@ -1,11 +1,12 @@
 #include "language/state_dict.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Half.h>
 
 #include <cstring>
+
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -75,7 +76,7 @@ at::Tensor Dequantize(const QuantizedTensor& tensor) {
   const uint8_t* const blocks = tensor.blocks.const_data_ptr<uint8_t>();
   float* const values = result.mutable_data_ptr<float>();
   constexpr int64_t kBlocksPerTask = 1024;
-  at::parallel_for(0, tensor.rows * row_blocks, kBlocksPerTask, [&](int64_t begin, int64_t end) {
+  ParallelFor(tensor.rows * row_blocks, kBlocksPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) dequantize(blocks + i * block_bytes, values + i * kQuantBlockValues);
   });
   return result;

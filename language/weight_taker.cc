@@ -1,6 +1,5 @@
 #include "language/weight_taker.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
 #include <c10/util/Exception.h>
@@ -13,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -42,7 +42,7 @@ template <typename Bits>
 bool AllFinite(const at::Tensor& values, Bits exponent) {
   const auto* bits = static_cast<const Bits*>(values.const_data_ptr());
   std::atomic<bool> finite = true;
-  at::parallel_for(0, values.numel(), /*grain_size=*/1 << 18, [&](int64_t i, int64_t end) {
+  ParallelFor(values.numel(), /*per_task=*/1 << 18, [&](int64_t i, int64_t end) {
     for (; i + kBlock <= end && finite; i += kBlock) {
       if (AnyNotFinite<kBlock>(bits + i, exponent)) finite = false;
     }

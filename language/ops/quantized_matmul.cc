@@ -1,6 +1,5 @@
 #include "language/ops/quantized_matmul.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <c10/util/Exception.h>
@@ -8,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "language/ops/parallel_for.h"
 #include "language/ops/quantized_kernels.h"
 
 namespace blazon::language {
@@ -59,17 +59,17 @@ at::Tensor QuantizedMatmulByRows(const at::Tensor& x, const QuantizedTensor& wei
       weight.format == QuantFormat::kQ4_1 ? BlockSums(values, count * blocks) : std::vector<float>();
   const uint8_t* matrix = weight.blocks.const_data_ptr<uint8_t>();
   float* out = result.data_ptr<float>();
-  at::parallel_for(0, weight.rows, std::max<int64_t>(1, kBlocksPerTask / (blocks * std::min(count, kMaxKernelRows))),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t first = 0; first < count; first += kMaxKernelRows) {
-                       const int64_t rows = std::min(kMaxKernelRows, count - first);
-                       for (int64_t row = begin; row < end; ++row) {
-                         kernel.dot(matrix + row * row_bytes, blocks, values + first * columns, columns,
-                                    sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows,
-                                    out + first * weight.rows + row, weight.rows);
-                       }
-                     }
-                   });
+  ParallelFor(weight.rows, std::max<int64_t>(1, kBlocksPerTask / (blocks * std::min(count, kMaxKernelRows))),
+              [&](int64_t begin, int64_t end) {
+                for (int64_t first = 0; first < count; first += kMaxKernelRows) {
+                  const int64_t rows = std::min(kMaxKernelRows, count - first);
+                  for (int64_t row = begin; row < end; ++row) {
+                    kernel.dot(matrix + row * row_bytes, blocks, values + first * columns, columns,
+                               sums.empty() ? nullptr : sums.data() + first * blocks * kLaneCount, rows,
+                               out + first * weight.rows + row, weight.rows);
+                  }
+                }
+              });
   return result;
 }
 
@@ -84,7 +84,7 @@ at::Tensor QuantizedMatmulByTiles(const at::Tensor& x, const QuantizedTensor& we
   float* decoded = tile.data_ptr<float>();
   for (int64_t first = 0; first < weight.rows; first += tile_rows) {
     const int64_t rows = std::min(tile_rows, weight.rows - first);
-    at::parallel_for(0, rows, std::max<int64_t>(1, kBlocksPerTask / blocks), [&](int64_t begin, int64_t end) {
+    ParallelFor(rows, std::max<int64_t>(1, kBlocksPerTask / blocks), [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row)
         kernel.decode(matrix + (first + row) * row_bytes, blocks, decoded + row * columns);
     });

@@ -1,6 +1,5 @@
 #include "language/ops/rms_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
@@ -11,6 +10,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -47,7 +48,7 @@ at::Tensor NormaliseRows(const at::Tensor& x, const at::Tensor& weight, float ep
   const float* from = x.const_data_ptr<float>();
   const float* scale = weight.const_data_ptr<float>();
   float* to = result.data_ptr<float>();
-  at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+  ParallelFor(x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* in = from + row * width;
       float* out = to + row * width;
@@ -67,7 +68,7 @@ at::Tensor NormaliseRowsBackward(const at::Tensor& gradient, const at::Tensor& x
   const float* values = x.const_data_ptr<float>();
   const float* scale = weight.const_data_ptr<float>();
   float* to = result.data_ptr<float>();
-  at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
+  ParallelFor(x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* g = gradients + row * width;
       const float* in = values + row * width;

@@ -1,6 +1,5 @@
 #include "language/ops/rope.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -12,6 +11,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <numbers>
+
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -30,7 +31,7 @@ at::Tensor Turn(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor&
   const float* cosines = cosine.const_data_ptr<float>();
   const float* sines = sine.const_data_ptr<float>();
   float* to = result.data_ptr<float>();
-  at::parallel_for(0, x.size(0), kTokensPerTask, [&](int64_t begin, int64_t end) {
+  ParallelFor(x.size(0), kTokensPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* c = cosines + row * width;
       const float* s = sines + row * width;

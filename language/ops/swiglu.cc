@@ -1,12 +1,13 @@
 #include "language/ops/swiglu.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
+
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -27,7 +28,7 @@ struct SwiGluFunction : torch::autograd::Function<SwiGluFunction> {
     const float* b = up.const_data_ptr<float>();
     const float* s = sigmoid.const_data_ptr<float>();
     float* out = result.data_ptr<float>();
-    at::parallel_for(0, gate.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
+    ParallelFor(gate.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) out[i] = a[i] * s[i] * b[i];
     });
     return result;
@@ -43,7 +44,7 @@ struct SwiGluFunction : torch::autograd::Function<SwiGluFunction> {
     const float* s = saved[2].const_data_ptr<float>();
     float* to_gate = gate_gradient.data_ptr<float>();
     float* to_up = up_gradient.data_ptr<float>();
-    at::parallel_for(0, gradient.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
+    ParallelFor(gradient.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const float scaled = g[i] * s[i];
         to_up[i] = scaled * a[i];

@@ -1,7 +1,6 @@
 #include "language/training/optimizer.h"
 
 #include <ATen/Functions.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "language/ops/parallel_for.h"
 
 namespace blazon::language {
 namespace {
@@ -122,7 +122,7 @@ void Optimizer::AdamW(size_t i, double learning_rate, double scale) {
   float* values = tensors_[i].tensor.data_ptr<float>();
   float* means = means_[i].data_ptr<float>();
   float* squares = squares_[i].data_ptr<float>();
-  at::parallel_for(0, gradient.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
+  ParallelFor(gradient.numel(), kValuesPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t j = begin; j < end; ++j) {
       const float g = gradients[j] * clip;
       means[j] += (1.0F - beta1) * (g - means[j]);

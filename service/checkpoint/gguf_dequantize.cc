@@ -1,13 +1,13 @@
 // Compiled with -ffp-contract=off: every product and sum is rounded by itself, as in ggml's reference.
 #include "service/checkpoint/gguf_dequantize.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
 #include <c10/util/Half.h>
 
 #include <cstring>
 
+#include "language/ops/parallel_for.h"
 #include "service/checkpoint/gguf_format.h"
 
 namespace blazon::service {
@@ -143,7 +143,7 @@ at::Tensor DequantizeBlocks(uint32_t type, absl::Span<const std::byte> bytes, co
   const auto* const from = reinterpret_cast<const uint8_t*>(bytes.data());
   float* const to = result.mutable_data_ptr<float>();
   constexpr int64_t kBlocksPerTask = 256;
-  at::parallel_for(0, blocks, kBlocksPerTask, [&](int64_t begin, int64_t end) {
+  language::ParallelFor(blocks, kBlocksPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) format->dequantize(from + i * block_bytes, to + i * block_values);
   });
   return result;

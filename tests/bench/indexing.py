@@ -11,7 +11,8 @@ Usage: indexing.py compare BLAZON FOLDER [--rounds 3] [--threads 2], which needs
        indexing.py sizes BLAZON FOLDER...: time and bytes on disk, of Blazon alone, or
        indexing.py bible FOLDER: writes the King James text of Debian's bible-kjv 4.38 there, a file a book: FOLDER/kjv
        has all, FOLDER/begin the first two; downloads are kept in FOLDER/../apt; or
-       indexing.py doc FOLDER [COUNT]: copies the files of /usr/share/doc of up to 16 kB, 10,000 at most.
+       indexing.py doc FOLDER [COUNT]: copies COUNT (10,000) files of /usr/share/doc of up to 16 kB, those of Debian's
+       libboost1.74-doc first, then this machine's; downloads are kept in FOLDER/../apt.
 """
 
 import argparse
@@ -27,6 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+DOCUMENTATION = "libboost1.74-doc=1.74.0+ds1-21"
 
 
 def absolute(path):
@@ -168,19 +171,31 @@ def bible(folder):
 
 
 def doc(folder, count):
-    """Copies: those with the ending .gz unpacked, changelogs, copyrights and other files without an ending as .txt."""
-    source = pathlib.Path("/usr/share/doc")
-    for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink()):
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        name = path.with_suffix("") if path.suffix == ".gz" else path
-        if len(content) > 16000 or count == 0:
-            continue
-        count -= 1
-        kept = folder / name.relative_to(source)
-        if name.suffix in ("", ".Debian"):
-            kept = kept.with_name(kept.name + ".txt")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(content)
+    """Copies text files: those with the ending .gz unpacked, changelogs, copyrights and others without an ending as .txt."""
+    import retrieval_sets
+
+    apt = folder.parent / "apt"
+    subprocess.run(["apt-get", *retrieval_sets.apt(apt), "-q", "download", DOCUMENTATION], check=True, stdout=sys.stderr,
+                   cwd=apt / "debs")
+    for deb in (apt / "debs").glob(DOCUMENTATION.split("=")[0] + "_*.deb"):
+        subprocess.run(["dpkg-deb", "-x", deb, apt / "doc"], check=True)
+    for source in (apt / "doc" / "usr/share/doc", pathlib.Path("/usr/share/doc")):
+        for path in sorted(path for path in source.rglob("*") if path.is_file() and not path.is_symlink()):
+            content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            name = path.with_suffix("") if path.suffix == ".gz" else path
+            if len(content) > 16000 or b"\0" in content:
+                continue
+            if count == 0:
+                return
+            kept = folder / name.relative_to(source)
+            if name.suffix in ("", ".Debian"):
+                kept = kept.with_name(kept.name + ".txt")
+            if kept.exists():
+                continue
+            count -= 1
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(content)
+    print(f"{folder}: {count} files short; this machine's /usr/share/doc has too few", file=sys.stderr)
 
 
 def main():
