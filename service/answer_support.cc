@@ -163,7 +163,7 @@ absl::StatusOr<std::vector<AnswerSentence>> FindSupport(std::string_view questio
   std::vector<AnswerSentence> result;
   std::vector<std::string> texts;
   for (const retrieval::Span& span : retrieval::SplitSentences(answer)) {
-    result.push_back({.span = span});
+    result.push_back({.span = span, .citations = {}});
     texts.emplace_back(answer.substr(span.begin, span.size()));
   }
   if (texts.empty()) return result;

@@ -2,16 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <future>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -26,6 +22,7 @@
 #include "service/answer_support.h"
 #include "service/answer_threshold.h"
 #include "service/captioner.h"
+#include "service/evidence_search.h"
 #include "service/language_runtime.h"
 #include "service/milliseconds_since.h"
 #include "service/passage_judge.h"
@@ -43,30 +40,13 @@ constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer 
 
 // The thresholds are calibrated on held-out documents of assets/reading and on tests/reference/dev_questions.tsv; how
 // they came about, assets/reader/README.md and assets/answerer/README.md tell.
-constexpr size_t kSentencesLookedAt = 256;
-constexpr size_t kCandidates = 12;  // sentences that the reader sees, the best by late interaction
-constexpr size_t kSentencesShown = 2;
-constexpr size_t kSentencesRead = 1;     // by the model: with two, SmolLM2-135M mixes them up
-constexpr double kSecondSentence = 0.5;  // a second sentence is shown when it answers with at least this share of the
-                                         // first one's probability
-constexpr double kRefuseBelow = 0.25;    // of the probability that the best sentence answers
+constexpr size_t kSentencesRead = 1;   // by the model: with two, SmolLM2-135M mixes them up
+constexpr double kRefuseBelow = 0.25;  // of the probability that the best sentence answers
 constexpr double kLowConfidenceBelow = 0.3;
-// With the answering adapter: so many sentences are judged, each between so many neighbours before and behind.
-// Sentences are ordered by the reader's rank and a share of the judge's log-odds; the confidence is the mean of both
-// log-odds.
-constexpr size_t kJudged = 4;
-constexpr int64_t kNeighbours = 1;
-constexpr double kJudgeWeight = 0.5;
 constexpr double kRefuseJudgedBelow = 0.15, kLowJudgedBelow = 0.25;
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));
-}
-
-absl::Status NothingFits(int64_t context_tokens) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("context_tokens is ", context_tokens,
-                   "; no sentence that was found fits into it. Raise it, or ask for an extractive answer."));
 }
 
 absl::Status CheckRequest(const AskRequest& request) {
@@ -93,150 +73,6 @@ absl::Status CheckRequest(const AskRequest& request) {
         absl::StrCat("stop has ", request.options.stop.size(), " strings; for an answer the limit is ", kMaxStops));
   }
   return request.refuse_below.has_value() ? CheckRefuseBelow(*request.refuse_below) : absl::OkStatus();
-}
-
-// What was found for a question, and what to make of it.
-struct Evidence {
-  std::vector<retrieval::ScoredChunk> chunks;        // as searched
-  std::vector<retrieval::ScoredSentence> looked_at;  // all sentences of the chunks, up to kSentencesLookedAt
-  std::vector<retrieval::ScoredSentence> sentences;  // that answer, best first
-  std::vector<DropReason> reasons;                   // why chunk i is not used, if it is not
-  double confidence = 0;
-};
-
-// What the language model judges passages with, and writes answers; null: the reader's word is the last.
-struct Judge {
-  const language::LanguageModel& model;
-  const language::Tokenizer& tokenizer;
-  const language::Adapter& adapter;
-};
-
-// Of the sentences, those that the reader puts first are judged again by the language model, which reads them between
-// their neighbours. order: the sentences, best first, as the reader has them; becomes the order of both together, of
-// the judged alone. answers: the probability of each, likewise. confidence: that one of them answers. passages: what
-// was judged, empty for the others. no_room: those that would have been judged and did not fit.
-absl::Status JudgeFirst(const std::string& question, const Judge& judge, int64_t max_tokens,
-                        absl::Span<const retrieval::ScoredSentence> sentences, absl::Span<const Reading> readings,
-                        absl::Span<const retrieval::ScoredChunk> chunks, std::vector<size_t>& order,
-                        std::vector<double>& answers, double& confidence, std::vector<Passage>& passages,
-                        std::vector<size_t>& no_room) {
-  std::vector<size_t> judged;
-  std::vector<std::string> texts;
-  for (const size_t i : order) {
-    if (judged.size() == kJudged) break;
-    passages[i] =
-        PassageAround(sentences[i], chunks[sentences[i].chunk_index], kNeighbours, max_tokens, judge.tokenizer);
-    if (passages[i].text.empty()) {
-      no_room.push_back(i);
-      continue;
-    }
-    judged.push_back(i);
-    texts.push_back(passages[i].text);
-  }
-  if (judged.empty()) {
-    return NothingFits(max_tokens);
-  }
-  const absl::StatusOr<std::vector<double>> odds =
-      JudgePassages(judge.model, judge.adapter, judge.tokenizer, question, texts);
-  if (!odds.ok()) return odds.status();
-  std::vector<double> keys(sentences.size());
-  confidence = 0;
-  for (size_t k = 0; k < judged.size(); ++k) {
-    const Reading& reading = readings[judged[k]];
-    const double sure = std::clamp(reading.answers, 1e-6, 1 - 1e-6);
-    const double reader = std::log(sure / (1 - sure));
-    answers[judged[k]] = 1 / (1 + std::exp(-(reader + (*odds)[k]) / 2));
-    confidence = std::max(confidence, answers[judged[k]]);
-    keys[judged[k]] = reading.rank + kJudgeWeight * (*odds)[k];
-  }
-  std::stable_sort(judged.begin(), judged.end(), [&](size_t i, size_t j) { return keys[i] > keys[j]; });
-  order = std::move(judged);
-  return absl::OkStatus();
-}
-
-// Of the chunks whose sentences were not all looked at.
-void MarkNotRead(Evidence& evidence) {
-  if (evidence.looked_at.size() < kSentencesLookedAt) return;
-  std::set<std::tuple<std::string_view, size_t, size_t>> read;
-  for (const retrieval::ScoredSentence& sentence : evidence.looked_at)
-    read.emplace(sentence.document_id, sentence.span.begin, sentence.span.end);
-  for (size_t i = 0; i < evidence.chunks.size(); ++i) {
-    const retrieval::ScoredChunk& chunk = evidence.chunks[i];
-    for (const retrieval::Span& span : retrieval::SplitSentences(chunk.text)) {
-      if (read.contains({chunk.document_id, chunk.span.begin + span.begin, chunk.span.begin + span.end})) continue;
-      evidence.reasons[i] = DropReason::kNotRead;
-      break;
-    }
-  }
-}
-
-absl::StatusOr<Evidence> Gather(const AskRequest& request, const retrieval::Collection& collection,
-                                const retrieval::Embedder& embedder, const Reader& reader, const Judge* judge) {
-  const int64_t tokens = embedder.count_tokens(request.question);
-  if (tokens > embedder.max_tokens) {
-    return absl::InvalidArgumentError(absl::StrCat("question has ", tokens, " tokens; the embedder takes ",
-                                                   embedder.max_tokens, ". Ask it shorter."));
-  }
-  absl::StatusOr<std::vector<float>> vector = embedder.embed({&request.question, 1});
-  if (!vector.ok()) return vector.status();
-  Evidence evidence;
-  retrieval::Query query;
-  query.text = request.question;
-  query.vector = *vector;
-  query.count = request.count;
-  query.filter = request.filter;
-  absl::StatusOr<std::vector<retrieval::ScoredChunk>> chunks = collection.Search(query);
-  if (!chunks.ok()) return chunks.status();
-  evidence.chunks = *std::move(chunks);
-  evidence.reasons.assign(evidence.chunks.size(), DropReason::kFitsBadly);
-  if (evidence.chunks.empty()) return evidence;
-
-  absl::StatusOr<std::vector<retrieval::ScoredSentence>> looked_at = retrieval::RankSentences(
-      request.question, evidence.chunks, embedder, {.count = kSentencesLookedAt, .max_sentences = kSentencesLookedAt});
-  if (!looked_at.ok()) return looked_at.status();
-  evidence.looked_at = *std::move(looked_at);
-  MarkNotRead(evidence);
-  const absl::Span<const retrieval::ScoredSentence> sentences =
-      absl::MakeSpan(evidence.looked_at).subspan(0, kCandidates);
-  absl::StatusOr<std::vector<Reading>> readings = reader.Read(request.question, sentences, evidence.chunks);
-  if (!readings.ok()) return readings.status();
-  if (sentences.empty()) return evidence;
-  std::vector<size_t> order(sentences.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t i, size_t j) { return (*readings)[i].rank > (*readings)[j].rank; });
-  std::vector<double> answers;
-  for (const Reading& reading : *readings) answers.push_back(reading.answers);
-  evidence.confidence = answers[order[0]];
-  if (judge != nullptr) {
-    std::vector<size_t> judged = order;
-    std::vector<Passage> passages(sentences.size());
-    std::vector<size_t> no_room;
-    if (absl::Status status = JudgeFirst(request.question, *judge, request.context_tokens, sentences, *readings,
-                                         evidence.chunks, judged, answers, evidence.confidence, passages, no_room);
-        !status.ok())
-      return status;
-    for (const size_t i : no_room) evidence.reasons[sentences[i].chunk_index] = DropReason::kNoRoom;
-    // The best passage wins; of its sentences the one is quoted that the reader puts first.
-    const size_t best = judged[0];
-    const Passage& passage = passages[best];
-    const size_t quoted = *std::find_if(order.begin(), order.end(), [&](size_t i) {
-      const retrieval::ScoredSentence& sentence = sentences[i];
-      return i == best || (sentence.chunk_index == sentences[best].chunk_index &&
-                           passage.span.begin <= sentence.span.begin && sentence.span.end <= passage.span.end);
-    });
-    answers[quoted] = answers[best];
-    std::erase(judged, quoted);
-    judged.insert(judged.begin(), quoted);
-    order = std::move(judged);
-  }
-  for (const size_t i : order) {
-    if (evidence.sentences.size() == kSentencesShown) break;
-    if (!evidence.sentences.empty() && answers[i] < kSecondSentence * answers[order[0]]) break;
-    evidence.sentences.push_back(sentences[i]);
-    evidence.sentences.back().score = answers[i];
-  }
-  return evidence;
 }
 
 // What support is looked for in: the sentences that were looked at, whose chunk_index points into the result's sources,
@@ -425,7 +261,8 @@ absl::StatusOr<CancelFunction> Answerer::Start(const AskRequest& request, const 
   if (absl::Status status = Complete(models_, whole, result); !status.ok()) return status;
   const auto start = std::chrono::steady_clock::now();
   absl::StatusOr<Evidence> evidence =
-      Gather(whole, collection, *embedder, **reader, judge.has_value() ? &*judge : nullptr);
+      FindEvidence({whole.question, whole.count, whole.filter, whole.context_tokens}, collection, *embedder, **reader,
+                   judge.has_value() ? &*judge : nullptr);
   if (!evidence.ok()) return evidence.status();
 
   result.confidence = evidence->confidence;

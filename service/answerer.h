@@ -17,6 +17,7 @@
 #include "language/generation_result.h"
 #include "retrieval/collection.h"
 #include "service/answer_support.h"
+#include "service/evidence_search.h"
 #include "service/model_store.h"
 #include "service/question_completion.h"
 #include "service/text_generator.h"
@@ -56,13 +57,6 @@ struct SupportingSentence {
   int64_t byte_begin = 0, byte_end = 0;  // in the document's text
   int64_t line = 0;
   double score = 0;  // 0 .. 1, the probability that it answers: the reader's, or with the adapter's that of its passage
-};
-
-// Why a chunk that was found is not among the sources.
-enum class DropReason {
-  kFitsBadly,  // it was read; others answer better, or none does
-  kNoRoom,     // the model was to judge a sentence of it that is longer than context_tokens
-  kNotRead,    // sentences of it were not looked at: chunks before it have as many as are
 };
 
 struct AnswerResult {

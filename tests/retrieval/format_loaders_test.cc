@@ -248,6 +248,11 @@ TEST(FormatLoadersTest, JsonReaderTakesWhatJsonIs) {
         ReadJson(text, 100, 1, [&](const JsonPath&, const JsonScalar& scalar) { values.push_back(scalar.text); });
     EXPECT_EQ(status.ok(), nlohmann::json::accept(text) || text.find("ud800") != std::string::npos) << text << status;
   }
+  // A number beyond what a double holds stays as it is written.
+  std::string number;
+  EXPECT_TRUE(
+      ReadJson("888e28888", 1, 1, [&](const JsonPath&, const JsonScalar& scalar) { number = scalar.text; }).ok());
+  EXPECT_EQ(number, "888e28888");
 }
 
 TEST(FormatLoadersTest, SourcesHaveClassesAndFunctionsAsHeadings) {
