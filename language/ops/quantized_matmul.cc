@@ -15,7 +15,7 @@ namespace {
 
 // Up to here the row kernels are faster than decoding tiles (measured by tests/bench: quantized_matmul).
 constexpr int64_t kMostRowsByRow = 16;
-constexpr int64_t kTileValues = 1 << 20;  // 4 MiB of fp32: a tile is decoded and used up inside the L3 cache
+constexpr int64_t kTileValues = 1 << 20;   // 4 MiB of fp32: a tile is decoded and used up inside the L3 cache
 constexpr int64_t kBlocksPerTask = 16384;  // some 50 us; waking a thread takes 10 to 20
 
 const QuantKernel& Kernel(QuantKernels kernels, QuantFormat format) {
