@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "language/training/matmul_peak.h"
 #include "retrieval/lock_file.h"
+#include "service/training/keep_freed_memory.h"
 #include "service/training/refused_memory.h"
 #include "service/training/training_checkpoints.h"
 #include "service/training/training_log.h"
@@ -90,6 +91,7 @@ absl::Status Trainer::Run() {
     return absl::Status(lock.status().code(), absl::StrCat("another process trains in ", options_.folder.string(), ": ",
                                                            lock.status().message(), ". Name another run"));
   }
+  KeepFreedMemory();
   try {
     language::Optimizer optimizer(task_.Tensors(), options_.optimizer);
     int64_t values = 0;

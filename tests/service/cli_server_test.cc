@@ -204,7 +204,9 @@ TEST_F(CliServerTest, RerankersOrderTheSameHereAndThere) {
   for (int i = 0; i < 4; ++i) {
     const double score = ordered["results"][i]["score"];
     EXPECT_TRUE(score > 0 && score < 1) << score;
-    if (i > 0) EXPECT_GE(ordered["results"][i - 1]["score"].get<double>(), score);
+    if (i > 0) {
+      EXPECT_GE(ordered["results"][i - 1]["score"].get<double>(), score);
+    }
     order.push_back(ordered["results"][i]["path"]);
     before.push_back(plain["results"][i]["path"]);
   }

@@ -98,7 +98,9 @@ TEST(CalibrateThresholdTest, RefusesAsMuchAsIsAllowedAndNoMore) {
     }
     ++chosen;
     EXPECT_TRUE(may(*threshold)) << *threshold;
-    if (*threshold < 1) EXPECT_FALSE(may(*threshold + 1.0001e-4)) << *threshold << " is not the greatest";
+    if (*threshold < 1) {
+      EXPECT_FALSE(may(*threshold + 1.0001e-4)) << *threshold << " is not the greatest";
+    }
   }
   EXPECT_GT(chosen, 200);
   EXPECT_EQ(CalibrateThreshold({}, 1.5).status().code(), absl::StatusCode::kInvalidArgument);
