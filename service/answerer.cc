@@ -43,7 +43,7 @@ constexpr size_t kMaxStops = 15;  // one of the model's sixteen ends the answer 
 constexpr size_t kSentencesRead = 1;   // by the model: with two, SmolLM2-135M mixes them up
 constexpr double kRefuseBelow = 0.25;  // of the probability that the best sentence answers
 constexpr double kLowConfidenceBelow = 0.3;
-constexpr double kRefuseJudgedBelow = 0.15, kLowJudgedBelow = 0.25;
+constexpr double kRefuseJudgedBelow = 0.168, kLowJudgedBelow = 0.25;
 
 absl::Status OutOfRange(absl::string_view field, int64_t value, int64_t low, int64_t high) {
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", value, "; it must be ", low, " to ", high));

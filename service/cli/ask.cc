@@ -114,7 +114,7 @@ void AddAsk(CLI::App& app, Context& context) {
   command->add_option(
       "--refuse-below", flags->refuse_below,
       "Refuse below this confidence, 0 to 1: more is refused of what has no answer, and of what has one "
-      "(default: what 'index eval --keep' keeps with the collection, else 0.15, with --extractive 0.25)");
+      "(default: what 'index eval --keep' keeps with the collection, else 0.168, with --extractive 0.25)");
   AddFilterOptions(*command, flags->filter);
   AddGenerationOptions(*command, flags->generation);
   command->footer(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 FALSE_REFUSALS = 0.05  # of the questions that have an answer, at most, when the threshold is calibrated
+MORE_FALSE_REFUSALS = 0.10  # the same for who would rather have no answer than a wrong one
 
 
 def measure(blazon, folder, name, flags):
@@ -64,7 +65,10 @@ def main():
                 (arguments.answers / f"{name}.jsonl").write_text(texts[name], encoding="utf-8")
     dev = sets["dev"]
     calibrated = dev["calibrated"]["threshold"]
-    thresholds = {"by default": dev["current"]["threshold"], "calibrated on the tuning set": calibrated}
+    strict = max(point["threshold"] for point in dev["curve"]
+                 if point["false_refusals"] <= MORE_FALSE_REFUSALS * dev["answerable"])
+    thresholds = {"by default": dev["current"]["threshold"],
+                  "calibrated on the tuning set, 5 % refused wrongly": calibrated, "the same, 10 %": strict}
 
     failed = []
 
