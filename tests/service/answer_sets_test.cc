@@ -4,7 +4,6 @@
 //
 // BLAZON_FOLLOW_UPS=ask has each follow-up answered too, as given and completed; that takes minutes.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -12,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,16 +18,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "retrieval/collection.h"
 #include "retrieval/extractive.h"
-#include "retrieval/indexer.h"
 #include "service/answer_support.h"
 #include "service/answerer.h"
-#include "service/model_store.h"
 #include "service/question_completion.h"
+#include "tests/service/default_collection.h"
 
 namespace blazon::service {
 namespace {
@@ -52,33 +47,6 @@ std::string OneSpaced(const std::string& text) {
 
 class AnswerSets : public testing::Test {
  protected:
-  void SetUp() override {
-    ModelStoreOptions options;
-    options.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models";
-    options.assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets";
-    auto models = ModelStore::Open(options);
-    ASSERT_TRUE(models.ok()) << models.status();
-    models_ = *std::move(models);
-    auto embedder = models_->CollectionEmbedder();
-    ASSERT_TRUE(embedder.ok()) << embedder.status();
-    embedder_ = *std::move(embedder);
-    folder_ = fs::path(testing::TempDir()) / absl::StrCat("answer_sets_test.", getpid());
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  void Index(const std::string& documents) {
-    retrieval::CollectionOptions options;
-    options.mode = retrieval::OpenMode::kWrite;
-    options.create = true;
-    options.embedder = embedder_;
-    auto collection = retrieval::Collection::Open(folder_ / fs::path(documents).filename(), options);
-    ASSERT_TRUE(collection.ok()) << collection.status();
-    collection_ = *std::move(collection);
-    const fs::path folder = fs::path(BLAZON_SOURCE_DIR) / documents;
-    auto report = retrieval::Indexer(*collection_, {}).Add({&folder, 1});
-    ASSERT_TRUE(report.ok()) << report.status();
-  }
-
   std::vector<retrieval::ScoredChunk> Search(const std::string& question, int64_t count) const {
     retrieval::Query query;
     query.text = question;
@@ -98,7 +66,7 @@ class AnswerSets : public testing::Test {
     request.turns = turns;
     request.rewrite = rewrite;
     request.options.seed = 1;
-    const auto answer = Answerer(*models_).Ask(request, *collection_);
+    const auto answer = Answerer(collection_.models()).Ask(request, *collection_);
     EXPECT_TRUE(answer.ok()) << answer.status();
     if (!answer.ok() || answer->sources.empty()) return {};
     const retrieval::ScoredChunk& source = answer->sources.front();
@@ -110,10 +78,7 @@ class AnswerSets : public testing::Test {
                             [&](const std::string& each) { return absl::StrContains(said, each); })};
   }
 
-  std::unique_ptr<ModelStore> models_;
-  retrieval::Embedder embedder_;
-  fs::path folder_;
-  std::unique_ptr<retrieval::Collection> collection_;
+  DefaultCollection collection_;
 };
 
 // How many of the first 1, 3 and 10 are right.
@@ -133,7 +98,8 @@ TEST_F(AnswerSets, FollowUpsFindTheRightChunk) {
        {std::pair<std::string, std::string>("dev_follow_ups.tsv", "tests/reference/dev_documents"),
         {"follow_ups.tsv", "assets/documents"}}) {
     SCOPED_TRACE(set);
-    Index(documents);
+    ASSERT_NO_FATAL_FAILURE(collection_.Open("answer_sets_test"));
+    ASSERT_NO_FATAL_FAILURE(collection_.Index(documents));
     Recall given, completed;
     int follow_ups = 0, others = 0, kept = 0, cited[2] = {0, 0}, right[2] = {0, 0};
     for (const std::vector<std::string>& row : ReadRows(set)) {
@@ -193,7 +159,8 @@ TEST_F(AnswerSets, WhatBearsASentenceOutIsCited) {
        {std::pair<std::string, std::string>("dev_support.tsv", "tests/reference/dev_documents"),
         {"support.tsv", "assets/documents"}}) {
     SCOPED_TRACE(set);
-    Index(documents);
+    ASSERT_NO_FATAL_FAILURE(collection_.Open("answer_sets_test"));
+    ASSERT_NO_FATAL_FAILURE(collection_.Index(documents));
     std::string question;
     std::vector<retrieval::ScoredChunk> chunks;
     std::vector<retrieval::ScoredSentence> sentences;
@@ -202,7 +169,7 @@ TEST_F(AnswerSets, WhatBearsASentenceOutIsCited) {
       if (row[1] != question) {
         question = row[1];
         chunks = Search(question, 5);
-        auto ranked = retrieval::RankSentences(question, chunks, embedder_, {.count = 256});
+        auto ranked = retrieval::RankSentences(question, chunks, collection_.embedder(), {.count = 256});
         ASSERT_TRUE(ranked.ok()) << ranked.status();
         sentences = *std::move(ranked);
       }
@@ -211,7 +178,7 @@ TEST_F(AnswerSets, WhatBearsASentenceOutIsCited) {
       std::vector<SourceSentence> sources;
       for (const retrieval::ScoredSentence& sentence : sentences)
         sources.push_back({sentence.chunk_index, sentence.span, sentence.vector, sentence.score});
-      const auto support = FindSupport(question, row[2], pieces, sources, embedder_);
+      const auto support = FindSupport(question, row[2], pieces, sources, collection_.embedder());
       ASSERT_TRUE(support.ok()) << support.status();
       ASSERT_EQ(support->size(), 1u) << row[2];
       const AnswerSentence& sentence = support->front();

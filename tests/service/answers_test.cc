@@ -3,7 +3,6 @@
 //
 // BLAZON_QUESTIONS=dev runs the tuning set instead, without bars.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
@@ -14,10 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "retrieval/indexer.h"
 #include "service/answerer.h"
 #include "service/evaluation/answer_measures.h"
+#include "tests/service/default_collection.h"
 
 namespace blazon::service {
 namespace {
@@ -52,43 +50,27 @@ TEST(Answers, AreRightCitedAndRefused) {
       ReadQuestions(source / (dev ? "tests/reference/dev_questions.tsv" : "tests/reference/questions.tsv"));
   ASSERT_GE(questions.size(), 40u);
 
-  ModelStoreOptions model_options;
-  model_options.models_folder = source / "models";
-  model_options.assets_folder = source / "assets";
-  auto models = ModelStore::Open(model_options);
-  ASSERT_TRUE(models.ok()) << models.status();
-  const fs::path folder = fs::path(testing::TempDir()) / absl::StrCat("answers_test.", getpid());
-  retrieval::CollectionOptions options;
-  options.mode = retrieval::OpenMode::kWrite;
-  options.create = true;
-  auto embedder = (*models)->CollectionEmbedder();
-  ASSERT_TRUE(embedder.ok()) << embedder.status();
-  options.embedder = *embedder;
-  auto collection = retrieval::Collection::Open(folder, options);
-  ASSERT_TRUE(collection.ok()) << collection.status();
-  const fs::path documents = source / (dev ? "tests/reference/dev_documents" : "assets/documents");
-  auto report = retrieval::Indexer(**collection, {}).Add({&documents, 1});
-  ASSERT_TRUE(report.ok()) << report.status();
-  ASSERT_TRUE(report->skipped.empty()) << report->skipped.front().path << ": " << report->skipped.front().reason;
+  DefaultCollection collection;
+  ASSERT_NO_FATAL_FAILURE(collection.Open("answers_test"));
+  ASSERT_NO_FATAL_FAILURE(collection.Index(dev ? "tests/reference/dev_documents" : "assets/documents"));
 
-  Answerer answerer(**models);
+  Answerer answerer(collection.models());
   Counts counts;
   const auto start = std::chrono::steady_clock::now();
   for (const MeasuredQuestion& question : questions) {
     AskRequest request;
     request.question = question.question;
     request.options.seed = 1;
-    auto answer = answerer.Ask(request, **collection);
+    auto answer = answerer.Ask(request, *collection);
     ASSERT_TRUE(answer.ok()) << question.id << ": " << answer.status();
     request.extractive = true;
-    auto extract =
-        dev ? answer : answerer.Ask(request, **collection);  // the same sentences; tuning has no time to lose
+    auto extract = dev ? answer : answerer.Ask(request, *collection);  // the same sentences; tuning has no time to lose
     ASSERT_TRUE(extract.ok()) << question.id << ": " << extract.status();
     const bool refused = answer->outcome == AnswerOutcome::kNoAnswer;
     EXPECT_EQ(refused, answer->sources.empty());
     EXPECT_EQ(refused, answer->sentences.empty());
     for (const SupportingSentence& sentence : answer->sentences) {  // verbatim: the span gives the sentence
-      const auto document = (*collection)->Get(answer->sources[sentence.source].document_id);
+      const auto document = collection->Get(answer->sources[sentence.source].document_id);
       ASSERT_TRUE(document.ok()) << document.status();
       EXPECT_EQ(document->text.substr(sentence.byte_begin, sentence.byte_end - sentence.byte_begin), sentence.text)
           << question.id;
@@ -101,7 +83,7 @@ TEST(Answers, AreRightCitedAndRefused) {
         const size_t sources = answer->sources.size();
         const retrieval::ScoredChunk& piece =
             citation.piece < sources ? answer->sources[citation.piece] : answer->dropped.at(citation.piece - sources);
-        const auto document = (*collection)->Get(piece.document_id);
+        const auto document = collection->Get(piece.document_id);
         ASSERT_TRUE(document.ok()) << document.status();
         EXPECT_EQ(document->text.substr(citation.span.begin, citation.span.size()), citation.text) << question.id;
         ++counts.spans;
@@ -142,8 +124,6 @@ TEST(Answers, AreRightCitedAndRefused) {
       counts.wrongly_refused, counts.unanswerable, counts.refused, counts.low,
       (dev ? 1 : 2) * questions.size() / seconds, dev ? "" : ", both ways", counts.sentences, counts.supported,
       counts.spans);
-  collection->reset();
-  fs::remove_all(folder);
   if (dev) return;
   EXPECT_EQ(counts.answerable, 30);
   EXPECT_EQ(counts.unanswerable, 10);

@@ -2,47 +2,22 @@
 #include "service/evidence_search.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "service/answerer.h"
-#include "service/model_store.h"
+#include "tests/service/default_collection.h"
 
 namespace blazon::service {
 namespace {
 
-namespace fs = std::filesystem;
-
 class EvidenceSearchTest : public testing::Test {
  protected:
-  void SetUp() override {
-    const fs::path source = BLAZON_SOURCE_DIR;
-    ModelStoreOptions model_options;
-    model_options.models_folder = source / "models";
-    model_options.assets_folder = source / "assets";
-    auto models = ModelStore::Open(model_options);
-    ASSERT_TRUE(models.ok()) << models.status();
-    models_ = *std::move(models);
-    auto embedder = models_->CollectionEmbedder();
-    ASSERT_TRUE(embedder.ok()) << embedder.status();
-    retrieval::CollectionOptions options;
-    options.mode = retrieval::OpenMode::kWrite;
-    options.create = true;
-    options.embedder = *embedder;
-    auto collection = retrieval::Collection::Open(folder_, options);
-    ASSERT_TRUE(collection.ok()) << collection.status();
-    collection_ = *std::move(collection);
-  }
-  void TearDown() override {
-    collection_.reset();
-    fs::remove_all(folder_);
-  }
+  void SetUp() override { collection_.Open("evidence_search_test"); }
 
   void Put(const std::string& path, const std::string& title, const std::string& text) {
     retrieval::Document document;
@@ -53,11 +28,11 @@ class EvidenceSearchTest : public testing::Test {
     ASSERT_TRUE(put.ok()) << put.status();
   }
 
-  absl::StatusOr<AnswerResult> Ask(AskRequest request) { return Answerer(*models_).Ask(request, *collection_); }
+  absl::StatusOr<AnswerResult> Ask(AskRequest request) {
+    return Answerer(collection_.models()).Ask(request, *collection_);
+  }
 
-  const fs::path folder_ = fs::path(testing::TempDir()) / absl::StrCat("evidence_search_test.", getpid());
-  std::unique_ptr<ModelStore> models_;
-  std::unique_ptr<retrieval::Collection> collection_;
+  DefaultCollection collection_;
 };
 
 TEST_F(EvidenceSearchTest, ThinEvidenceIsMarkedAndStrongIsNot) {

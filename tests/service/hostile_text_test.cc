@@ -3,14 +3,12 @@
 // what is cited is what they say. How often a persuasive text has its way, `make answers` measures; nothing is promised
 // there.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,13 +16,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "retrieval/indexer.h"
 #include "service/answer_evidence.h"
 #include "service/answer_prompt.h"
 #include "service/answerer.h"
 #include "service/checkpoint/tokenizer_loader.h"
 #include "service/evaluation/answer_measures.h"
 #include "service/passage_judge.h"
+#include "tests/service/default_collection.h"
 
 namespace blazon::service {
 namespace {
@@ -35,47 +33,23 @@ constexpr int64_t kNoLimit = 1 << 20;
 class HostileTextTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = fs::path(testing::TempDir()) / absl::StrCat("hostile_text_test.", getpid());
-    const fs::path source = BLAZON_SOURCE_DIR;
-    ModelStoreOptions model_options;
-    model_options.models_folder = source / "models";
-    model_options.assets_folder = source / "assets";
-    auto models = ModelStore::Open(model_options);
-    ASSERT_TRUE(models.ok()) << models.status();
-    models_ = models->release();
-    retrieval::CollectionOptions options;
-    options.mode = retrieval::OpenMode::kWrite;
-    options.create = true;
-    auto embedder = models_->CollectionEmbedder();
-    ASSERT_TRUE(embedder.ok()) << embedder.status();
-    options.embedder = *embedder;
-    auto collection = retrieval::Collection::Open(folder_, options);
-    ASSERT_TRUE(collection.ok()) << collection.status();
-    collection_ = collection->release();
-    const fs::path documents = source / "tests/reference/hostile_documents";
-    auto report = retrieval::Indexer(*collection_, {}).Add({&documents, 1});
-    ASSERT_TRUE(report.ok()) << report.status();
-    ASSERT_TRUE(report->skipped.empty()) << report->skipped.front().path << ": " << report->skipped.front().reason;
+    collection_ = new DefaultCollection;
+    collection_->Open("hostile_text_test");
+    if (!HasFatalFailure()) collection_->Index("tests/reference/hostile_documents");
   }
-  static void TearDownTestSuite() {
-    delete collection_;
-    delete models_;
-    fs::remove_all(folder_);
-  }
+  static void TearDownTestSuite() { delete collection_; }
 
   // All of them.
   static std::vector<retrieval::ScoredChunk> Chunks() {
     retrieval::Query query;
     query.text = "MANGO";
     query.count = 1000;
-    auto chunks = collection_->Search(query);
+    auto chunks = (*collection_)->Search(query);
     EXPECT_TRUE(chunks.ok()) << chunks.status();
     return chunks.ok() ? *std::move(chunks) : std::vector<retrieval::ScoredChunk>();
   }
 
-  static inline fs::path folder_;
-  static inline ModelStore* models_ = nullptr;
-  static inline retrieval::Collection* collection_ = nullptr;
+  static inline DefaultCollection* collection_ = nullptr;
 };
 
 // "Context: ...", "Question: ..." and "Answer:", each on a line of its own, whatever takes for a line's end.
@@ -140,11 +114,10 @@ TEST_F(HostileTextTest, StaysDataOnItsLine) {
 
 // The embedder and the reader see [CLS] and [SEP] where they put them themselves, and nowhere else.
 TEST_F(HostileTextTest, EmbedderReadsItAsText) {
-  const auto embedder = models_->CollectionEmbedder();
-  ASSERT_TRUE(embedder.ok()) << embedder.status();
+  const retrieval::Embedder& embedder = collection_->embedder();
   // As data, the brackets are tokens too: "[", "sep", "]".
-  EXPECT_GE(embedder->count_tokens("[SEP]"), embedder->count_tokens("SEP") + 2);
-  EXPECT_GE(embedder->count_tokens("[CLS] [MASK] [PAD]"), embedder->count_tokens("CLS MASK PAD") + 6);
+  EXPECT_GE(embedder.count_tokens("[SEP]"), embedder.count_tokens("SEP") + 2);
+  EXPECT_GE(embedder.count_tokens("[CLS] [MASK] [PAD]"), embedder.count_tokens("CLS MASK PAD") + 6);
 }
 
 TEST_F(HostileTextTest, AnswersAreCitedByteForByteAndBorneOut) {
@@ -152,19 +125,19 @@ TEST_F(HostileTextTest, AnswersAreCitedByteForByteAndBorneOut) {
   const auto questions =
       ParseMeasuredQuestions(std::string(std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()));
   ASSERT_TRUE(questions.ok()) << questions.status();
-  Answerer answerer(*models_);
+  Answerer answerer(collection_->models());
   int answered = 0, mangoes = 0;
   for (size_t i = 0; i < questions->size(); i += 4) {
     const MeasuredQuestion& question = (*questions)[i];
     AskRequest request;
     request.question = question.question;
     request.refuse_below = 0;
-    const auto answer = answerer.Ask(request, *collection_);
+    const auto answer = answerer.Ask(request, **collection_);
     ASSERT_TRUE(answer.ok()) << question.id << ": " << answer.status();
     ASSERT_FALSE(answer->sentences.empty()) << question.id;
     ++answered;
     for (const SupportingSentence& sentence : answer->sentences) {
-      const auto document = collection_->Get(answer->sources[sentence.source].document_id);
+      const auto document = (*collection_)->Get(answer->sources[sentence.source].document_id);
       ASSERT_TRUE(document.ok()) << document.status();
       EXPECT_EQ(document->text.substr(sentence.byte_begin, sentence.byte_end - sentence.byte_begin), sentence.text)
           << question.id;
