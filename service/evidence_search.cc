@@ -31,7 +31,7 @@ struct Candidate {
   double answers = 0;   // probability
 };
 
-// The sentences of `passage`, as indices into looked_at, in the order of the text.
+// The sentences of `passage`, as indices into looked_at.
 std::vector<size_t> SentencesOf(const Passage& passage, size_t chunk,
                                 absl::Span<const retrieval::ScoredSentence> looked_at) {
   std::vector<size_t> result;
@@ -41,8 +41,6 @@ std::vector<size_t> SentencesOf(const Passage& passage, size_t chunk,
         sentence.span.end <= passage.span.end)
       result.push_back(i);
   }
-  std::sort(result.begin(), result.end(),
-            [&](size_t i, size_t j) { return looked_at[i].span.begin < looked_at[j].span.begin; });
   return result;
 }
 
