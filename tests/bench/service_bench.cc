@@ -14,6 +14,7 @@
 #include "service/answerer.h"
 #include "service/captioner.h"
 #include "service/model_store.h"
+#include "tests/service/default_models.h"
 
 namespace blazon::service {
 namespace {
@@ -22,10 +23,7 @@ namespace fs = std::filesystem;
 
 ModelStore& Models() {
   static ModelStore& models = []() -> ModelStore& {
-    ModelStoreOptions options;
-    options.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models";
-    options.assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets";
-    return **new auto(std::move(*ModelStore::Open(options)));
+    return **new auto(std::move(*ModelStore::Open(DefaultModelOptions())));
   }();
   return models;
 }

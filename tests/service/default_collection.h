@@ -15,6 +15,7 @@
 #include "retrieval/embedder.h"
 #include "retrieval/indexer.h"
 #include "service/model_store.h"
+#include "tests/service/default_models.h"
 
 namespace blazon::service {
 
@@ -31,10 +32,7 @@ class DefaultCollection {
   void Open(const std::string& name) {
     Close();
     if (models_ == nullptr) {
-      ModelStoreOptions options;
-      options.models_folder = source_ / "models";
-      options.assets_folder = source_ / "assets";
-      auto models = ModelStore::Open(options);
+      auto models = ModelStore::Open(DefaultModelOptions());
       ASSERT_TRUE(models.ok()) << models.status();
       models_ = *std::move(models);
     }
@@ -52,7 +50,7 @@ class DefaultCollection {
 
   // Indexes a folder of the repository, every file of it.
   void Index(const std::string& documents) {
-    const std::filesystem::path folder = source_ / documents;
+    const std::filesystem::path folder = std::filesystem::path(BLAZON_SOURCE_DIR) / documents;
     auto report = retrieval::Indexer(*collection_, {}).Add({&folder, 1});
     ASSERT_TRUE(report.ok()) << report.status();
     ASSERT_TRUE(report->skipped.empty()) << report->skipped.front().path << ": " << report->skipped.front().reason;
@@ -69,7 +67,6 @@ class DefaultCollection {
     if (!folder_.empty()) std::filesystem::remove_all(folder_);
   }
 
-  const std::filesystem::path source_ = BLAZON_SOURCE_DIR;
   std::filesystem::path folder_;
   std::unique_ptr<ModelStore> models_;
   retrieval::Embedder embedder_;

@@ -34,8 +34,8 @@ class HostileTextTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     collection_ = new DefaultCollection;
-    collection_->Open("hostile_text_test");
-    if (!HasFatalFailure()) collection_->Index("tests/reference/hostile_documents");
+    ASSERT_NO_FATAL_FAILURE(collection_->Open("hostile_text_test"));
+    collection_->Index("tests/reference/hostile_documents");
   }
   static void TearDownTestSuite() { delete collection_; }
 

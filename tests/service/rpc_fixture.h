@@ -23,17 +23,11 @@
 #include "blazon/v1/model.grpc.pb.h"
 #include "service/model_store.h"
 #include "service/rpc/server.h"
+#include "tests/service/default_models.h"
 
 namespace blazon::service::rpc {
 
 inline std::filesystem::path SourceFolder() { return BLAZON_SOURCE_DIR; }
-
-inline ModelStoreOptions StoreOptions() {
-  ModelStoreOptions options;
-  options.models_folder = SourceFolder() / "models";
-  options.assets_folder = SourceFolder() / "assets";
-  return options;
-}
 
 // Where the store's adapters are loaded from.
 inline const std::filesystem::path& AdaptersFolder();
@@ -41,7 +35,7 @@ inline const std::filesystem::path& AdaptersFolder();
 // One store for all tests of a process: loading takes seconds. Of adapters it takes 3, and 20,000 bytes.
 inline ModelStore& Models(int max_sequences = 16) {
   static ModelStore& models = *[max_sequences] {
-    ModelStoreOptions options = StoreOptions();
+    ModelStoreOptions options = DefaultModelOptions();
     options.adapters = {.folders = {AdaptersFolder()}, .max_adapters = 3, .max_bytes = 20'000};
     options.max_sequences = max_sequences;
     auto store = ModelStore::Open(options);

@@ -6,6 +6,7 @@
 #include "service/rpc/checks.h"
 #include "service/rpc/collection_store.h"
 #include "service/rpc/status.h"
+#include "tests/service/default_models.h"
 #include "tests/service/rpc_fixture.h"
 
 namespace blazon::service::rpc {
@@ -357,12 +358,12 @@ TEST_F(RpcRefusalTest, Adapters) {
 }
 
 TEST(AdapterStoreTest, WithoutFoldersNothingIsLoaded) {
-  const auto store = ModelStore::Open(StoreOptions());
+  const auto store = ModelStore::Open(DefaultModelOptions());
   ASSERT_TRUE(store.ok());
   const absl::Status status = (*store)->LoadAdapter("small", "", false).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(status.message().find("--adapters DIR"), std::string::npos) << status.message();
-  ModelStoreOptions options = StoreOptions();
+  ModelStoreOptions options = DefaultModelOptions();
   options.adapters.folders = {"/no/such/folder"};
   EXPECT_EQ(ModelStore::Open(options).status().code(), absl::StatusCode::kNotFound);
   options.adapters = {.folders = {}, .max_adapters = 0};

@@ -24,6 +24,7 @@
 #include "service/inspect.h"
 #include "service/model_store.h"
 #include "service/text_generator.h"
+#include "tests/service/default_models.h"
 #include "tests/service/small_checkpoint.h"
 #include "vision/decode_image.h"
 #include "vision/preprocessor.h"
@@ -336,9 +337,7 @@ TEST_F(VisionLanguageServingTest, WhatDoesNotFitIsRefusedByName) {
   EXPECT_TRUE(absl::StrContains(refusal(*first, chat), "has no chat template"));
 
   // A model of text: the language model of a checkpoint, alone.
-  ModelStoreOptions text_options;
-  text_options.models_folder = fs::path(BLAZON_SOURCE_DIR) / "models";
-  text_options.assets_folder = fs::path(BLAZON_SOURCE_DIR) / "assets";
+  ModelStoreOptions text_options = DefaultModelOptions();
   const fs::path text_folder = folder_ / "text";
   WriteSmallCheckpoint(text_folder, "llava.grouped");
   json config = json::parse(std::ifstream(text_folder / "config.json"))["text_config"];
