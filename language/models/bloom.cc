@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/weight_taker.h"
 
 namespace blazon::language {
@@ -110,8 +111,7 @@ at::Tensor BloomModel::Forward(absl::Span<const ModelInput> inputs) const {
   const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), head_width = config_.width / config_.heads;
 
-  at::Tensor x = word_embeddings_layernorm_.Forward(batch.x);  // [N, D]
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  const auto run_layer = [=, this](int64_t i, at::Tensor x) {
     const BloomLayer& layer = h_[i];
     at::Tensor h = layer.input_layernorm.Forward(x);  // [N, D]
     at::Tensor residual = config_.residual_from_norm ? h : x;
@@ -124,8 +124,9 @@ at::Tensor BloomModel::Forward(absl::Span<const ModelInput> inputs) const {
     h = layer.post_attention_layernorm.Forward(x);  // [N, D]
     residual = config_.residual_from_norm ? h : x;
     h = at::gelu(layer.mlp.dense_h_to_4h.Forward(h, batch.adapters), "tanh");  // [N, 4D]
-    x = residual + layer.mlp.dense_4h_to_h.Forward(h, batch.adapters);         // [N, D]
-  }
+    return residual + layer.mlp.dense_4h_to_h.Forward(h, batch.adapters);      // [N, D]
+  };
+  const at::Tensor x = RunLayers(config_.layers, word_embeddings_layernorm_.Forward(batch.x), run_layer);  // [N, D]
   AdvanceCaches(batch);
   return ln_f_.Forward(x);  // [N, D]
 }

@@ -14,6 +14,7 @@
 #include "language/models/decoder_config.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/ops/rms_norm.h"
 #include "language/weight_taker.h"
 
@@ -101,17 +102,16 @@ at::Tensor GemmaModel::Forward(absl::Span<const ModelInput> inputs) const {
   const RopeRows turn = rope_.At(batch.positions, options_);
   const RopeRows local_turn = config_.generation >= 3 ? local_rope_.At(batch.positions, options_) : turn;
   const int64_t rows = batch.x.size(0);
-  const auto heads = [&](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
-  const auto norm = [&](const at::Tensor& y, const at::Tensor& weight) {
+  const auto heads = [=, this](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
+  const auto norm = [this](const at::Tensor& y, const at::Tensor& weight) {
     return weight.defined() ? RmsNorm(y, weight, config_.norm_epsilon) : y;
   };
   // Each head by itself. y: [N, H, C]
-  const auto head_norm = [&](const at::Tensor& y, const at::Tensor& weight) {
+  const auto head_norm = [=, this](const at::Tensor& y, const at::Tensor& weight) {
     return weight.defined() ? norm(y.reshape({-1, config_.head_width}), weight).view_as(y) : y;
   };
 
-  at::Tensor x = batch.x;  // [N, D]
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  const auto run_layer = [=, this](int64_t i, at::Tensor x) {
     const GemmaLayer& layer = layers_[i];
     const auto& attention = layer.self_attn;
     const AttentionRules rules = {.scale = 1.0 / std::sqrt(config_.query_scalar),
@@ -132,10 +132,11 @@ at::Tensor GemmaModel::Forward(absl::Span<const ModelInput> inputs) const {
 
     h = norm(x, config_.generation >= 2 ? layer.pre_feedforward_layernorm : layer.post_attention_layernorm);
     h = at::gelu(layer.mlp.gate_proj.Forward(h, batch.adapters), "tanh") *
-        layer.mlp.up_proj.Forward(h, batch.adapters);    // [N, F]
-    h = layer.mlp.down_proj.Forward(h, batch.adapters);  // [N, D]
-    x = x + norm(h, layer.post_feedforward_layernorm);   // [N, D]
-  }
+        layer.mlp.up_proj.Forward(h, batch.adapters);      // [N, F]
+    h = layer.mlp.down_proj.Forward(h, batch.adapters);    // [N, D]
+    return x + norm(h, layer.post_feedforward_layernorm);  // [N, D]
+  };
+  const at::Tensor x = RunLayers(config_.layers, batch.x, run_layer);  // [N, D]
   AdvanceCaches(batch);
   return norm(x, norm_);  // [N, D]
 }

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/weight_taker.h"
 
 namespace blazon::language {
@@ -98,10 +99,9 @@ at::Tensor Gpt2Model::Embed(const at::Tensor& tokens) const { return wte_.Rows(t
 at::Tensor Gpt2Model::Forward(absl::Span<const ModelInput> inputs) const {
   const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), head_width = config_.width / config_.heads;
-  const auto heads = [&](const at::Tensor& y) { return y.reshape({rows, config_.heads, head_width}); };
+  const auto heads = [=, this](const at::Tensor& y) { return y.reshape({rows, config_.heads, head_width}); };
 
-  at::Tensor x = batch.x + wpe_.index_select(0, batch.positions);  // [N, D]
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  const auto run_layer = [=, this](int64_t i, at::Tensor x) {
     const Gpt2Layer& layer = h_[i];
     const at::Tensor qkv = layer.attn.c_attn.Forward(layer.ln_1.Forward(x), batch.adapters);  // [N, 3D]
     const at::Tensor q = heads(qkv.narrow(1, 0, config_.width));                              // [N, H, C]
@@ -114,8 +114,10 @@ at::Tensor Gpt2Model::Forward(absl::Span<const ModelInput> inputs) const {
     x = x + layer.attn.c_proj.Forward(h, batch.adapters);                // [N, D]
 
     h = at::gelu(layer.mlp.c_fc.Forward(layer.ln_2.Forward(x), batch.adapters), "tanh");  // [N, F]
-    x = x + layer.mlp.c_proj.Forward(h, batch.adapters);                                  // [N, D]
-  }
+    return x + layer.mlp.c_proj.Forward(h, batch.adapters);                               // [N, D]
+  };
+  at::Tensor x = batch.x + wpe_.index_select(0, batch.positions);  // [N, D]
+  x = RunLayers(config_.layers, x, run_layer);
   AdvanceCaches(batch);
   return ln_f_.Forward(x);  // [N, D]
 }

@@ -11,6 +11,7 @@
 #include "language/models/decoder_config.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/ops/rms_norm.h"
 #include "language/ops/swiglu.h"
 #include "language/weight_taker.h"
@@ -86,15 +87,14 @@ at::Tensor LlamaModel::Forward(absl::Span<const ModelInput> inputs) const {
   const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const RopeRows turn = rope_.At(batch.positions, options_);
   const int64_t rows = batch.x.size(0);
-  const auto heads = [&](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
+  const auto heads = [=, this](const at::Tensor& y) { return y.view({rows, -1, config_.head_width}); };
   // Each head by itself. x: [N, H, C]
-  const auto normalise = [&](const at::Tensor& y, const at::Tensor& weight) {
+  const auto normalise = [this](const at::Tensor& y, const at::Tensor& weight) {
     if (!weight.defined()) return y;
     return RmsNorm(y.reshape({-1, config_.head_width}), weight, config_.norm_epsilon).view_as(y);
   };
 
-  at::Tensor x = batch.x;  // [N, D]
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  const auto run_layer = [=, this](int64_t i, at::Tensor x) {
     const LlamaLayer& layer = layers_[i];
     const LlamaAttention& attention = layer.self_attn;
     at::Tensor h = RmsNorm(x, layer.input_layernorm, config_.norm_epsilon);  // [N, D]
@@ -109,8 +109,9 @@ at::Tensor LlamaModel::Forward(absl::Span<const ModelInput> inputs) const {
 
     h = RmsNorm(x, layer.post_attention_layernorm, config_.norm_epsilon);                                      // [N, D]
     h = SwiGlu(layer.mlp.gate_proj.Forward(h, batch.adapters), layer.mlp.up_proj.Forward(h, batch.adapters));  // [N, F]
-    x = x + layer.mlp.down_proj.Forward(h, batch.adapters);                                                    // [N, D]
-  }
+    return x + layer.mlp.down_proj.Forward(h, batch.adapters);                                                 // [N, D]
+  };
+  const at::Tensor x = RunLayers(config_.layers, batch.x, run_layer);  // [N, D]
   AdvanceCaches(batch);
   return RmsNorm(x, norm_, config_.norm_epsilon);  // [N, D]
 }

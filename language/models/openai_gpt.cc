@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/ops/attention.h"
 #include "language/ops/ragged_batch.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/weight_taker.h"
 
 namespace blazon::language {
@@ -75,10 +76,9 @@ at::Tensor OpenAiGptModel::Embed(const at::Tensor& tokens) const { return tokens
 at::Tensor OpenAiGptModel::Forward(absl::Span<const ModelInput> inputs) const {
   const RaggedBatch batch = GatherRows(inputs, *this, options_);
   const int64_t rows = batch.x.size(0), width = config_.width;
-  const auto heads = [&](const at::Tensor& y) { return y.reshape({rows, config_.heads, width / config_.heads}); };
+  const auto heads = [=, this](const at::Tensor& y) { return y.reshape({rows, config_.heads, width / config_.heads}); };
 
-  at::Tensor x = batch.x + positions_embed_.index_select(0, batch.positions);  // [N, D]
-  for (int64_t i = 0; i < config_.layers; ++i) {
+  const auto run_layer = [=, this](int64_t i, at::Tensor x) {
     const Gpt2Layer& layer = h_[i];
     const at::Tensor qkv = layer.attn.c_attn.Forward(x, batch.adapters);       // [N, 3D]
     const at::Tensor q = heads(qkv.narrow(1, 0, width));                       // [N, H, C]
@@ -87,9 +87,11 @@ at::Tensor OpenAiGptModel::Forward(absl::Span<const ModelInput> inputs) const {
     at::Tensor h = CausalAttention(q, k, v, batch.sequences, i, {});           // [N, D]
     x = layer.ln_1.Forward(x + layer.attn.c_proj.Forward(h, batch.adapters));  // [N, D]
 
-    h = at::gelu(layer.mlp.c_fc.Forward(x, batch.adapters), "tanh");          // [N, F]
-    x = layer.ln_2.Forward(x + layer.mlp.c_proj.Forward(h, batch.adapters));  // [N, D]
-  }
+    h = at::gelu(layer.mlp.c_fc.Forward(x, batch.adapters), "tanh");             // [N, F]
+    return layer.ln_2.Forward(x + layer.mlp.c_proj.Forward(h, batch.adapters));  // [N, D]
+  };
+  at::Tensor x = batch.x + positions_embed_.index_select(0, batch.positions);  // [N, D]
+  x = RunLayers(config_.layers, x, run_layer);
   AdvanceCaches(batch);
   return x;
 }

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "language/ops/recomputed_layers.h"
+
 namespace blazon::language {
 namespace {
 
@@ -51,6 +53,7 @@ RaggedBatch GatherRows(absl::Span<const ModelInput> batch, const LanguageModel& 
     auto* cache = static_cast<KvCache*>(input.state);
     const int64_t past = cache != nullptr ? cache->length() : 0;
     TORCH_CHECK(count > 0, "an input has no tokens");
+    TORCH_CHECK(cache == nullptr || !Recomputes(), "layers that are computed again go with no state");
     const int64_t length = past + LongestText(input, count);
     TORCH_CHECK(length <= context, length, " tokens are more than the context of ", context);
     positions.push_back(input.branches.empty() ? at::arange(past, past + count, at::kLong)

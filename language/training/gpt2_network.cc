@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "language/ops/recomputed_layers.h"
 
 namespace blazon::language {
 
@@ -60,15 +61,15 @@ at::Tensor Gpt2Network::Forward(const at::Tensor& tokens, bool training) const {
   const double dropout = training ? config_.dropout : 0;
   at::Tensor x = at::embedding(wte_, tokens) + wpe_.narrow(0, 0, length);  // [B, T, D]
   x = Drop(x, dropout).view({rows * length, config_.width});
-  for (const Block& block : h_) {
+  x = RunLayers(config_.layers, x, [=, this](int64_t i, at::Tensor y) {
+    const Block& block = h_[static_cast<size_t>(i)];
     if (config_.blocks == Blocks::kPostNorm) {
-      x = block.ln_1.Forward(x + Attend(block, x, rows, dropout));
-      x = block.ln_2.Forward(x + Mlp(block, x, dropout));
-    } else {
-      x = x + Attend(block, block.ln_1.Forward(x), rows, dropout);
-      x = x + Mlp(block, block.ln_2.Forward(x), dropout);
+      y = block.ln_1.Forward(y + Attend(block, y, rows, dropout));
+      return block.ln_2.Forward(y + Mlp(block, y, dropout));
     }
-  }
+    y = y + Attend(block, block.ln_1.Forward(y), rows, dropout);
+    return y + Mlp(block, block.ln_2.Forward(y), dropout);
+  });
   return config_.blocks == Blocks::kPostNorm ? x : ln_f_.Forward(x);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "language/ops/recomputed_layers.h"
 
 namespace blazon::language {
 namespace {
@@ -62,13 +63,14 @@ at::Tensor LlamaNetwork::Forward(const at::Tensor& tokens, bool training) const 
   const bool bf16 = config_.bf16;
   const at::ScalarType type = bf16 ? at::kBFloat16 : at::kFloat;
   const at::Tensor cos = cos_.narrow(0, 0, length).to(type), sin = sin_.narrow(0, 0, length).to(type);
-  const auto norm = [&](const at::Tensor& y, const at::Tensor& weight) {
+  const auto norm = [=](const at::Tensor& y, const at::Tensor& weight) {
     return at::rms_norm(y, {width}, weight, 1e-5);
   };
-  const auto per_row = [&](const at::Tensor& y) { return y.view({rows, length, width}); };  // [B, T, D]
+  const auto per_row = [=](const at::Tensor& y) { return y.view({rows, length, width}); };  // [B, T, D]
 
   at::Tensor x = Drop(at::embedding(embed_tokens_, tokens), dropout).view({rows * length, width});
-  for (const Layer& layer : layers_) {
+  x = RunLayers(config_.layers, x, [=, this](int64_t i, at::Tensor x) {
+    const Layer& layer = layers_[static_cast<size_t>(i)];
     at::Tensor h = norm(x, layer.input_layernorm);  // [B*T, D]
     const at::Tensor q = Turn(per_row(layer.q_proj.Forward(h, bf16)), cos, sin, config_.heads);
     const at::Tensor k = Turn(per_row(layer.k_proj.Forward(h, bf16)), cos, sin, config_.heads);
@@ -77,8 +79,8 @@ at::Tensor LlamaNetwork::Forward(const at::Tensor& tokens, bool training) const 
     x = x + Drop(layer.o_proj.Forward(h, bf16), dropout);
     h = norm(x, layer.post_attention_layernorm);
     h = at::silu(layer.gate_proj.Forward(h, bf16)) * layer.up_proj.Forward(h, bf16);  // [B*T, F]
-    x = x + Drop(layer.down_proj.Forward(h, bf16), dropout);
-  }
+    return x + Drop(layer.down_proj.Forward(h, bf16), dropout);
+  });
   return norm(x, norm_);
 }
 

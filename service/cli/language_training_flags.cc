@@ -25,6 +25,8 @@ void AddLanguageTrainingOptions(CLI::App& command, LanguageTrainingOptions& opti
       .add_option("--row-tokens", options.row_tokens,
                   "Tokens computed at once; bounds the memory and changes nothing else; a record may not be longer")
       ->capture_default_str();
+  command.add_flag("--recompute", options.recompute,
+                   "Compute layers again for their gradients instead of keeping what they computed: less memory");
   command.add_option("--learning-rate", trainer.learning_rate, "At the peak")->capture_default_str();
   command.add_option("--optimizer", flags.optimizer, "adamw, sgd or muon")->capture_default_str();
   command

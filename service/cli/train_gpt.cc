@@ -63,6 +63,8 @@ void AddTrainGpt(CLI::App& train, Context& context) {
       ->capture_default_str();
   command->add_flag("!--untied", options->network.tie_embeddings, "An output matrix apart from the embedding");
   command->add_option("--batch", options->batch, "Rows of --context tokens in a step")->capture_default_str();
+  command->add_flag("--recompute", options->recompute,
+                    "Compute blocks again for their gradients instead of keeping what they computed: less memory");
   command->add_option("--steps", options->steps, "Steps at most")->capture_default_str();
   command->add_option("--minutes", options->minutes, "End after so long; the schedule fits itself to it. 0: by steps")
       ->capture_default_str();

@@ -118,4 +118,8 @@ absl::StatusOr<std::optional<double>> DpoTask::Evaluate(int64_t step) {
   return sums.loss / count;
 }
 
+std::string DpoTask::MemoryAdvice() const {
+  return TuningMemoryAdvice(options_.recompute, options_.row_tokens, trained_.adapter() != nullptr);
+}
+
 }  // namespace blazon::service

@@ -23,6 +23,7 @@ struct DpoTaskOptions {
   double label_smoothing = 0.0;
   int64_t batch = 16;         // pairs in a step
   int64_t row_tokens = 1024;  // as of LanguageTaskOptions
+  bool recompute = false;     // as of LanguageTaskOptions
   uint64_t seed = 1;          // of the order
   std::function<void(const std::string&)> log;
   std::function<bool()> stop;
@@ -44,6 +45,7 @@ class DpoTask : public TrainingTask {
   nlohmann::json Position() const override { return order_.Position(); }
   absl::Status SetPosition(const nlohmann::json& position) override { return order_.SetPosition(position); }
   absl::StatusOr<std::optional<double>> Evaluate(int64_t step) override;
+  std::string MemoryAdvice() const override;
 
  private:
   const TrainedModel& trained_;

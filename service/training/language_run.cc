@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "language/models/lstm.h"
+#include "language/ops/recomputed_layers.h"
 #include "service/training/training_checkpoints.h"
 
 namespace blazon::service {
@@ -14,13 +16,17 @@ absl::StatusOr<LoadedLanguageModel> LoadForTraining(const LanguageTrainingOption
   absl::StatusOr<LoadedLanguageModel> loaded = LoadLanguageModel(
       options.model, {.dtype = options.dtype == "bf16" ? language::Dtype::kBf16 : language::Dtype::kFp32,
                       .tokenizer = options.tokenizer});
-  if (loaded.ok() && !loaded->warning.empty()) options.trainer.log(loaded->warning);
+  if (!loaded.ok()) return loaded;
+  if (options.recompute && dynamic_cast<const language::LstmModel*>(loaded->model.get()) != nullptr)
+    return absl::InvalidArgumentError("--recompute is for transformers, and the model is an LSTM; leave it out");
+  if (!loaded->warning.empty()) options.trainer.log(loaded->warning);
   return loaded;
 }
 
 LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options) {
   return {.batch = options.batch,
           .row_tokens = options.row_tokens,
+          .recompute = options.recompute,
           .sample_prompt = options.sample_prompt,
           .sample_tokens = options.sample_tokens};
 }
@@ -37,6 +43,7 @@ absl::StatusOr<TrainedModel> MakeTrained(const LanguageTrainingOptions& options,
 absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& task, const TrainedModel& trained,
                          const std::optional<OverlapReport>& overlap) {
   if (overlap) options.trainer.log(DescribeOverlap(*overlap));
+  const language::RecomputeGuard recompute(options.recompute);
   Trainer trainer(options.trainer, task);
   if (absl::Status status = trainer.Run(); !status.ok()) return status;
   if (options.trainer.dry_run) return absl::OkStatus();

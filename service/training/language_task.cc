@@ -45,6 +45,12 @@ std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<Trai
   return PackRows(pointers, row_tokens);
 }
 
+std::string TuningMemoryAdvice(bool recompute, int64_t row_tokens, bool adapter) {
+  return absl::StrCat(recompute ? "" : "give --recompute, or ", "lower --row-tokens (", row_tokens,
+                      adapter ? "), --rank, or the number of --targets"
+                              : ") or --context, or train an adapter instead of all weights (--lora)");
+}
+
 void ShuffledOrder::Shuffle() {
   std::iota(order_.begin(), order_.end(), size_t{0});
   RandomSource random(seed_ * 1000003 + pass_);
@@ -158,10 +164,7 @@ bool LanguageTask::bf16() const {
 }
 
 std::string LanguageTask::MemoryAdvice() const {
-  return absl::StrCat("lower --row-tokens (", options_.row_tokens,
-                      trained_.adapter() == nullptr
-                          ? ") or --context, or train an adapter instead of all weights (--lora)"
-                          : "), --rank, or the number of --targets");
+  return TuningMemoryAdvice(options_.recompute, options_.row_tokens, trained_.adapter() != nullptr);
 }
 
 absl::StatusOr<std::optional<double>> LanguageTask::Evaluate(int64_t step) {

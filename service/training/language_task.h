@@ -45,6 +45,9 @@ class ShuffledOrder {
   size_t next_ = 0;
 };
 
+// What a training of a language model can do when memory runs out: TrainingTask::MemoryAdvice.
+std::string TuningMemoryAdvice(bool recompute, int64_t row_tokens, bool adapter);
+
 // Rows of at most `row_tokens` tokens, each example in the first that has room for it; a longer one has a row of its
 // own. They are computed together.
 std::vector<std::vector<const language::TrainingExample*>> PackRows(
@@ -64,6 +67,7 @@ HeldOutText LastAnswer(const language::TrainingExample& text, const std::vector<
 struct LanguageTaskOptions {
   int64_t batch = 16;         // examples in a step
   int64_t row_tokens = 1024;  // tokens computed at once: bounds the memory, changes nothing else
+  bool recompute = false;     // whether that was asked for, for the advice when memory runs out
 
   int64_t evaluate_texts = 0;    // of held-out texts so many are written by the model and compared
   int64_t evaluate_tokens = 64;  // at most, of each

@@ -22,10 +22,13 @@ struct LanguageTrainingOptions {
   language::LoraOptions lora = {};  // of the adapter
   // An adapter to begin with, in PEFT's layout; 'train dpo', 'reward', 'grpo' and 'ppo' take one. Empty: none.
   std::filesystem::path start_adapter = {};
-  bool half = false;               // the adapter that the run's folder receives is rounded to fp16
-  double weight_decay = 0.0;       // of matrices
-  int64_t batch = 16;              // records, or pieces of text, in a step
-  int64_t row_tokens = 1024;       // tokens computed at once: bounds the memory, changes nothing else
+  bool half = false;          // the adapter that the run's folder receives is rounded to fp16
+  double weight_decay = 0.0;  // of matrices
+  int64_t batch = 16;         // records, or pieces of text, in a step
+  int64_t row_tokens = 1024;  // tokens computed at once: bounds the memory, changes nothing else
+  // Layers are computed again in the backward pass (language/ops/recomputed_layers.h): less memory, more time, nothing
+  // else changes. Not for an LSTM.
+  bool recompute = false;
   std::string sample_prompt = {};  // for TrainerOptions::sample_every
   int64_t sample_tokens = 64;
 

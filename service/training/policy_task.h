@@ -52,6 +52,9 @@ class PolicyTask : public TrainingTask {
   absl::Status SetPosition(const nlohmann::json& position) override;
   // Greedy completions of the held-out prompts: the mean of what they score, negative. The score is logged.
   absl::StatusOr<std::optional<double>> Evaluate(int64_t step) override;
+  std::string MemoryAdvice() const override {
+    return TuningMemoryAdvice(options_.common.recompute, options_.common.row_tokens, trained_.adapter() != nullptr);
+  }
 
  private:
   bool ppo() const { return options_.algorithm == PolicyAlgorithm::kPpo; }

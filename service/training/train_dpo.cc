@@ -133,6 +133,7 @@ absl::Status TrainDpo(const TrainDpoOptions& given) {
                 .label_smoothing = options.label_smoothing,
                 .batch = options.common.batch,
                 .row_tokens = options.common.row_tokens,
+                .recompute = options.common.recompute,
                 .seed = trainer.seed,
                 .log = trainer.log,
                 .stop = trainer.stop});

@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/sampler.h"
 #include "language/tokenizer/tokenizer_trainer.h"
 #include "language/training/adamw.h"
@@ -91,6 +92,8 @@ absl::Status CheckOptions(const TrainGptOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("--dtype is ", options.dtype, "; training takes fp32 or bf16"));
   if (options.dtype == "bf16" && options.blocks == "lstm")
     return absl::InvalidArgumentError("--dtype bf16 is not for --blocks lstm, which computes in fp32");
+  if (options.recompute && options.blocks == "lstm")
+    return absl::InvalidArgumentError("--recompute is for transformers; leave it out with --blocks lstm");
   return absl::OkStatus();
 }
 
@@ -155,7 +158,8 @@ class GptRun {
       const std::string what = error.what_without_backtrace(), refused = RefusedMemory(what);
       if (refused.empty()) return absl::InternalError(absl::StrCat("training failed: ", what.substr(0, 200)));
       return absl::ResourceExhaustedError(
-          absl::StrCat("memory ran out, as ", refused, " was asked for; lower --batch (", options_.batch,
+          absl::StrCat("memory ran out, as ", refused, " was asked for; ",
+                       options_.recompute ? "" : "give --recompute, or ", "lower --batch (", options_.batch,
                        "), --context (", options_.network.context, ") or --width (", options_.network.width, ")"));
     }
     return Save();
@@ -297,6 +301,7 @@ class GptRun {
     language::AdamW optimiser({matrices, others}, {.beta2 = 0.99, .clip_norm = options_.clip_norm});
     const Clock::time_point start = Clock::now();
     Clock::time_point printed = start;
+    const language::RecomputeGuard recompute(options_.recompute);
     double mean = 0, idle = 0, progress = 0;
     int64_t step = 0;
     while (progress < 1 && !options_.stop()) {

@@ -29,6 +29,7 @@ struct TrainGptOptions {
   language::NetworkConfig network;  // blocks and vocabulary_size come from elsewhere
   std::string dtype = "auto";       // fp32; bf16 (see NetworkConfig::bf16); auto: fp32
   int64_t batch = 16;               // rows in a step
+  bool recompute = false;           // as of LanguageTrainingOptions
   int64_t steps = 2000;
   double minutes = 0;  // stop, and end the schedule, after so long; 0: after the steps
   double learning_rate = 1e-3;

@@ -91,6 +91,10 @@ class RewardTask : public TrainingTask {
     return sums.loss / count;
   }
 
+  std::string MemoryAdvice() const override {
+    return TuningMemoryAdvice(options_.recompute, options_.row_tokens, /*adapter=*/true);
+  }
+
  private:
   // Of chosen and rejected, [P, 2].
   at::Tensor RowRewards(const std::vector<const TrainingExample*>& row) const {

@@ -1,9 +1,13 @@
 // What language models learn from a record, and that it does not depend on how records are laid out: every family.
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -12,10 +16,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/training/greedy_texts.h"
 #include "language/training/lora.h"
 #include "language/training/training_example.h"
 #include "service/checkpoint/language_families.h"
+#include "tests/language/peak_memory.h"
 #include "tests/service/family_cases.h"
 
 namespace blazon::service {
@@ -126,6 +132,71 @@ TEST(ExampleLossTest, JoinedAndPackedRecordsTeachWhatSeparateTextsDo) {
     EXPECT_NEAR(measured.loss, alone.sum.loss, 1e-4) << name;
     std::printf("| %-18s %8.1e %8.1e\n", name.c_str(), std::abs(packed.sum.loss - alone.sum.loss), worst);
   }
+}
+
+// Two rows accumulated, all weights and an adapter learned, with dropout, which both passes have to draw alike and of
+// which the generator has to know once.
+TEST(ExampleLossTest, RecomputedLayersTeachTheSameBitForBit) {
+  std::vector<TrainingExample> joined, longer;
+  for (const auto& texts : Records()) joined.push_back(language::JoinTexts(texts));
+  for (int64_t i = 0; i < 3; ++i) longer.push_back(Text(i, 9, i, 20, 20));
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  std::printf("| Layers computed again: memory that a step holds at most, of what it holds when they are kept\n");
+  for (const auto& [name, made] : FamilyCases().items()) {
+    const auto model = Model(made);
+    auto adapter = language::NewLoraAdapter("test", *model, {.rank = 3, .alpha = 6, .dropout = 0.2});
+    ASSERT_TRUE(adapter.ok()) << adapter.status();
+    for (auto& [module, weights] : (*adapter)->modules) {
+      const at::NoGradGuard no_grad;
+      weights.b.copy_(language::FormulaWeight(module + ".b", weights.b.sizes().vec()) * 0.2);
+    }
+    generator.set_current_seed(4);
+    Learned kept, again;
+    const int64_t kept_bytes = language::PeakMemory::Of([&] { kept = Learn(*model, **adapter, {joined, longer}); });
+    const at::Tensor after = generator.get_state();
+    generator.set_current_seed(4);
+    const int64_t bytes = language::PeakMemory::Of([&] {
+      const language::RecomputeGuard recompute(true);
+      again = Learn(*model, **adapter, {joined, longer});
+    });
+    EXPECT_EQ(kept.sum.loss, again.sum.loss) << name;
+    EXPECT_TRUE(after.equal(generator.get_state())) << name;
+    for (const auto& [tensor, gradient] : kept.gradients)
+      EXPECT_TRUE(gradient.equal(again.gradients.at(tensor))) << name << " " << tensor;
+    EXPECT_LT(bytes, kept_bytes) << name;
+    LossSum undropped = ExampleLoss(*model, adapter->get(), Pointers(joined));
+    undropped += ExampleLoss(*model, adapter->get(), Pointers(longer));
+    EXPECT_GT(std::abs(undropped.loss - kept.sum.loss), 1e-3) << name << ": nothing is dropped";
+    std::printf("| %-18s %3.0f %%\n", name.c_str(), 100 * static_cast<double>(bytes) / static_cast<double>(kept_bytes));
+  }
+}
+
+// Of a frozen model an adapter alone learns, and its first layer's input needs no gradient. A state is refused.
+TEST(ExampleLossTest, RecomputedLayersOfAFrozenModelTeachItsAdapter) {
+  const auto model = Model(FamilyCases()["gpt2.tied"]);
+  auto adapter = language::NewLoraAdapter("test", *model, {.rank = 3});
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  const std::vector<TrainingExample> texts = {Text(1, 12, 1, 9, 9), Text(2, 7, 4, 11, 5)};
+  std::map<std::string, at::Tensor> kept;
+  for (const bool on : {false, true}) {
+    const language::RecomputeGuard recompute(on);
+    AddExampleGradients(*model, adapter->get(), Pointers(texts), 1.0 / 14);
+    for (auto& [name, tensor] : language::LoraTensors(**adapter)) {
+      ASSERT_TRUE(tensor.grad().defined()) << name;
+      if (on) {
+        EXPECT_TRUE(tensor.grad().equal(kept.at(name))) << name;
+      } else {
+        kept[name] = tensor.grad().clone();
+      }
+      at::Tensor(tensor).mutable_grad().reset();
+    }
+  }
+  const auto state = model->NewState();
+  const std::vector<language::ModelInput> inputs = {{.tokens = at::arange(3, at::kLong), .state = state.get()}};
+  const language::RecomputeGuard recompute(true);
+  EXPECT_THROW(model->Forward(inputs), c10::Error);
+  const at::NoGradGuard no_grad;
+  EXPECT_NO_THROW(model->Forward(inputs));
 }
 
 // The gradient by differences of the loss, in a direction drawn at random through all weights.

@@ -20,6 +20,7 @@
 #include "language/models/llama.h"
 #include "language/models/lstm.h"
 #include "language/models/openai_gpt.h"
+#include "language/ops/recomputed_layers.h"
 #include "language/training/adamw.h"
 #include "language/training/decoder_network.h"
 #include "language/training/greedy_texts.h"
@@ -29,6 +30,7 @@
 #include "service/training/train_gpt.h"
 #include "service/training/train_tokenizer.h"
 #include "tests/language/formula_weights.h"
+#include "tests/language/peak_memory.h"
 
 namespace blazon::service {
 namespace {
@@ -76,7 +78,7 @@ language::AdamW Optimiser(const std::vector<NetworkWeight>& weights) {
   return language::AdamW({matrices, others}, {.beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8, .clip_norm = 1.0});
 }
 
-std::unique_ptr<DecoderNetwork> Network(Blocks blocks, bool tied, bool bf16 = false) {
+std::unique_ptr<DecoderNetwork> Network(Blocks blocks, bool tied, bool bf16 = false, double dropout = 0) {
   NetworkConfig config;
   config.blocks = blocks;
   config.layers = kLayers;
@@ -86,6 +88,7 @@ std::unique_ptr<DecoderNetwork> Network(Blocks blocks, bool tied, bool bf16 = fa
   config.vocabulary_size = kVocabulary;
   config.tie_embeddings = tied;
   config.bf16 = bf16;
+  config.dropout = dropout;
   auto network = DecoderNetwork::Create(config, 1);
   EXPECT_TRUE(network.ok()) << network.status();
   Start((*network)->weights());
@@ -134,6 +137,22 @@ TEST(PretrainingTest, Bf16LearnsAlike) {
     const std::vector<double> exact = Losses(*Network(blocks, true)), rounded = Losses(*Network(blocks, true, true));
     for (size_t i = 0; i < exact.size(); ++i) EXPECT_NEAR(rounded[i], exact[i], 0.05) << "step " << i + 1;
     EXPECT_NE(rounded[0], exact[0]);
+  }
+}
+
+TEST(PretrainingTest, RecomputedBlocksLearnTheSameBitForBit) {
+  for (const Blocks blocks : {Blocks::kGpt2, Blocks::kPostNorm, Blocks::kModern}) {
+    for (const double dropout : {0.0, 0.2}) {
+      std::vector<double> kept, again;
+      const int64_t kept_bytes =
+          language::PeakMemory::Of([&] { kept = Losses(*Network(blocks, true, false, dropout)); });
+      const int64_t bytes = language::PeakMemory::Of([&] {
+        const language::RecomputeGuard recompute(true);
+        again = Losses(*Network(blocks, true, false, dropout));
+      });
+      EXPECT_EQ(again, kept) << static_cast<int>(blocks) << ", dropout " << dropout;
+      EXPECT_LT(bytes, kept_bytes) << static_cast<int>(blocks);
+    }
   }
 }
 
@@ -417,6 +436,9 @@ TEST_F(TrainGptTest, RefusesWhatCannotBeTrained) {
   options = Small("gpt2");
   options.validation = 0;
   refused(options, "--validation is 0");
+  options = Small("lstm");
+  options.recompute = true;
+  refused(options, "--recompute is for transformers");
 }
 
 TEST_F(TrainGptTest, CountsWhatIsNotUtf8) {
