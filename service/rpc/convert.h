@@ -71,6 +71,7 @@ v1::SnapshotCollectionResponse ToProto(const retrieval::SnapshotReport& report);
 v1::Model ToProto(const ModelInfo& info);
 v1::Adapter ToProto(const AdapterInfo& info);
 v1::ModelIdentity ToIdentity(const ModelInfo& info);
+v1::ModelIdentity ToIdentity(const std::string& name, const std::string& digest);
 v1::FinishReason ToProto(language::FinishReason reason);
 
 }  // namespace blazon::service::rpc
