@@ -1,6 +1,7 @@
-// The inside of Collection, shared by the files that implement it: collection.cc (open, change), collection_put.cc
-// (add), collection_search.cc (read), collection_export.cc (read all), collection_filter.cc (narrow),
-// collection_index.cc (approximate indexes), collection_words.cc (word indexes), collection_verify.cc.
+// The inside of Collection, shared by the files that implement it: collection.cc (schema), collection_open.cc,
+// collection_change.cc (delete, commit), collection_put.cc (add), collection_search.cc, collection_list.cc (read one
+// and list), collection_export.cc (read all), collection_filter.cc (narrow), collection_index.cc (approximate indexes),
+// collection_words.cc (word indexes), collection_verify.cc.
 #pragma once
 
 #include <map>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "retrieval/collection.h"
 #include "retrieval/commit_record.h"
 #include "retrieval/fusion.h"
@@ -104,6 +106,15 @@ class Collection::Impl {
   };
   // A read connection with an open read transaction, and the views of its generation that are wanted.
   class Reading;
+  // What one search looks for, and where.
+  struct Sought {
+    const Reading& reading;
+    bool by_words = false, by_meaning = false;
+    std::vector<float> vector = {};                      // of the question; empty: there is none
+    WordSearch::Weighed words = {};                      // of the question, also when only vectors are searched
+    std::shared_ptr<const Filtered> filtered = nullptr;  // null: everything
+    absl::flat_hash_map<int64_t, WordSearch::Allowed> allowed = {};  // by segment, when there is a filter
+  };
 
   Impl(std::filesystem::path folder, CollectionOptions options)
       : folder_(std::move(folder)), options_(std::move(options)) {}
@@ -156,8 +167,16 @@ class Collection::Impl {
 
   // `database`'s transaction is open.
   absl::StatusOr<std::shared_ptr<const Filtered>> Evaluate(Database& database, const Filter& filter) const;
+  // The question's vector: the given one, else the embedder's; none when words alone are searched.
+  absl::StatusOr<std::vector<float>> VectorOf(const Query& query) const;
+  // Whether the question's vector can be compared with the collection's.
+  absl::Status CheckVector(Database& database, const Query& query, const std::vector<float>& vector) const;
+  // The `depth` best chunks by words, and as many by meaning, in no order; with a vector, all have their cosine.
+  // Returns whether there may be more.
+  absl::StatusOr<bool> FindCandidates(const Sought& sought, int64_t depth, std::vector<Candidate>& candidates) const;
   // At most max_per_document candidates of each document, and query.count in all.
   absl::Status Select(Database& database, const Query& query, std::vector<Candidate>& candidates) const;
+  absl::StatusOr<std::vector<ScoredChunk>> ChunksOf(Database& database, absl::Span<const Candidate> candidates) const;
   absl::Status AddNeighbours(Database& database, const Query& query, std::vector<ScoredChunk>& results) const;
 
   int64_t format_ = 0;  // of the database, from 1; set when it is opened
