@@ -140,6 +140,24 @@ TEST(PretrainingTest, Bf16LearnsAlike) {
   }
 }
 
+// A step that weights in bf16 would not feel.
+TEST(PretrainingTest, Bf16KeepsSmallSteps) {
+  const auto network = Network(Blocks::kModern, true, true);
+  std::vector<at::Tensor> before;
+  for (const NetworkWeight& weight : network->weights()) before.push_back(weight.tensor.detach().clone());
+  language::AdamW optimiser = Optimiser(network->weights());
+  const at::Tensor rows = Tokens(1, kRows, kLength + 1);
+  network->Loss(rows.narrow(1, 0, kLength).contiguous(), rows.narrow(1, 1, kLength), /*training=*/true).backward();
+  optimiser.Step(1e-4);  // of the rates that Optimiser gives
+  for (size_t i = 0; i < before.size(); ++i) {
+    const at::Tensor& now = network->weights()[i].tensor;
+    EXPECT_EQ(now.scalar_type(), at::kFloat);
+    const at::Tensor moved = (now.detach() - before[i]).abs();
+    EXPECT_GT(moved.mean().item<double>(), 1e-8) << network->weights()[i].name;
+    EXPECT_LT(moved.max().item<double>(), 1e-5) << network->weights()[i].name;
+  }
+}
+
 TEST(PretrainingTest, RecomputedBlocksLearnTheSameBitForBit) {
   for (const Blocks blocks : {Blocks::kGpt2, Blocks::kPostNorm, Blocks::kModern}) {
     for (const double dropout : {0.0, 0.2}) {
