@@ -69,6 +69,12 @@ double RateFactor(const Schedule& schedule, int64_t step, int64_t steps) {
   return floor + (1 - floor) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
+void SetValues(const TrainedTensor& trained, const at::Tensor& values) {
+  const at::NoGradGuard no_grad;
+  trained.tensor.copy_(values);
+  if (trained.rounded.defined()) trained.rounded.copy_(trained.tensor);
+}
+
 Optimizer::Optimizer(std::vector<TrainedTensor> tensors, const OptimizerOptions& options)
     : tensors_(std::move(tensors)), options_(options) {
   for (const TrainedTensor& trained : tensors_) {
@@ -103,6 +109,7 @@ double Optimizer::Step(double learning_rate) {
       } else {
         AdamW(i, learning_rate, scale);
       }
+      if (tensors_[i].rounded.defined()) tensors_[i].rounded.copy_(tensors_[i].tensor);
     }
     tensors_[i].tensor.mutable_grad().reset();
   }

@@ -19,14 +19,20 @@ struct TrainedTensor {
   at::Tensor tensor;          // fp32, contiguous, requires gradients
   double weight_decay = 0.0;  // decoupled
   bool linear = false;        // the matrix of a linear layer: Muon's concern
+  // What a model computes with in place of `tensor`: the same values in a smaller type. Undefined: `tensor` itself.
+  at::Tensor rounded = {};
 };
+
+// Gives it the values, and rounds them anew. values: of its shape.
+void SetValues(const TrainedTensor& trained, const at::Tensor& values);
 
 // Thread safety: none.
 class Optimizer {
  public:
   Optimizer(std::vector<TrainedTensor> tensors, const OptimizerOptions& options);
 
-  // One update with the tensors' gradients, which are cleared; a tensor without one stays. Returns the gradients' norm
+  // One update with the tensors' gradients, which are cleared; a tensor without one stays. What moved is rounded anew.
+  // Returns the gradients' norm
   // before clipping; when that is not finite nothing is changed, and the step does not count.
   double Step(double learning_rate);
 

@@ -72,7 +72,8 @@ void AddTrainFinetune(CLI::App& train, Context& context) {
       R"(The result lies in RUNS/RUN: a Hugging Face folder of the model, or with --lora an adapter in PEFT's layout;
 'generate --run RUN' writes with it. A run that was cut off, by Ctrl-C or by a crash, goes on to its end when the command
 is given again, bit for bit as if nothing had happened; one that had ended takes --steps more. Ctrl-C saves. All of a
-step's pieces are computed in rows of --row-tokens, so --batch may be as large as you like.
+step's pieces are computed in rows of --row-tokens, so --batch may be as large as you like. With --dtype bf16 the model
+computes in bf16, where the processor can; what is trained is kept, moved and written in fp32 all the same.
 
 Examples:
   blazon train finetune shakespeare.txt --run bard --steps 200 --sample-every 50 --sample-prompt "ROMEO:"

@@ -73,8 +73,8 @@ questions about one text: each is learned as a record of its own would be, but w
 which is as many times faster as the text is longer than the questions.
 
 Records of a step are computed together without padding; each sees itself alone. A step's loss is the sum over its
-learned tokens divided by their number. Weights that are not trained are computed with in --dtype fp32 or bf16; what is
-trained is fp32. With --adapter training goes on from that one, whose rank and layers stay. Ctrl-C ends training and
+learned tokens divided by their number. The model computes in --dtype fp32 or bf16; what is trained is kept, moved and
+written in fp32 all the same. With --adapter training goes on from that one, whose rank and layers stay. Ctrl-C ends training and
 keeps what there is. --seed decides what is drawn. log.csv and loss.svg in the folder show how it went. A run that was
 killed goes on with --resume as if it had not been.
 

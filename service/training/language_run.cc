@@ -1,7 +1,9 @@
 #include "service/training/language_run.h"
 
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "language/models/lstm.h"
@@ -33,9 +35,17 @@ LanguageTaskOptions TaskOptions(const LanguageTrainingOptions& options) {
 
 absl::StatusOr<TrainedModel> MakeTrained(const LanguageTrainingOptions& options, const LoadedLanguageModel& loaded) {
   if (!(options.weight_decay >= 0)) return absl::InvalidArgumentError("--weight-decay must be 0 or more");
+  std::shared_ptr<const language::LanguageModel> masters;
+  if (options.all_weights && options.dtype == "bf16") {
+    absl::StatusOr<LoadedLanguageModel> exact =
+        LoadLanguageModel(options.model, {.dtype = language::Dtype::kFp32, .tokenizer = options.tokenizer});
+    if (!exact.ok()) return exact.status();
+    masters = std::move(exact->model);
+  }
   return TrainedModel::Create(loaded, {.all_weights = options.all_weights,
                                        .lora = options.lora,
                                        .start = options.start_adapter,
+                                       .masters = std::move(masters),
                                        .half = options.half,
                                        .weight_decay = options.weight_decay});
 }

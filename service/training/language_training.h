@@ -15,7 +15,7 @@ struct LanguageTrainingOptions {
   std::filesystem::path model;      // a Hugging Face folder, a GGUF file or a folder with one
   std::filesystem::path tokenizer;  // as of LanguageModelLoadOptions
   std::string base_name;            // what an adapter's config calls the model
-  // How weights that are not trained are computed with, "fp32" or "bf16"; what is trained is fp32 always.
+  // What the model computes in, "fp32" or "bf16"; what is trained is kept, moved and written in fp32 always.
   std::string dtype = "fp32";
 
   bool all_weights = false;         // else an adapter

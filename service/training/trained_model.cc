@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "language/training/master_weights.h"
 #include "service/checkpoint/adapter_folder.h"
 #include "service/checkpoint/model_folder.h"
 
@@ -14,13 +15,17 @@ absl::StatusOr<TrainedModel> TrainedModel::Create(const LoadedLanguageModel& loa
   if (options.all_weights) {
     if (!options.start.empty())
       return absl::InvalidArgumentError("all weights are trained from the model itself; leave out --adapter or --full");
-    for (const language::Parameter& parameter : loaded.model->parameters()) {
+    for (const language::Parameter& parameter : trained.written().parameters()) {
       if (!parameter.tensor.defined() || parameter.tensor.scalar_type() != at::kFloat)
-        return absl::InvalidArgumentError("all weights are trained in fp32 alone; leave out --dtype");
+        return absl::InvalidArgumentError("what is trained is fp32, and this model's weights are not");
       // What was read may be a view of the checkpoint's file. All who hold this tensor see the new memory.
       at::Tensor tensor = parameter.tensor;
       tensor.set_data(tensor.clone(at::MemoryFormat::Contiguous));
       tensor.requires_grad_(true);
+    }
+    if (options.masters != nullptr) {
+      for (const language::TrainedTensor& tensor : trained.Tensors())
+        language::TrainByMaster(tensor.rounded, tensor.tensor);
     }
     return trained;
   }
@@ -59,11 +64,14 @@ std::vector<language::TrainedTensor> TrainedModel::Tensors() const {
       tensors.push_back({.name = name, .tensor = tensor, .weight_decay = options_.weight_decay, .linear = true});
     return tensors;
   }
-  for (const language::Parameter& parameter : model().parameters()) {
+  const std::vector<language::Parameter>& parameters = written().parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const language::Parameter& parameter = parameters[i];
     tensors.push_back({.name = parameter.name,
                        .tensor = parameter.tensor,
                        .weight_decay = parameter.tensor.dim() > 1 ? options_.weight_decay : 0.0,
-                       .linear = parameter.linear && !parameter.name.starts_with("lm_head.")});
+                       .linear = parameter.linear && !parameter.name.starts_with("lm_head."),
+                       .rounded = options_.masters ? model().parameters()[i].tensor : at::Tensor()});
   }
   return tensors;
 }
@@ -72,7 +80,7 @@ absl::Status TrainedModel::Write(const std::filesystem::path& folder, const std:
                                  const std::string& base_name, const std::map<std::string, std::string>& notes) const {
   if (adapter_ != nullptr)
     return WriteAdapter(folder, *adapter_, model(), options_.lora, base_name, notes, options_.half);
-  return WriteModelFolder(folder, model(), base, notes);
+  return WriteModelFolder(folder, written(), base, notes);
 }
 
 }  // namespace blazon::service

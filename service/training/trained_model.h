@@ -19,7 +19,10 @@ struct TrainedModelOptions {
   bool all_weights = false;         // else an adapter
   language::LoraOptions lora = {};  // of the adapter
   std::filesystem::path start =
-      {};                     // an adapter in PEFT's layout to begin with, which decides the rank; empty: a new one
+      {};  // an adapter in PEFT's layout to begin with, which decides the rank; empty: a new one
+  // For all weights of a model in bf16: the same model in fp32, whose weights are then what is trained and written,
+  // and whose gradients the first one's become (language/training/master_weights.h). Null: the model is trained itself.
+  std::shared_ptr<const language::LanguageModel> masters = {};
   bool half = false;          // the adapter is written in fp16
   double weight_decay = 0.0;  // of matrices
 };
@@ -27,7 +30,7 @@ struct TrainedModelOptions {
 class TrainedModel {
  public:
   // loaded must outlive it; its weights are this one's alone. kInvalidArgument: as NewLoraAdapter and ReadAdapter, all
-  // weights of a model that is not dense fp32, or `start` with all weights.
+  // weights of a model that is not dense fp32 and has no masters, or `start` with all weights.
   static absl::StatusOr<TrainedModel> Create(const LoadedLanguageModel& loaded, const TrainedModelOptions& options);
 
   const language::LanguageModel& model() const { return *loaded_->model; }
@@ -44,6 +47,9 @@ class TrainedModel {
                      const std::string& base_name, const std::map<std::string, std::string>& notes) const;
 
  private:
+  // The model with the values that are trained, where all weights are.
+  const language::LanguageModel& written() const { return options_.masters ? *options_.masters : model(); }
+
   TrainedModel(const LoadedLanguageModel& loaded, const TrainedModelOptions& options)
       : loaded_(&loaded), options_(options) {}
 

@@ -1,7 +1,6 @@
 #include "service/training/trainer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
-#include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -94,8 +93,12 @@ absl::Status Trainer::Run() {
   KeepFreedMemory();
   try {
     language::Optimizer optimizer(task_.Tensors(), options_.optimizer);
-    int64_t values = 0;
-    for (const language::TrainedTensor& trained : optimizer.tensors()) values += trained.tensor.numel();
+    int64_t values = 0, bytes = 0;
+    for (const language::TrainedTensor& trained : optimizer.tensors()) {
+      values += trained.tensor.numel();
+      bytes += 16 * trained.tensor.numel();  // itself, its gradient, two moments
+      if (trained.rounded.defined()) bytes += static_cast<int64_t>(trained.rounded.nbytes());
+    }
     at::Generator generator = at::detail::getDefaultCPUGenerator();
     generator.set_current_seed(options_.seed);
     round_steps_ = options_.steps;
@@ -105,7 +108,7 @@ absl::Status Trainer::Run() {
                                  optimizer.tensors().size(), step_ + 1, end));
     if (options_.dry_run) {
       options_.log(absl::StrFormat(
-          "dry run: nothing is trained. The tensors, their gradients and the optimiser take %d MB", values * 16 >> 20));
+          "dry run: nothing is trained. The tensors, their gradients and the optimiser take %d MB", bytes >> 20));
       return absl::OkStatus();
     }
     return Loop(*checkpoints, optimizer);
@@ -155,7 +158,6 @@ absl::Status Trainer::Restore(TrainingCheckpoints& checkpoints, language::Optimi
 }
 
 absl::Status Trainer::Load(const TrainingCheckpoint& checkpoint, language::Optimizer& optimizer) {
-  const at::NoGradGuard no_grad;
   const TensorMap weights = Part(checkpoint.tensors, kWeights);
   if (weights.size() != optimizer.tensors().size()) {
     return absl::InvalidArgumentError(absl::StrCat("it has ", weights.size(), " tensors, and ",
@@ -192,7 +194,7 @@ absl::Status Trainer::Load(const TrainingCheckpoint& checkpoint, language::Optim
     return absl::DataLossError(absl::StrCat("its values are not those of a checkpoint: ", error.what()));
   }
   for (const language::TrainedTensor& trained : optimizer.tensors())
-    at::Tensor(trained.tensor).copy_(weights.at(trained.name));
+    language::SetValues(trained, weights.at(trained.name));
   SetGeneratorState(checkpoint.tensors.at(kGenerator));
   return absl::OkStatus();
 }
@@ -327,11 +329,10 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     if (absl::Status status = save(); !status.ok()) return status;
   }
   if (options_.finish_with_best && step_ == end && best_step_ && best_step_ != step_) {
-    const at::NoGradGuard no_grad;
     absl::StatusOr<TrainingCheckpoint> best = TrainingCheckpoints::Read(checkpoints.Folder(*best_step_));
     if (!best.ok()) return best.status();
     for (const language::TrainedTensor& trained : optimizer.tensors())
-      at::Tensor(trained.tensor).copy_(best->tensors.at(absl::StrCat(kWeights, trained.name)));
+      language::SetValues(trained, best->tensors.at(absl::StrCat(kWeights, trained.name)));
     options_.log(absl::StrFormat("the result is that of step %d, held-out loss %.4f", *best_step_, *best_loss_));
   }
   if (skipped_ > 0) options_.log(absl::StrCat(skipped_, " steps were left out, their loss was not finite"));
