@@ -355,9 +355,10 @@ TEST_F(PreferenceTest, GroupsOfCompletionsTeachWhatIsRight) {
   const auto score = ScorePolicy(options);
   ASSERT_TRUE(score.ok()) << score.status();
   EXPECT_EQ(*score, 1);
-  // All weights, with the reference beside them.
+  // All weights, with the reference beside them; in bf16, and layers computed again.
   TrainPolicyOptions full = PolicyOptions("full", PolicyAlgorithm::kGrpo);
-  full.common.all_weights = true;
+  full.common.all_weights = full.common.recompute = true;
+  full.common.dtype = "bf16";
   full.common.trainer.learning_rate = 1e-3;
   lines_.clear();
   ASSERT_TRUE(TrainPolicy(full).ok()) << Said();
