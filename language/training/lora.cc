@@ -72,6 +72,10 @@ absl::StatusOr<std::shared_ptr<Adapter>> NewLoraAdapter(std::string name, const 
     weights.scale = LoraScale(options);
     weights.dropout = options.dropout;
   }
+  if (known.empty()) {
+    return absl::InvalidArgumentError(
+        "the model has no linear layer that an adapter could update; train all of its weights instead");
+  }
   if (!unused.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("the model has no linear layer \"", *unused.begin(),
                                                    "\"; there are ", absl::StrJoin(known, ", ")));

@@ -31,8 +31,8 @@ std::shared_ptr<Adapter> NewLoraAdapter(std::string name, const std::vector<Lora
 double LoraScale(const LoraOptions& options);
 
 // An adapter for the linear layers of `model` that the options name; a is drawn as PEFT draws it (uniform, the bound
-// 1 / sqrt(inputs)). kInvalidArgument: an option out of range, or a target that names no layer; the message names it
-// and the layers that there are.
+// 1 / sqrt(inputs)). kInvalidArgument: an option out of range, a target that names no layer, where the message names it
+// and the layers that there are, or a model without any (an LSTM).
 absl::StatusOr<std::shared_ptr<Adapter>> NewLoraAdapter(std::string name, const LanguageModel& model,
                                                         const LoraOptions& options);
 

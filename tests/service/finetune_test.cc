@@ -24,6 +24,7 @@
 #include "service/checkpoint/model_folder.h"
 #include "service/training/text_data.h"
 #include "service/training/train_finetune.h"
+#include "tests/language/formula_weights.h"
 #include "tests/service/family_cases.h"
 #include "tests/service/small_tokenizer.h"
 
@@ -280,6 +281,39 @@ TEST_F(FinetuneTest, Bf16GoesOnBitForBit) {
     EXPECT_EQ(tensor.scalar_type(), at::kFloat);
     EXPECT_TRUE(tensor.equal(resumed->at(name))) << name;
   }
+}
+
+// An LSTM has neither layers to compute again nor linear ones; all of it learns, in bf16 too.
+TEST_F(FinetuneTest, AnLstmIsTrainedWholeOrNotAtAll) {
+  TensorMap weights = {{"embedding.weight", language::FormulaWeight("embedding", {31, 24})}};
+  for (const std::string name : {"ih", "hh"}) {
+    weights[absl::StrCat("lstm.weight_", name, "_l0")] = language::FormulaWeight(name, {96, 24});
+    weights[absl::StrCat("lstm.bias_", name, "_l0")] = language::FormulaWeight(name + ".bias", {96});
+  }
+  WriteCheckpoint(folder_ / "lstm",
+                  {{"model_type", "blazon_lstm"},
+                   {"hidden_size", 24},
+                   {"num_hidden_layers", 1},
+                   {"max_position_embeddings", 64},
+                   {"vocab_size", 31},
+                   {"tie_word_embeddings", true}},
+                  weights);
+  WriteCharacterTokenizer(folder_ / "lstm");
+  TrainFinetuneOptions options = Options(folder_ / "lstm", Write("tale.txt", kText));
+  absl::Status status = TrainFinetune(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("no linear layer"), std::string::npos) << status;
+  options.common.all_weights = options.common.recompute = true;
+  status = TrainFinetune(options);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("--recompute is for transformers"), std::string::npos) << status;
+  options.common.recompute = false;
+  options.common.dtype = "bf16";
+  options.common.trainer.steps = 20;
+  status = TrainFinetune(options);
+  ASSERT_TRUE(status.ok()) << status;
+  const std::vector<double> losses = LoggedLosses(folder_ / "run");
+  EXPECT_LT(losses.back(), 0.95 * losses.front());
 }
 
 TEST_F(FinetuneTest, AdaptersComeBack) {
