@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "language/models/lstm.h"
 #include "language/ops/recomputed_layers.h"
+#include "service/training/held_memory.h"
 #include "service/training/training_checkpoints.h"
 
 namespace blazon::service {
@@ -57,6 +58,7 @@ absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& t
   Trainer trainer(options.trainer, task);
   if (absl::Status status = trainer.Run(); !status.ok()) return status;
   if (options.trainer.dry_run) return absl::OkStatus();
+  options.trainer.log(DescribeHeldMemory());
   const std::filesystem::path& folder = options.trainer.folder;
   absl::Status status = trained.Write(folder, options.model, options.base_name,
                                       {{"command", options.command}, {"step", absl::StrCat(trainer.step())}});

@@ -33,6 +33,7 @@
 #include "service/checkpoint/tokenizer_loader.h"
 #include "service/checkpoint/tokenizer_writer.h"
 #include "service/training/event_file.h"
+#include "service/training/held_memory.h"
 #include "service/training/ngram_overlap.h"
 #include "service/training/random_source.h"
 #include "service/training/refused_memory.h"
@@ -425,6 +426,7 @@ class GptRun {
     if (absl::Status status = WriteTextFile(options_.output / "config.json", config.dump(2) + "\n"); !status.ok())
       return status;
     options_.log(absl::StrFormat("saved the weights of step %d, held-out loss %.4f", best_step_, *best_loss_));
+    options_.log(DescribeHeldMemory());
     return WriteSafetensors(
         options_.output / "model.safetensors", best_,
         {{"format", "pt"}, {"command", options_.command}, {"step", absl::StrCat(best_step_)}, {"overlap", overlap_}});

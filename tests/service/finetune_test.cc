@@ -356,6 +356,7 @@ TEST_F(FinetuneTest, LearnsATextByHeartAndWritesIt) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_NE(absl::StrJoin(lines_, "\n").find("the cat sat on the mat, and"), std::string::npos)
       << absl::StrJoin(lines_, "\n");
+  EXPECT_TRUE(lines_.back().ends_with(" MB of memory were held at most")) << lines_.back();
   const json run = json::parse(std::ifstream(folder_ / "run/run.json"));
   EXPECT_EQ(run["trained"], "model");
   EXPECT_EQ(run["steps"], 120);
