@@ -154,10 +154,21 @@ void AddTrain(CLI::App& app, Context& context) {
   command->add_option("--crops", options.crops, "Crops of the photos")->capture_default_str();
   command->add_option("--edited", options.edited, "Features moved to a class of the encoder's")->capture_default_str();
   command->add_option("--cache", options.cache, "Keep the scenes' features here for another run")->type_name("PATH");
-  command->add_option("--tagger-steps", options.tagger_steps, "Steps of the tagger stage")->capture_default_str();
+  command
+      ->add_option("--tagger-steps", options.tagger_steps,
+                   "Steps of the tagger stage; 0, with --start-from: keep its tagger")
+      ->capture_default_str();
   command->add_option("--alignment-steps", options.alignment_steps, "Steps of the alignment stage")
       ->capture_default_str();
   command->add_option("--steps", options.steps, "Steps of the caption stage")->capture_default_str();
+  command->add_option("--questions", options.questions, "Questions asked of each composed picture, beside its caption")
+      ->capture_default_str();
+  command
+      ->add_option("--count-share", options.count_share,
+                   "Weight of scenes of several like things, beside 0.87 of others")
+      ->capture_default_str();
+  command->add_option("--shape-share", options.shape_share, "Chance that an object is a drawn shape in a colour")
+      ->capture_default_str();
   command->add_option("--batch", options.batch, "Samples in a step")->capture_default_str();
   command->add_option("--connector-rate", options.connector_rate, "Peak learning rate of the connector")
       ->capture_default_str();

@@ -2,6 +2,7 @@
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "language/training/lora.h"
@@ -16,23 +17,40 @@ at::Tensor CaptionLoss(const language::LanguageModel& model, const vision::Proje
   const at::Tensor tokens = connector.Forward(at::stack(cells));  // [B, T, D]
   std::vector<language::ModelInput> inputs;
   std::vector<int64_t> rows, targets;
+  std::vector<std::vector<language::TokenSpan>> branches(samples.size());
   int64_t row = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
     const CaptionSample& sample = samples[i];
     std::vector<int64_t> text(sample.before.begin(), sample.before.end());
-    text.insert(text.end(), sample.after.begin(), sample.after.end());
-    text.insert(text.end(), sample.caption.begin(), sample.caption.end());
+    const auto image = tokens.size(1);
+    // What all texts begin with; each keeps at least one token of its own, whose row tells its first word.
+    int64_t common = sample.more.empty() ? 0 : std::ssize(sample.after) - 1;
+    for (const CaptionSample::Text& other : sample.more) {
+      const auto differs = std::mismatch(sample.after.begin(), sample.after.begin() + common, other.after.begin(),
+                                         other.after.end() - 1);
+      common = differs.first - sample.after.begin();
+    }
+    text.insert(text.end(), sample.after.begin(), sample.after.begin() + common);
+    const auto add = [&](const std::vector<language::TokenId>& after, const std::vector<language::TokenId>& caption) {
+      const int64_t first = std::ssize(text) + image, spoken = std::ssize(caption);
+      text.insert(text.end(), after.begin() + common, after.end());
+      text.insert(text.end(), caption.begin(), caption.end());
+      const int64_t past = std::ssize(text) + image;
+      for (int64_t j = 0; j <= spoken; ++j) {
+        rows.push_back(row + past - spoken - 1 + j);
+        targets.push_back(j < spoken ? caption[static_cast<size_t>(j)] : end);
+      }
+      if (!sample.more.empty()) branches[i].push_back({first, past});
+    };
+    add(sample.after, sample.caption);
+    for (const CaptionSample::Text& other : sample.more) add(other.after, other.caption);
     const at::Tensor embedded = model.Embed(at::tensor(text, at::kLong)).to(at::kFloat);
-    const auto lead = std::ssize(sample.before), spoken = std::ssize(sample.caption);
+    const auto lead = std::ssize(sample.before);
     language::ModelInput input;
     input.embeddings = at::cat({embedded.slice(0, 0, lead), tokens[static_cast<int64_t>(i)], embedded.slice(0, lead)});
     input.adapter = &adapter;
-    const int64_t length = input.embeddings.size(0);
-    for (int64_t j = 0; j <= spoken; ++j) {
-      rows.push_back(row + length - spoken - 1 + j);
-      targets.push_back(j < spoken ? sample.caption[static_cast<size_t>(j)] : end);
-    }
-    row += length;
+    input.branches = branches[i];
+    row += input.embeddings.size(0);
     inputs.push_back(std::move(input));
   }
   const at::Tensor hidden = model.Forward(inputs).index_select(0, at::tensor(rows, at::kLong));

@@ -18,6 +18,12 @@ struct CaptionSample {
   at::Tensor cells;                              // fp32 [T, C], as Projector reads them
   std::vector<language::TokenId> before, after;  // the prompt around the image tokens
   std::vector<language::TokenId> caption;        // without the token that ends it
+  // Other texts about the same picture, each with its own `after`. The tokens that all begin with are computed once
+  // (ModelInput::branches); the loss is that of separate samples.
+  struct Text {
+    std::vector<language::TokenId> after, caption;
+  };
+  std::vector<Text> more = {};
 };
 
 // The mean over the captions' tokens and the `end` of each of -log p, natural; differentiable in the connector's and

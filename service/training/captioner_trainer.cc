@@ -16,7 +16,9 @@
 #include "absl/strings/str_split.h"
 #include "language/training/adamw.h"
 #include "service/training/caption_loss.h"
+#include "service/training/caption_samples.h"
 #include "service/training/imagenet_names.h"
+#include "service/training/picture_questions.h"
 
 namespace blazon::service {
 namespace {
@@ -64,7 +66,7 @@ class Progress {
 
 constexpr const char* kDivergedMessage = "the loss is not a finite number; lower the learning rates";
 
-// What stage 1 and 2 look up by name.
+// What stage 2 looks up by name.
 std::map<std::string, int64_t> ConceptIndex(const std::vector<Concept>& concepts) {
   std::map<std::string, int64_t> index;
   for (size_t i = 0; i < concepts.size(); ++i) index.emplace(concepts[i].name, static_cast<int64_t>(i));
@@ -322,85 +324,6 @@ absl::Status AlignConnector(const vision::ImageEncoder& encoder, const language:
   return absl::OkStatus();
 }
 
-namespace {
-
-// Draws samples for stage 3: cells and the caption that is true of them.
-class SampleSource {
- public:
-  SampleSource(const vision::ImageEncoder& encoder, const TrainingSet& set, const Tagger& tagger,
-               const CaptionStageOptions& options)
-      : encoder_(encoder),
-        set_(set),
-        tagger_(tagger),
-        options_(options),
-        random_(options.seed),
-        index_(ConceptIndex(tagger.concepts())) {}
-
-  struct Sample {
-    at::Tensor cells;  // [kCells, C]
-    std::string colours;
-    std::string caption;           // or the answer to
-    std::string instruction = "";  // a question
-  };
-
-  Sample Next() {
-    const double choice = random_.Uniform();
-    if (choice < options_.edited_share) return Photo();
-    if (!set_.captioned.texts.empty() && choice < options_.edited_share + options_.captioned_share) {
-      const PictureText& text = random_.Pick(set_.captioned.texts);
-      return {set_.captioned.cells[static_cast<int64_t>(text.picture)].to(at::kFloat),
-              set_.captioned.colours[text.picture], text.text, text.question};
-    }
-    const int64_t i = random_.Below(set_.scenes.cells.size(0));
-    Sample sample{set_.scenes.cells[i].to(at::kFloat), set_.scenes.colours[static_cast<size_t>(i)], ""};
-    const SceneDescription& scene = set_.scenes.descriptions[static_cast<size_t>(i)];
-    std::vector<std::string> names;
-    at::Tensor read;
-    for (size_t object = 0; object < scene.objects.size(); ++object) {
-      names.push_back(scene.objects[object].name);
-      if (!set_.reserved[static_cast<size_t>(i)] || scene.objects[object].kind.empty()) continue;
-      // A stranger: its name only where the tagger reads it right, else its kind, so that the model learns not to
-      // guess.
-      if (!read.defined()) read = Read(sample.cells);
-      const int64_t region =
-          scene.objects.size() == 1 ? 0 : (scene.layout == Layout::kSideBySide ? 1 : 3) + static_cast<int64_t>(object);
-      if (read[region].argmax().item<int64_t>() != index_.at(names.back())) names.back() = scene.objects[object].kind;
-    }
-    sample.caption = Caption(scene, names, random_);
-    return sample;
-  }
-
-  RandomSource& random() { return random_; }
-
- private:
-  at::Tensor Read(const at::Tensor& cells) const {
-    const at::NoGradGuard no_grad;
-    return tagger_.ConceptProbabilities(tagger_.RowLogProbabilities(encoder_, PoolRegions(cells.unsqueeze(0))))[0];
-  }
-
-  Sample Photo() {
-    const int64_t i = random_.Below(set_.edited.size(0));
-    // Edited features have no pixels: they get the colours of some photograph, which say nothing of the thing.
-    Sample sample{set_.edited[i].to(at::kFloat), set_.crops.colours.empty() ? "" : random_.Pick(set_.crops.colours),
-                  ""};
-    const int64_t concept_ = tagger_.row_concepts()[static_cast<size_t>(set_.edited_class[static_cast<size_t>(i)])];
-    const Concept& shown = tagger_.concepts()[static_cast<size_t>(concept_)];
-    const double sure = Read(sample.cells)[0][concept_].item<double>();
-    sample.caption =
-        absl::StrCat("A photo of ", WithArticle(sure < 0.35 && !shown.kind.empty() ? shown.kind : shown.name), ".");
-    return sample;
-  }
-
-  const vision::ImageEncoder& encoder_;
-  const TrainingSet& set_;
-  const Tagger& tagger_;
-  const CaptionStageOptions& options_;
-  RandomSource random_;
-  std::map<std::string, int64_t> index_;
-};
-
-}  // namespace
-
 absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& encoder,
                            const language::LanguageModel& model, const language::Tokenizer& tokenizer,
                            const TrainingSet& set, const CaptionerWeights& weights, const CaptionStageOptions& options,
@@ -413,10 +336,10 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
 
   language::AdamW optimiser = CaptionOptimizer(weights.projector, options.connector_rate, *weights.adapter,
                                                options.adapter_rate, options.weight_decay);
-  SampleSource source(*encoder, set, weights.tagger, options);
+  CaptionSampleSource source(*encoder, set, weights.tagger, options);
   Progress progress("captions", options.steps, options.batch, log);
   for (int64_t step = 1; step <= options.steps && !stop(); ++step) {
-    std::vector<SampleSource::Sample> samples;
+    std::vector<CaptionSampleSource::Sample> samples;
     std::vector<at::Tensor> cells;
     std::vector<std::string> colours;
     for (int64_t i = 0; i < options.batch; ++i) {
@@ -437,6 +360,12 @@ absl::Status TrainCaptions(const std::shared_ptr<const vision::ImageEncoder>& en
                          .before = std::get<std::vector<language::TokenId>>((*prompt)[0]),
                          .after = std::get<std::vector<language::TokenId>>((*prompt)[2]),
                          .caption = tokenizer.Encode(samples[static_cast<size_t>(i)].caption)});
+      for (const PictureQuestion& asked : samples[static_cast<size_t>(i)].questions) {
+        prompt = (*family)->BuildPrompt({&image, 1}, asked.question);
+        if (!prompt.ok()) return prompt.status();
+        learned.back().more.push_back(
+            {std::get<std::vector<language::TokenId>>((*prompt)[2]), tokenizer.Encode(asked.answer)});
+      }
     }
     const at::Tensor loss = CaptionLoss(model, weights.projector, *weights.adapter, learned, end);
     loss.backward();

@@ -71,6 +71,7 @@ struct CaptionStageOptions {
   double edited_share = 0.2;      // of the samples: edited features, "A photo of a tabby cat."
   double captioned_share = 0.15;  // of the samples, when there are captioned pictures
   double reading_dropout = 0.06;  // the chance that the prompt has no reading
+  int64_t questions = 0;          // asked of a composed picture, beside its caption; of an edited one half as many
   uint64_t seed = 1;
   int64_t evaluate_every = 0;  // steps; 0: never
 };

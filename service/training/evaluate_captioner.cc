@@ -7,13 +7,17 @@
 #include <cctype>
 #include <fstream>
 #include <memory>
+#include <optional>
+#include <set>
 #include <sstream>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "service/evaluation/vqa_accuracy.h"
 #include "service/training/scene_composer.h"
 #include "vision/decode_image.h"
 
@@ -56,6 +60,14 @@ absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::Language
                                                         const language::Tokenizer& tokenizer,
                                                         const VisionLanguageFamily& family,
                                                         absl::Span<const EncodedImage> pictures, int64_t max_tokens) {
+  return GreedyAnswers(model, tokenizer, family, pictures, {}, max_tokens);
+}
+
+absl::StatusOr<std::vector<std::string>> GreedyAnswers(const language::LanguageModel& model,
+                                                       const language::Tokenizer& tokenizer,
+                                                       const VisionLanguageFamily& family,
+                                                       absl::Span<const EncodedImage> pictures,
+                                                       absl::Span<const std::string> instructions, int64_t max_tokens) {
   const at::NoGradGuard no_grad;
   const size_t count = pictures.size();
   const std::shared_ptr<const language::Adapter> adapter = family.adapter();
@@ -64,7 +76,8 @@ absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::Language
   std::vector<int64_t> last;  // the last row of each input
   int64_t rows = 0;
   for (size_t i = 0; i < count; ++i) {
-    absl::StatusOr<language::Prompt> prompt = family.BuildPrompt(pictures.subspan(i, 1), "");
+    absl::StatusOr<language::Prompt> prompt =
+        family.BuildPrompt(pictures.subspan(i, 1), instructions.empty() ? "" : instructions[i]);
     if (!prompt.ok()) return prompt.status();
     std::vector<at::Tensor> parts;
     for (const language::PromptPart& part : *prompt) {
@@ -190,6 +203,66 @@ absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, 
     }
     judgements[i].right = right;
     if (!right) report.wrong.push_back(judgements[i]);
+  }
+  return report;
+}
+
+absl::StatusOr<QuestionReport> EvaluateQuestions(const CaptionerUnderTest& captioner, const PictureLibrary& library,
+                                                 const std::vector<cv::Mat>& photos, int64_t count, int64_t each,
+                                                 uint64_t seed) {
+  SceneOptions options;
+  options.augmentation = Augmentation::kMild;
+  options.libraries = {{"stamps", 1.0}};
+  const SceneComposer composer(library, photos, options);
+  std::vector<NamedThing> absent;
+  std::set<std::string> known;
+  for (const Cutout& cutout : library.cutouts()) {
+    if (cutout.library == "stamps" && known.insert(cutout.name).second) absent.push_back({cutout.name, cutout.kind});
+  }
+  RandomSource random(seed);
+  QuestionReport report;
+  for (int64_t done = 0; done < count;) {
+    std::vector<vision::Image> images;
+    std::vector<PictureQuestion> questions;
+    std::vector<size_t> image_of;
+    std::vector<std::string> shows;
+    for (; done < count && std::ssize(images) < 32; ++done) {
+      Scene scene = composer.Compose(random);
+      std::vector<std::string> names;
+      for (const SceneObject& object : scene.description.objects) names.push_back(object.name);
+      // Kinds are drawn together, so that one scene's questions differ; then each is put in its wording.
+      for (const PictureQuestion& drawn : AskSome(each, scene.description, names, Wording::kTrained, absent, random)) {
+        const Wording wording = questions.size() % 2 == 0 ? Wording::kTrained : Wording::kHeldOut;
+        std::optional<PictureQuestion> asked = AskOf(drawn.kind, scene.description, names, wording, absent, random);
+        if (!asked) continue;
+        questions.push_back(*std::move(asked));
+        image_of.push_back(images.size());
+        shows.push_back(absl::StrJoin(names, " | "));
+      }
+      images.push_back(std::move(scene.image));
+    }
+    absl::StatusOr<std::vector<EncodedImage>> encoded = captioner.family.Encode(images);
+    if (!encoded.ok()) return encoded.status();
+    std::vector<EncodedImage> pictures;
+    std::vector<std::string> instructions;
+    for (size_t i = 0; i < questions.size(); ++i) {
+      pictures.push_back((*encoded)[image_of[i]]);
+      instructions.push_back(questions[i].question);
+    }
+    absl::StatusOr<std::vector<std::string>> answers =
+        GreedyAnswers(captioner.model, captioner.tokenizer, captioner.family, pictures, instructions);
+    if (!answers.ok()) return answers.status();
+    for (size_t i = 0; i < questions.size(); ++i) {
+      const std::string said = NormalizedAnswer((*answers)[i]);
+      const bool right = std::any_of(questions[i].accepted.begin(), questions[i].accepted.end(),
+                                     [&](const std::string& good) { return NormalizedAnswer(good) == said; });
+      QuestionScore& score = (i % 2 == 0 ? report.trained : report.held_out)[static_cast<size_t>(questions[i].kind)];
+      ++score.asked;
+      score.right += right;
+      if (right) continue;
+      report.wrong.push_back(
+          {absl::StrCat(shows[i], ": ", questions[i].question), (*answers)[i], pictures[i].reading, false});
+    }
   }
   return report;
 }

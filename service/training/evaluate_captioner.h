@@ -1,6 +1,7 @@
 // How well the captioner does on pictures and compositions that it never saw.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -14,6 +15,7 @@
 #include "service/families/vision_language_family.h"
 #include "service/training/caption_grammar.h"
 #include "service/training/picture_library.h"
+#include "service/training/picture_questions.h"
 #include "vision/image.h"
 
 namespace blazon::service {
@@ -24,6 +26,11 @@ absl::StatusOr<std::vector<std::string>> GreedyCaptions(const language::Language
                                                         const VisionLanguageFamily& family,
                                                         absl::Span<const EncodedImage> pictures,
                                                         int64_t max_tokens = 24);
+
+// The same, each picture with what is asked of it; instructions: as many as pictures, or none for captions.
+absl::StatusOr<std::vector<std::string>> GreedyAnswers(
+    const language::LanguageModel& model, const language::Tokenizer& tokenizer, const VisionLanguageFamily& family,
+    absl::Span<const EncodedImage> pictures, absl::Span<const std::string> instructions, int64_t max_tokens = 24);
 
 // Whether `caption` holds `phrase`, or its plural, as whole words; upper and lower case alike.
 bool Mentions(const std::string& caption, const std::string& phrase);
@@ -62,6 +69,21 @@ struct CaptionerUnderTest {
 // `count` scenes of the library's stamps, mildly varied, composed with `seed`.
 absl::StatusOr<SceneReport> EvaluateScenes(const CaptionerUnderTest& captioner, const PictureLibrary& library,
                                            const std::vector<cv::Mat>& photos, int64_t count, uint64_t seed);
+
+struct QuestionScore {
+  int64_t asked = 0, right = 0;
+};
+
+struct QuestionReport {
+  std::array<QuestionScore, kQuestionKinds> trained, held_out;  // by kind, for wordings that training drew from and not
+  std::vector<CaptionJudgement> wrong;                          // picture: what it shows, and the question
+};
+
+// `each` questions of different kinds about each of `count` scenes as EvaluateScenes composes them, every other one in
+// a held-out wording. Right is an answer that NormalizedAnswer finds equal to an accepted one.
+absl::StatusOr<QuestionReport> EvaluateQuestions(const CaptionerUnderTest& captioner, const PictureLibrary& library,
+                                                 const std::vector<cv::Mat>& photos, int64_t count, int64_t each,
+                                                 uint64_t seed);
 
 // Every stamp of `library`, alone, `scenes_each` times; `accepted`: path -> words that count as right.
 absl::StatusOr<std::vector<CaptionJudgement>> EvaluateStamps(

@@ -26,13 +26,14 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
     const char* name;
     int64_t value, low, high;
   };
-  for (const Range& range :
-       {Range{"scenes", options.scenes, 100, 1000000}, Range{"crops", options.crops, 0, 100000},
-        Range{"edited", options.edited, 200, 1000000}, Range{"tagger_steps", options.tagger_steps, 1, 1000000},
-        Range{"alignment_steps", options.alignment_steps, 1, 1000000},
-        Range{"steps", options.steps, options.start_from.empty() ? 1 : 0, 10000000},
-        Range{"tagger_scenes", options.tagger_scenes, 0, 1000000}, Range{"batch", options.batch, 1, 256},
-        Range{"hidden", options.hidden, 16, 8192}, Range{"rank", options.rank, 1, 256}}) {
+  for (const Range& range : {Range{"scenes", options.scenes, 100, 1000000}, Range{"crops", options.crops, 0, 100000},
+                             Range{"edited", options.edited, 200, 1000000},
+                             Range{"tagger_steps", options.tagger_steps, options.start_from.empty() ? 1 : 0, 1000000},
+                             Range{"alignment_steps", options.alignment_steps, 1, 1000000},
+                             Range{"steps", options.steps, options.start_from.empty() ? 1 : 0, 10000000},
+                             Range{"tagger_scenes", options.tagger_scenes, 0, 1000000},
+                             Range{"batch", options.batch, 1, 256}, Range{"questions", options.questions, 0, 16},
+                             Range{"hidden", options.hidden, 16, 8192}, Range{"rank", options.rank, 1, 256}}) {
     if (range.value < range.low || range.value > range.high) {
       return absl::InvalidArgumentError(
           absl::StrCat(range.name, " is ", range.value, "; it must be ", range.low, " to ", range.high));
@@ -41,6 +42,11 @@ absl::Status Validate(const TrainCaptionerOptions& options) {
   if (!(options.captioned_share >= 0 && options.captioned_share <= 1 - CaptionStageOptions().edited_share)) {
     return absl::InvalidArgumentError(absl::StrCat("captioned_share is ", options.captioned_share, "; it must be 0 to ",
                                                    1 - CaptionStageOptions().edited_share));
+  }
+  for (const auto& [name, value] :
+       {std::pair<const char*, double>{"count_share", options.count_share}, {"shape_share", options.shape_share}}) {
+    if (!(value >= 0 && value < 1))
+      return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; it must be 0 or more, and less than 1"));
   }
   return absl::OkStatus();
 }
@@ -101,11 +107,11 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   set.captioned = std::move(captioned);
   SceneOptions scene_options;
   scene_options.libraries = {{"stamps", 0.5}, {"emoji", 0.22}, {"clipart", 0.28}};
-  scene_options.count = 0.16;
-  scene_options.shapes = 0.1;
+  scene_options.count = options.count_share;
+  scene_options.shapes = options.shape_share;
   const SceneComposer composer(*library, photos, scene_options);
-  std::string key =
-      absl::StrCat("scenes of version 2, ", options.scenes, " seed ", options.seed, " photos ", photos.size());
+  std::string key = absl::StrCat("scenes of version 2, ", options.scenes, " seed ", options.seed, " photos ",
+                                 photos.size(), " counts ", options.count_share, " shapes ", options.shape_share);
   for (const Cutout& cutout : library->cutouts())
     absl::StrAppend(&key, "\n", cutout.library, "/", cutout.path, " ", cutout.name, " ", cutout.kind);
   const auto counted = [&](const std::string& what, int64_t all) {
@@ -225,11 +231,14 @@ absl::Status TrainCaptioner(const TrainCaptionerOptions& options) {
   stage.seed = options.seed + 7;
   stage.evaluate_every = options.evaluate_every;
   stage.captioned_share = options.captioned_share;
+  stage.questions = options.questions;
   status = TrainCaptions(encoder, *language->model, *language->tokenizer, set, *weights, stage, log, stop, evaluate);
   if (!status.ok()) return status;
 
   status = WriteCaptioner(options.output, *weights);
   if (!status.ok()) return status;
+
+  if (options.tagger_steps == 0) return absl::OkStatus();
 
   // The strangers have done their work; the tagger that is kept knows them too, and more scenes.
   if (options.tagger_scenes > 0 && !stop()) {

@@ -35,10 +35,13 @@ struct TrainCaptionerOptions {
   int64_t crops = 1200;         // of the photos
   int64_t edited = 6000;        // features moved to a class of the encoder's
   std::filesystem::path cache;  // keeps the scenes' features for another run; empty: nothing is kept
-  int64_t tagger_steps = 2500;
+  double count_share = 0.16;    // weight of scenes of two to five of a thing, beside 0.87 of the others
+  double shape_share = 0.1;     // the chance that an object is a drawn shape
+  int64_t tagger_steps = 2500;  // with start_from, 0 keeps its tagger
   int64_t alignment_steps = 1200;
   int64_t steps = 1500;  // of the caption stage
   int64_t batch = 8;
+  int64_t questions = 3;         // asked of each composed picture of the caption stage, beside its caption
   double connector_rate = 3e-4;  // peak learning rates of the caption stage
   double adapter_rate = 5e-4;
   double weight_decay = 0.01;
