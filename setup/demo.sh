@@ -41,6 +41,7 @@ echo "Every command below talks to it with --server $address."
 
 run models
 run caption assets/photos/*.jpg
+run caption --prompt "Is there a cat in the picture?" assets/photos/cat.jpg assets/photos/coffee.jpg
 run index add --collection samples assets/documents
 run ask --collection samples "How much does an adult ticket for the Halvorsen Museum cost?"
 run ask --collection samples "How high is Mount Larkspur?"

@@ -395,6 +395,14 @@ TEST_F(CliTest, Caption) {
   EXPECT_TRUE(absl::StrContains(run.errors, "blazon: " + Path("missing.jpg") + ": no such file\n")) << run.errors;
 }
 
+// The default captioner answers questions about pictures.
+TEST_F(CliTest, CaptionAnswersAQuestion) {
+  const std::string photos = kSource + "/assets/photos/";
+  const Finished run =
+      RunBlazon({"caption", "--prompt", "Is there a cat in the picture?", photos + "cat.jpg", photos + "coffee.jpg"});
+  EXPECT_EQ(run.output, photos + "cat.jpg: Yes.\n" + photos + "coffee.jpg: No.\n") << run.errors;
+}
+
 TEST_F(CliTest, Ask) {
   const Json json = Line(RunBlazon({"ask", "--json", "--collection", Path("notes"), "How much does the boat weigh?"}));
   EXPECT_TRUE(absl::StrContains(json["text"].get<std::string>(), "120")) << json;
