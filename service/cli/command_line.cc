@@ -14,6 +14,7 @@
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
 #include "service/cli/terminal_guard.h"
+#include "service/training/process_group.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -92,7 +93,8 @@ void AddCommonOptions(CLI::App& app, Context& context) {
 int RunCommandLine(int argc, char** argv) {
   CLI::App app{std::string(kAbout), "blazon"};
   Context context;
-  context.command_line = absl::StrJoin(absl::MakeConstSpan(argv, argc), " ");
+  context.arguments.assign(argv, argv + argc);
+  context.command_line = absl::StrJoin(context.arguments, " ");
   app.footer(std::string(kExamples));
   app.require_subcommand(1);
   app.fallthrough();
@@ -120,6 +122,15 @@ int RunCommandLine(int argc, char** argv) {
   if (absl::Status status = context.CheckOptions(); !status.ok()) return Fail(status, kWrongUsage);
   if (app.got_subcommand("train") && context.models.device != "cpu")
     return Fail(absl::InvalidArgumentError("training computes on the CPU; leave out --device"), kWrongUsage);
+  if (app.got_subcommand("train") && !context.takes_processes) {
+    const auto place = PlaceInEnvironment();
+    if (!place.ok() || place->has_value()) {
+      return Fail(
+          absl::UnimplementedError("the environment's WORLD_SIZE is above 1, and this kind of training runs in one "
+                                   "process; finetune, sft and gpt take several"),
+          kWrongUsage);
+    }
+  }
   if (!context.handles_signals) WatchForInterrupt();
   try {
     const TerminalGuard guard;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,9 +25,11 @@ struct Context {
   ModelStoreOptions models;
   std::string reranker;  // the folder of a cross-encoder; empty: none
   std::optional<uint64_t> seed;
-  std::function<int()> run;      // the chosen command; returns the exit status
-  std::string command_line;      // as it was typed, for notes
+  std::function<int()> run;  // the chosen command; returns the exit status
+  std::string command_line;  // as it was typed, for notes
+  std::vector<std::string> arguments = {};
   bool handles_signals = false;  // the chosen command waits for Ctrl-C itself
+  bool takes_processes = false;  // the chosen command joins the processes that the environment names
   bool names_adapter = false;    // with --server, the chosen command's --adapter is the name of one that it has loaded
 
   // Combinations that make no sense.

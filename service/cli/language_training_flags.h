@@ -19,6 +19,7 @@ struct Context;
 
 struct LanguageTrainingFlags {
   std::string optimizer = "adamw", schedule = "cosine";
+  int processes = 1;
   bool takes_adapter = false;  // whether training may start from one
 };
 

@@ -11,6 +11,7 @@
 #include "service/cli/context.h"
 #include "service/cli/language_training_flags.h"
 #include "service/cli/runs.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -28,10 +29,15 @@ int RunTrainFinetune(const FinetuneFlags& flags, Context& context) {
   const absl::StatusOr<std::filesystem::path> folder = RunFolder(flags.run);
   if (!folder.ok()) return Fail(folder.status(), kWrongUsage);
   options.common.trainer.folder = *folder;
+  const auto processes = TrainingProcesses::Start(context, flags.training.processes);
+  if (!processes.ok())
+    return Fail(processes.status(), absl::IsInvalidArgument(processes.status()) ? kWrongUsage : kFailed);
   if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail(status, absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
-  if (absl::Status status = TrainFinetune(options); !status.ok()) return Fail(status);
-  std::cout << folder->string() << std::endl;
+    return Fail((*processes)->Finish(status), absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
+  options.common.trainer.group = (*processes)->group();
+  options.common.trainer.log = (*processes)->Log();
+  if (absl::Status status = (*processes)->Finish(TrainFinetune(options)); !status.ok()) return Fail(status);
+  if ((*processes)->first()) std::cout << folder->string() << std::endl;
   return kDone;
 }
 
@@ -67,6 +73,7 @@ void AddTrainFinetune(CLI::App& train, Context& context) {
                     "With --restore fresh: let the run that the folder holds go, once a new checkpoint is written");
   command->add_option("--batch", options.common.batch, "Pieces of text in a step")->capture_default_str();
   command->add_option("--context", options.context, "Tokens of a piece")->capture_default_str();
+  AddProcessesOption(*command, flags->training.processes);
   AddLanguageTrainingOptions(*command, options.common, flags->training);
   command->footer(
       R"(The result lies in RUNS/RUN: a Hugging Face folder of the model, or with --lora an adapter in PEFT's layout;
@@ -79,8 +86,10 @@ Examples:
   blazon train finetune shakespeare.txt --run bard --steps 200 --sample-every 50 --sample-prompt "ROMEO:"
   blazon generate --run bard --temperature 0.7 "ROMEO:"
   blazon train finetune reviews.csv --column text --lora --run reviews --learning-rate 2e-4)");
-  command->callback(
-      [flags, &context] { context.run = [flags, &context] { return RunTrainFinetune(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.takes_processes = true;
+    context.run = [flags, &context] { return RunTrainFinetune(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

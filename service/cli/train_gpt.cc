@@ -9,11 +9,18 @@
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 namespace {
 
-int RunTrainGpt(TrainGptOptions options, const Context& context) {
+struct GptFlags {
+  TrainGptOptions options;
+  int processes = 1;
+};
+
+int RunTrainGpt(const GptFlags& flags, Context& context) {
+  TrainGptOptions options = flags.options;
   if (!context.server.empty())
     return Fail(absl::InvalidArgumentError("training runs in this process; leave out --server"), kWrongUsage);
   if (!context.models.language_model.empty() || !context.models.adapter.empty()) {
@@ -21,21 +28,27 @@ int RunTrainGpt(TrainGptOptions options, const Context& context) {
                                            "that is there with 'train sft'"),
                 kWrongUsage);
   }
+  const auto processes = TrainingProcesses::Start(context, flags.processes);
+  if (!processes.ok())
+    return Fail(processes.status(), absl::IsInvalidArgument(processes.status()) ? kWrongUsage : kFailed);
+  options.group = (*processes)->group();
+  options.threads = context.models.threads;
   if (!context.models.tokenizer.empty()) options.tokenizer = context.models.tokenizer;
   options.dtype = context.models.dtype;
   if (context.seed) options.seed = *context.seed;
   options.command = context.command_line;
-  options.log = [](const std::string& line) { std::cerr << line << std::endl; };
+  options.log = (*processes)->Log();
   options.stop = [] { return Interrupted(); };
-  if (absl::Status status = TrainGpt(options); !status.ok()) return Fail(status);
-  std::cout << options.output.string() << std::endl;
+  if (absl::Status status = (*processes)->Finish(TrainGpt(options)); !status.ok()) return Fail(status);
+  if ((*processes)->first()) std::cout << options.output.string() << std::endl;
   return kDone;
 }
 
 }  // namespace
 
 void AddTrainGpt(CLI::App& train, Context& context) {
-  auto options = std::make_shared<TrainGptOptions>();
+  auto flags = std::make_shared<GptFlags>();
+  TrainGptOptions* const options = &flags->options;
   CLI::App* command = train.add_subcommand("gpt", "Train a small language model from nothing on texts");
   command->add_option("--data", options->data, "Text files, or folders of *.txt and *.md; may be given more than once")
       ->type_name("PATH")
@@ -65,6 +78,7 @@ void AddTrainGpt(CLI::App& train, Context& context) {
   command->add_option("--batch", options->batch, "Rows of --context tokens in a step")->capture_default_str();
   command->add_flag("--recompute", options->recompute,
                     "Compute blocks again for their gradients instead of keeping what they computed: less memory");
+  AddProcessesOption(*command, flags->processes);
   command->add_option("--steps", options->steps, "Steps at most")->capture_default_str();
   command->add_option("--minutes", options->minutes, "End after so long; the schedule fits itself to it. 0: by steps")
       ->capture_default_str();
@@ -99,8 +113,10 @@ Examples:
   blazon train gpt --data books/ --out my-llama --tokenizer bpe --vocab-size 4096 --blocks modern --steps 5000
   blazon train gpt --data bible.txt --out my-words --tokenizer word --vocab-size 2000 --inputs skip-gram
   blazon generate --model my-gpt --temperature 0.8 "In the beginning")");
-  command->callback(
-      [options, &context] { context.run = [options, &context] { return RunTrainGpt(*options, context); }; });
+  command->callback([flags, &context] {
+    context.takes_processes = true;
+    context.run = [flags, &context] { return RunTrainGpt(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

@@ -9,6 +9,7 @@
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/language_training_flags.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -21,12 +22,17 @@ struct SftFlags {
 
 int RunTrainSft(const SftFlags& flags, Context& context) {
   TrainSftOptions options = flags.options;
+  const auto processes = TrainingProcesses::Start(context, flags.training.processes);
+  if (!processes.ok())
+    return Fail(processes.status(), absl::IsInvalidArgument(processes.status()) ? kWrongUsage : kFailed);
   if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail(status, absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
+    return Fail((*processes)->Finish(status), absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
   options.common.trainer.restore = flags.resume ? "latest" : "fresh";
   options.common.trainer.overwrite = true;
-  if (absl::Status status = TrainSft(options); !status.ok()) return Fail(status);
-  std::cout << options.common.trainer.folder.string() << std::endl;
+  options.common.trainer.group = (*processes)->group();
+  options.common.trainer.log = (*processes)->Log();
+  if (absl::Status status = (*processes)->Finish(TrainSft(options)); !status.ok()) return Fail(status);
+  if ((*processes)->first()) std::cout << options.common.trainer.folder.string() << std::endl;
   return kDone;
 }
 
@@ -60,6 +66,7 @@ void AddTrainSft(CLI::App& train, Context& context) {
   command->add_option("--batch", options.common.batch, "Records in a step")->capture_default_str();
   command->add_flag("!--no-end-token", options.end_token, "Completions do not end with the end of text");
   command->add_flag("--skip-long", options.skip_long, "Leave out records over --row-tokens, and say how many");
+  AddProcessesOption(*command, flags->training.processes);
   AddLanguageTrainingOptions(*command, options.common, flags->training);
   command->footer(
       R"(A line of the data is one of
@@ -82,7 +89,10 @@ Examples:
   blazon train sft --data train.jsonl --eval held_out.jsonl --eval-texts 100 --out my-adapter
   blazon train sft --adapter my-adapter --data more.jsonl --out my-second-adapter
   blazon generate --adapter my-adapter --temperature 0 "The capital of France is")");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunTrainSft(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.takes_processes = true;
+    context.run = [flags, &context] { return RunTrainSft(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

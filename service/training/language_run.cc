@@ -57,7 +57,7 @@ absl::Status RunAndWrite(const LanguageTrainingOptions& options, TrainingTask& t
   const language::RecomputeGuard recompute(options.recompute);
   Trainer trainer(options.trainer, task);
   if (absl::Status status = trainer.Run(); !status.ok()) return status;
-  if (options.trainer.dry_run) return absl::OkStatus();
+  if (options.trainer.dry_run || !DataParallel(options.trainer.group).first()) return absl::OkStatus();
   options.trainer.log(DescribeHeldMemory());
   const std::filesystem::path& folder = options.trainer.folder;
   absl::Status status = trained.Write(folder, options.model, options.base_name,

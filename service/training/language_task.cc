@@ -38,7 +38,7 @@ std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<cons
   return rows;
 }
 
-std::vector<std::vector<const TrainingExample*>> PackRows(const std::vector<TrainingExample>& examples,
+std::vector<std::vector<const TrainingExample*>> PackRows(absl::Span<const TrainingExample> examples,
                                                           int64_t row_tokens) {
   std::vector<const TrainingExample*> pointers;
   for (const TrainingExample& example : examples) pointers.push_back(&example);
@@ -118,29 +118,36 @@ void LanguageTask::SetHeldOut(std::vector<TrainingExample> examples, std::vector
   texts_ = std::move(texts);
 }
 
+absl::Status LanguageTask::SetShare(int rank, int size) {
+  const auto share = ShareOf("--batch", options_.batch, rank, size);
+  if (share.ok()) share_ = *share;
+  return share.status();
+}
+
 absl::StatusOr<StepLoss> LanguageTask::AddGradients(bool repeat) {
   if (!repeat) {
     last_.clear();
     for (int64_t i = 0; i < options_.batch; ++i) last_.push_back(source_.Next());
   }
-  int64_t learned = 0;
+  const absl::Span<const TrainingExample> own = absl::MakeConstSpan(last_).subspan(
+      static_cast<size_t>(share_.first), static_cast<size_t>(share_.second - share_.first));
+  int64_t all = 0;  // learned of the whole step
+  for (const TrainingExample& example : last_) all += example.learned_count();
   StepLoss step;
-  for (const TrainingExample& example : last_) {
-    learned += example.learned_count();
-    step.tokens += std::ssize(example.tokens);
-  }
+  for (const TrainingExample& example : own) step.tokens += std::ssize(example.tokens);
   LossSum sum;
-  for (const auto& row : PackRows(last_, options_.row_tokens))
-    sum += language::AddExampleGradients(*loaded_.model, trained_.adapter(), row, 1 / static_cast<double>(learned));
-  step.loss = sum.mean();
-  step.flops = StepFlops(step.tokens, learned);
+  for (const auto& row : PackRows(own, options_.row_tokens))
+    sum += language::AddExampleGradients(*loaded_.model, trained_.adapter(), row, 1 / static_cast<double>(all));
+  step.loss = sum.loss / static_cast<double>(all);
+  step.part = static_cast<double>(sum.tokens) / static_cast<double>(all);
+  step.flops = StepFlops(own, step.tokens, sum.tokens);
   return step;
 }
 
 // Two for each weight that a token meets, of the output matrix only learned tokens; two products of attention, over
 // half of the text on average. The backward pass costs twice as much, or where the weights stay as they are as much
 // again.
-double LanguageTask::StepFlops(int64_t tokens, int64_t learned) const {
+double LanguageTask::StepFlops(absl::Span<const TrainingExample> examples, int64_t tokens, int64_t learned) const {
   const language::LanguageModelConfig& config = loaded_.model->config();
   double body = 0, output = static_cast<double>(config.vocabulary_size) * static_cast<double>(config.width),
          attention = 0;
@@ -148,7 +155,7 @@ double LanguageTask::StepFlops(int64_t tokens, int64_t learned) const {
     if (!parameter.linear || parameter.name.starts_with("lm_head.")) continue;
     body += static_cast<double>(parameter.outputs) * static_cast<double>(parameter.inputs);
   }
-  for (const TrainingExample& example : last_) {
+  for (const TrainingExample& example : examples) {
     const auto length = static_cast<double>(example.tokens.size());
     attention += 2 * 2 * length * length / 2 * static_cast<double>(config.layers) * static_cast<double>(config.width);
   }

@@ -6,10 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "language/training/training_example.h"
 #include "service/checkpoint/language_model_loader.h"
 #include "service/training/trained_model.h"
@@ -53,7 +55,7 @@ std::string TuningMemoryAdvice(bool recompute, int64_t row_tokens, bool adapter)
 std::vector<std::vector<const language::TrainingExample*>> PackRows(
     const std::vector<const language::TrainingExample*>& examples, int64_t row_tokens);
 std::vector<std::vector<const language::TrainingExample*>> PackRows(
-    const std::vector<language::TrainingExample>& examples, int64_t row_tokens);
+    absl::Span<const language::TrainingExample> examples, int64_t row_tokens);
 
 // A text that a trained model shall write: what it is given, and what it shall say. Those of one group share their
 // first tokens.
@@ -89,6 +91,7 @@ class LanguageTask : public TrainingTask {
   void SetHeldOut(std::vector<language::TrainingExample> examples, std::vector<std::vector<HeldOutText>> texts);
 
   std::vector<language::TrainedTensor> Tensors() override { return trained_.Tensors(); }
+  absl::Status SetShare(int rank, int size) override;
   absl::StatusOr<StepLoss> AddGradients(bool repeat) override;
   nlohmann::json Position() const override { return source_.Position(); }
   absl::Status SetPosition(const nlohmann::json& position) override { return source_.SetPosition(position); }
@@ -100,8 +103,8 @@ class LanguageTask : public TrainingTask {
  private:
   LanguageTask(const LoadedLanguageModel& loaded, const TrainedModel& trained, ExampleSource& source,
                const LanguageTaskOptions& options)
-      : loaded_(loaded), trained_(trained), source_(source), options_(options) {}
-  double StepFlops(int64_t tokens, int64_t learned) const;
+      : loaded_(loaded), trained_(trained), source_(source), options_(options), share_(0, options.batch) {}
+  double StepFlops(absl::Span<const language::TrainingExample> examples, int64_t tokens, int64_t learned) const;
   std::string Plain(const std::vector<language::TokenId>& tokens) const;
 
   const LoadedLanguageModel& loaded_;
@@ -110,7 +113,8 @@ class LanguageTask : public TrainingTask {
   const LanguageTaskOptions options_;
   std::function<void(const std::string&)> log_;
   std::function<bool()> stop_;
-  std::vector<language::TrainingExample> last_;  // of the last step
+  std::pair<int64_t, int64_t> share_;            // of a step's examples: first and behind last
+  std::vector<language::TrainingExample> last_;  // of the last step, all of it
   std::vector<language::TrainingExample> held_out_;
   std::vector<std::vector<HeldOutText>> texts_;
 };

@@ -1,6 +1,7 @@
 #include "service/training/train_gpt.h"
 
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
@@ -8,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numbers>
@@ -17,6 +19,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
@@ -32,6 +35,7 @@
 #include "service/checkpoint/text_file.h"
 #include "service/checkpoint/tokenizer_loader.h"
 #include "service/checkpoint/tokenizer_writer.h"
+#include "service/training/data_parallel.h"
 #include "service/training/event_file.h"
 #include "service/training/held_memory.h"
 #include "service/training/ngram_overlap.h"
@@ -149,7 +153,8 @@ json ConfigOf(const language::NetworkConfig& network, std::optional<TokenId> end
 
 class GptRun {
  public:
-  explicit GptRun(const TrainGptOptions& options) : options_(options), random_(options.seed), texts_(options.seed) {}
+  explicit GptRun(const TrainGptOptions& options)
+      : options_(options), random_(options.seed), texts_(options.seed), parallel_(options.group) {}
 
   absl::Status Run() {
     try {
@@ -163,22 +168,28 @@ class GptRun {
                        options_.recompute ? "" : "give --recompute, or ", "lower --batch (", options_.batch,
                        "), --context (", options_.network.context, ") or --width (", options_.network.width, ")"));
     }
-    return Save();
+    return parallel_.first() ? Save() : absl::OkStatus();
   }
 
  private:
   // Texts, tokenizer, tokens, network.
   absl::Status Prepare() {
+    const auto share = ShareOf("--batch", options_.batch, parallel_.rank(), parallel_.size());
+    if (!share.ok()) return share.status();
+    share_ = *share;
+    if (options_.threads > 0) at::set_num_threads(options_.threads);
     std::error_code error;
-    if (!options_.overwrite && std::filesystem::exists(options_.output / "config.json", error)) {
+    if (parallel_.first() && !options_.overwrite && std::filesystem::exists(options_.output / "config.json", error)) {
       return absl::AlreadyExistsError(
           absl::StrCat(options_.output.string(), " has a model; name another folder, or give --overwrite"));
     }
     absl::StatusOr<TextCorpus> corpus = ReadTextCorpus(options_.data);
     if (!corpus.ok()) return corpus.status();
     options_.log(DescribeCorpus(*corpus));
-    std::filesystem::create_directories(options_.output, error);
-    if (error) return absl::UnavailableError(absl::StrCat(options_.output.string(), ": ", error.message()));
+    if (parallel_.first()) {
+      std::filesystem::create_directories(options_.output, error);
+      if (error) return absl::UnavailableError(absl::StrCat(options_.output.string(), ": ", error.message()));
+    }
     if (absl::Status status = MakeTokenizer(*corpus); !status.ok()) return status;
     if (absl::Status status = Encode(*corpus); !status.ok()) return status;
 
@@ -201,6 +212,7 @@ class GptRun {
                                          training_, *tokenizer_, inputs());
     if (!status.ok()) return status;
     if (fixed_inputs) inputs().requires_grad_(false);
+    if (!parallel_.first()) at::manual_seed(SeedOfProcess(options_.seed, parallel_.rank()));  // for dropout
     int64_t values = 0;
     for (const language::NetworkWeight& weight : network_->weights()) values += weight.tensor.numel();
     options_.log(absl::StrFormat("%d tokens to learn, %d held out; a vocabulary of %d; %d weights", training_.size(0),
@@ -214,7 +226,11 @@ class GptRun {
   absl::Status MakeTokenizer(const TextCorpus& corpus) {
     std::error_code error;
     const bool folder = std::filesystem::is_directory(options_.tokenizer, error);
-    if (folder) {
+    std::filesystem::path output = options_.output;
+    const absl::Cleanup remove = [&] {
+      if (output != options_.output) std::filesystem::remove_all(output, error);
+    };
+    if (folder && parallel_.first()) {
       for (const char* name : {"tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt"}) {
         const std::filesystem::path from = std::filesystem::path(options_.tokenizer) / name;
         if (!std::filesystem::exists(from, error)) continue;
@@ -222,7 +238,7 @@ class GptRun {
                                    error);
         if (error) return absl::UnavailableError(absl::StrCat(from.string(), ": ", error.message()));
       }
-    } else {
+    } else if (!folder) {
       if (!language::ParseTokenizerKind(options_.tokenizer).ok()) {
         return absl::InvalidArgumentError(absl::StrCat("--tokenizer is \"", options_.tokenizer,
                                                        "\"; it must be byte, character, word, bpe or a folder"));
@@ -230,9 +246,15 @@ class GptRun {
       const absl::StatusOr<language::TokenizerConfig> config =
           LearnTokenizer({.kind = options_.tokenizer, .vocabulary_size = options_.vocabulary_size}, corpus);
       if (!config.ok()) return config.status();
-      if (absl::Status status = SaveTokenizer(*config, options_.output); !status.ok()) return status;
+      if (!parallel_.first()) {
+        std::string made = (std::filesystem::temp_directory_path(error) / "blazon-gpt-XXXXXX").string();
+        if (error || mkdtemp(made.data()) == nullptr)
+          return absl::UnavailableError(absl::StrCat("no folder could be made as ", made, "; set TMPDIR"));
+        output = made;
+      }
+      if (absl::Status status = SaveTokenizer(*config, output); !status.ok()) return status;
     }
-    auto tokenizer = LoadTokenizer(folder ? std::filesystem::path(options_.tokenizer) : options_.output);
+    auto tokenizer = LoadTokenizer(folder ? std::filesystem::path(options_.tokenizer) : output);
     if (!tokenizer.ok()) return tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
     for (const char* spelling : {"<|endoftext|>", "</s>", "<eos>"}) {
@@ -286,35 +308,69 @@ class GptRun {
     return network_->Loss(rows.narrow(1, 0, length).contiguous(), rows.narrow(1, 1, length), training);
   }
 
+  std::vector<at::Tensor> Weights() const {
+    std::vector<at::Tensor> weights;
+    for (const language::NetworkWeight& weight : network_->weights()) weights.push_back(weight.tensor);
+    return weights;
+  }
+
+  // The loss and the gradients of a whole step, of which this process computes its share.
+  absl::StatusOr<double> AddGradients() {
+    std::vector<int64_t> begins;
+    for (int64_t i = 0; i < options_.batch; ++i)
+      begins.push_back(random_.Below(training_.size(0) - network_->config().context));
+    const std::vector<int64_t> own(begins.begin() + share_.first, begins.begin() + share_.second);
+    at::Tensor loss = Loss(Rows(training_, own), /*training=*/true);
+    if (parallel_.size() > 1) loss = loss / parallel_.size();
+    loss.backward();
+    std::vector<double> numbers = {loss.item<double>()};
+    if (absl::Status status = parallel_.SumGradients(Weights(), numbers); !status.ok()) return status;
+    return numbers[0];
+  }
+
   absl::Status Train() {
+    std::vector<at::Tensor> equal = Weights();
+    equal.insert(equal.end(), {training_, held_out_});
+    if (absl::Status status = parallel_.CheckEqual(equal); !status.ok()) return status;
+    absl::Status agreed = parallel_.CheckEqual(
+        "--batch, --steps, --seed and --threads",
+        absl::StrCat(options_.batch, ", ", options_.steps, ", ", options_.seed, " and ", at::get_num_threads()));
+    if (!agreed.ok()) return agreed;
     language::ParameterGroup matrices{{}, options_.learning_rate, options_.weight_decay},
         others{{}, options_.learning_rate, 0.0};
     for (const language::NetworkWeight& weight : network_->weights()) {
       if (weight.tensor.requires_grad()) (weight.decays ? matrices : others).parameters.push_back(weight.tensor);
     }
-    absl::StatusOr<EventFile> events = EventFile::Create(options_.output, 1);
-    if (!events.ok()) return events.status();
+    std::optional<EventFile> events;
     const double flops = StepFlops();
-    const bool bf16 = network_->config().bf16;
-    const double peak = language::MatmulPeak(bf16);
-    options_.log(absl::StrFormat("this machine multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
-                                 peak / 1e9, bf16 ? "bf16" : "fp32"));
+    double peak = 0;
+    if (parallel_.first()) {
+      absl::StatusOr<EventFile> created = EventFile::Create(options_.output, 1);
+      if (!created.ok()) return created.status();
+      events = *std::move(created);
+      const bool bf16 = network_->config().bf16;
+      peak = language::MatmulPeak(bf16);
+      options_.log(absl::StrFormat("this %s multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
+                                   parallel_.size() > 1 ? "process" : "machine", peak / 1e9, bf16 ? "bf16" : "fp32"));
+      peak *= parallel_.size();
+    }
     language::AdamW optimiser({matrices, others}, {.beta2 = 0.99, .clip_norm = options_.clip_norm});
     const Clock::time_point start = Clock::now();
     Clock::time_point printed = start;
     const language::RecomputeGuard recompute(options_.recompute);
     double mean = 0, idle = 0, progress = 0;
     int64_t step = 0;
-    while (progress < 1 && !options_.stop()) {
+    while (progress < 1) {
+      const absl::StatusOr<bool> stop = parallel_.Any(options_.stop());
+      if (!stop.ok()) return stop.status();
+      if (*stop) break;
       ++step;
-      std::vector<int64_t> begins;
-      for (int64_t i = 0; i < options_.batch; ++i)
-        begins.push_back(random_.Below(training_.size(0) - network_->config().context));
-      const at::Tensor loss = Loss(Rows(training_, begins), /*training=*/true);
-      loss.backward();
+      const absl::StatusOr<double> loss = AddGradients();
+      if (!loss.ok()) return loss.status();
       progress = static_cast<double>(step) / static_cast<double>(options_.steps);
       if (options_.minutes > 0) progress = std::max(progress, SecondsSince(start) / (60 * options_.minutes));
-      const double value = loss.item<double>();
+      if (absl::Status status = parallel_.Share(progress); !status.ok()) return status;  // the first one's clock
+      const double value = *loss;
       const double norm = optimiser.Step(language::CosineFactor(progress, options_.warm_up));
       if (!std::isfinite(value) || !std::isfinite(norm))
         return absl::OutOfRangeError("the loss is not a finite number any more; lower --learning-rate");
@@ -332,8 +388,12 @@ class GptRun {
       }
       const Clock::time_point before = Clock::now();
       std::vector<std::pair<std::string_view, double>> numbers = {{"loss", value}, {"gradient_norm", norm}};
-      if (!last && options_.evaluate_every > 0 && step % options_.evaluate_every == 0)
-        numbers.emplace_back("held_out_loss", Evaluate(step));
+      const bool measures = !last && options_.evaluate_every > 0 && step % options_.evaluate_every == 0;
+      if (measures) {
+        if (absl::Status status = parallel_.CheckEqual(Weights()); !status.ok()) return status;
+      }
+      if (measures && parallel_.first()) numbers.emplace_back("held_out_loss", Evaluate(step));
+      if (!parallel_.first()) continue;
       if (absl::Status status = events->Add(step, numbers); !status.ok()) return status;
       if (!last && options_.sample_every > 0 && step % options_.sample_every == 0) {
         if (absl::Status status = Sample(); !status.ok()) return status;
@@ -341,6 +401,8 @@ class GptRun {
       idle += SecondsSince(before);
     }
     if (step == 0) return absl::OkStatus();
+    if (absl::Status status = parallel_.CheckEqual(Weights()); !status.ok()) return status;
+    if (!parallel_.first()) return absl::OkStatus();
     const double held_out = Evaluate(step);
     if (absl::Status status = events->Add(step, {{"held_out_loss", held_out}}); !status.ok()) return status;
     return options_.sample_every > 0 ? Sample() : absl::OkStatus();
@@ -435,6 +497,8 @@ class GptRun {
   const TrainGptOptions& options_;
   RandomSource random_;
   RandomSource texts_;  // of its own, so that showing texts changes nothing
+  DataParallel parallel_;
+  std::pair<int64_t, int64_t> share_;  // of a step's rows: first and behind last
   std::unique_ptr<language::Tokenizer> tokenizer_;
   std::optional<TokenId> end_;
   at::Tensor training_, held_out_;  // int64 [tokens]

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@
 #include "language/training/network_config.h"
 
 namespace blazon::service {
+
+class ProcessGroup;
 
 struct TrainGptOptions {
   std::vector<std::filesystem::path> data;  // see ReadTextCorpus
@@ -45,17 +48,21 @@ struct TrainGptOptions {
   double sample_temperature = 0.8;
   bool overwrite = false;  // a model that is there
   uint64_t seed = 1;
+  int threads = 0;      // 0: as they are
   std::string command;  // noted in the weights
   std::function<void(const std::string& line)> log = [](const std::string&) {};
   std::function<bool()> stop = [] { return false; };  // asked before each step; true ends training and saves
+  // The processes that train together, each a share of a step's rows; null: this one alone. The first one alone
+  // writes, measures and reports; `output` is its own.
+  std::shared_ptr<ProcessGroup> group = nullptr;
 };
 
 // Writes config.json, tokenizer.json, tokenizer_config.json and model.safetensors: a Hugging Face folder that
 // 'generate --model' serves and, but for an LSTM, transformers loads. Kept are the weights of the evaluation with the
 // lowest held-out loss.
 // kInvalidArgument: an option is out of range, or there is too little text; the message names it. kAlreadyExists: there
-// is a model in `output`. kOutOfRange: the loss became infinite; nothing is written. kResourceExhausted: memory. And
-// what ReadTextCorpus and SaveTokenizer say.
+// is a model in `output`. kUnavailable: a process of the group is lost. kOutOfRange: the loss became infinite; nothing
+// is written. kResourceExhausted: memory. And what ReadTextCorpus and SaveTokenizer say.
 absl::Status TrainGpt(const TrainGptOptions& options);
 
 }  // namespace blazon::service

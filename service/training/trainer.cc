@@ -1,6 +1,7 @@
 #include "service/training/trainer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -32,6 +33,8 @@ constexpr int64_t kMostSkipped = 3;  // steps in a row that are not finite
 constexpr double kOverfitLoss = 0.1;
 constexpr char kWeights[] = "weights.", kOptimizer[] = "optimizer.", kGenerator[] = "generator";
 
+std::string GeneratorOf(int rank) { return rank == 0 ? kGenerator : absl::StrCat(kGenerator, ".", rank); }
+
 double Since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // LibTorch's generator, from which dropout draws.
@@ -45,6 +48,12 @@ void SetGeneratorState(const at::Tensor& state) {
   at::Generator generator = at::detail::getDefaultCPUGenerator();
   const std::lock_guard lock(generator.mutex());
   generator.set_state(state.clone());
+}
+
+std::vector<at::Tensor> TensorsOf(const language::Optimizer& optimizer) {
+  std::vector<at::Tensor> tensors;
+  for (const language::TrainedTensor& trained : optimizer.tensors()) tensors.push_back(trained.tensor);
+  return tensors;
 }
 
 // The tensors whose names begin with `prefix`, without it.
@@ -83,6 +92,10 @@ absl::Status CheckTrainerOptions(const TrainerOptions& options) {
 
 absl::Status Trainer::Run() {
   if (absl::Status status = CheckTrainerOptions(options_); !status.ok()) return status;
+  if (parallel_.size() > 1) {
+    if (absl::Status status = task_.SetShare(parallel_.rank(), parallel_.size()); !status.ok()) return status;
+  }
+  if (!parallel_.first()) return Train(nullptr);
   absl::StatusOr<TrainingCheckpoints> checkpoints = TrainingCheckpoints::Open(options_.folder, options_.keep);
   if (!checkpoints.ok()) return checkpoints.status();
   const auto lock = retrieval::LockFile::Acquire(options_.folder / "lock", "blazon train");
@@ -90,6 +103,10 @@ absl::Status Trainer::Run() {
     return absl::Status(lock.status().code(), absl::StrCat("another process trains in ", options_.folder.string(), ": ",
                                                            lock.status().message(), ". Name another run"));
   }
+  return Train(&*checkpoints);
+}
+
+absl::Status Trainer::Train(TrainingCheckpoints* checkpoints) {
   KeepFreedMemory();
   try {
     language::Optimizer optimizer(task_.Tensors(), options_.optimizer);
@@ -100,9 +117,9 @@ absl::Status Trainer::Run() {
       if (trained.rounded.defined()) bytes += static_cast<int64_t>(trained.rounded.nbytes());
     }
     at::Generator generator = at::detail::getDefaultCPUGenerator();
-    generator.set_current_seed(options_.seed);
+    generator.set_current_seed(SeedOfProcess(options_.seed, parallel_.rank()));
     round_steps_ = options_.steps;
-    if (absl::Status status = Restore(*checkpoints, optimizer); !status.ok()) return status;
+    if (absl::Status status = Restore(checkpoints, optimizer); !status.ok()) return status;
     const int64_t end = round_begin_ + round_steps_;
     options_.log(absl::StrFormat("%d values in %d tensors are trained; steps %d to %d", values,
                                  optimizer.tensors().size(), step_ + 1, end));
@@ -111,7 +128,7 @@ absl::Status Trainer::Run() {
           "dry run: nothing is trained. The tensors, their gradients and the optimiser take %d MB", bytes >> 20));
       return absl::OkStatus();
     }
-    return Loop(*checkpoints, optimizer);
+    return Loop(checkpoints, optimizer);
   } catch (const c10::Error& error) {
     const std::string what = error.what_without_backtrace(), refused = RefusedMemory(what);
     if (!refused.empty()) return OutOfMemory(refused);
@@ -127,14 +144,14 @@ absl::Status Trainer::OutOfMemory(const std::string& refused) const {
       absl::StrCat("memory ran out after step ", step_, ", as ", refused, " was asked for; ", task_.MemoryAdvice()));
 }
 
-absl::Status Trainer::Restore(TrainingCheckpoints& checkpoints, language::Optimizer& optimizer) {
+absl::StatusOr<std::optional<TrainingCheckpoint>> Trainer::Find(TrainingCheckpoints& checkpoints) {
   if (options_.restore == "fresh") {
     if (const std::vector<int64_t> steps = checkpoints.Steps(); !steps.empty() && !options_.overwrite) {
       return absl::AlreadyExistsError(
           absl::StrCat(options_.folder.string(), " holds a run of ", steps.back(),
                        " steps. Go on with it (--restore latest), begin it anew (--overwrite), or name another run"));
     }
-    return absl::OkStatus();
+    return std::nullopt;
   }
   std::optional<TrainingCheckpoint> checkpoint;
   if (options_.restore == "latest") {
@@ -144,16 +161,39 @@ absl::Status Trainer::Restore(TrainingCheckpoints& checkpoints, language::Optimi
     if (!checkpoint && !notes.empty())
       return absl::DataLossError(absl::StrCat("no checkpoint in ", options_.folder.string(),
                                               " is whole; begin anew with --restore fresh --overwrite"));
-    if (!checkpoint) return absl::OkStatus();
-  } else {
-    absl::StatusOr<TrainingCheckpoint> read = TrainingCheckpoints::Read(options_.restore);
-    if (!read.ok()) return read.status();
-    checkpoint = *std::move(read);
+    return checkpoint;
   }
+  absl::StatusOr<TrainingCheckpoint> read = TrainingCheckpoints::Read(options_.restore);
+  if (!read.ok()) return read.status();
+  return *std::move(read);
+}
+
+absl::Status Trainer::Restore(TrainingCheckpoints* checkpoints, language::Optimizer& optimizer) {
+  std::optional<TrainingCheckpoint> checkpoint;
+  if (checkpoints != nullptr) {
+    absl::StatusOr<std::optional<TrainingCheckpoint>> found = Find(*checkpoints);
+    if (!found.ok()) return found.status();
+    checkpoint = *std::move(found);
+  }
+  // The others' machines need not have the folder.
+  std::string values = checkpoint ? checkpoint->values.dump() : "";
+  if (absl::Status status =
+          parallel_.CheckEqual("--steps, --seed and --threads",
+                               absl::StrCat(options_.steps, ", ", options_.seed, " and ", at::get_num_threads()));
+      !status.ok())
+    return status;
+  if (absl::Status status = parallel_.Share(values); !status.ok()) return status;
+  if (values.empty()) return parallel_.CheckEqual(TensorsOf(optimizer));
+  if (!checkpoint) checkpoint = TrainingCheckpoint{.folder = {}, .tensors = {}, .values = json::parse(values)};
+  if (absl::Status status = parallel_.Share(checkpoint->tensors); !status.ok()) return status;
   if (absl::Status status = Load(*checkpoint, optimizer); !status.ok()) {
     return absl::Status(status.code(), absl::StrCat(checkpoint->folder.string(), ": ", status.message()));
   }
   options_.log(absl::StrCat("goes on from ", checkpoint->folder.string()));
+  if (const int made_by = checkpoint->values.value("processes", 1); made_by != parallel_.size()) {
+    options_.log(absl::StrCat("it was made by ", made_by, " processes, and now there are ", parallel_.size(),
+                              ": the data are the same; what dropout draws is not, and sums are rounded otherwise"));
+  }
   return absl::OkStatus();
 }
 
@@ -195,11 +235,16 @@ absl::Status Trainer::Load(const TrainingCheckpoint& checkpoint, language::Optim
   }
   for (const language::TrainedTensor& trained : optimizer.tensors())
     language::SetValues(trained, weights.at(trained.name));
-  SetGeneratorState(checkpoint.tensors.at(kGenerator));
+  if (const auto own = checkpoint.tensors.find(GeneratorOf(parallel_.rank())); own != checkpoint.tensors.end()) {
+    SetGeneratorState(own->second);
+  } else {  // one process more than made it
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    generator.set_current_seed(SeedOfProcess(options_.seed + static_cast<uint64_t>(step_), parallel_.rank()));
+  }
   return absl::OkStatus();
 }
 
-absl::Status Trainer::Save(const TrainingCheckpoints& checkpoints, const language::Optimizer& optimizer) {
+absl::Status Trainer::Save(const TrainingCheckpoints* checkpoints, const language::Optimizer& optimizer) {
   TensorMap tensors;
   for (const language::TrainedTensor& trained : optimizer.tensors()) {
     if (!trained.tensor.isfinite().all().item<bool>())
@@ -209,7 +254,12 @@ absl::Status Trainer::Save(const TrainingCheckpoints& checkpoints, const languag
     tensors[absl::StrCat(kWeights, trained.name)] = trained.tensor.detach();
   }
   for (const auto& [name, tensor] : optimizer.State()) tensors[absl::StrCat(kOptimizer, name)] = tensor;
-  tensors[kGenerator] = GeneratorState();
+  if (absl::Status status = parallel_.CheckEqual(TensorsOf(optimizer)); !status.ok()) return status;
+  const absl::StatusOr<std::vector<at::Tensor>> generators = parallel_.Gather(GeneratorState());
+  if (!generators.ok()) return generators.status();
+  if (checkpoints == nullptr) return absl::OkStatus();
+  for (int rank = 0; rank < parallel_.size(); ++rank)
+    tensors[GeneratorOf(rank)] = (*generators)[static_cast<size_t>(rank)];
   json values = {{"step", step_},
                  {"round_begin", round_begin_},
                  {"round_steps", round_steps_},
@@ -222,22 +272,45 @@ absl::Status Trainer::Save(const TrainingCheckpoints& checkpoints, const languag
     values["best_step"] = *best_step_;
     values["best_loss"] = *best_loss_;
   }
-  return checkpoints.Save(step_, tensors, values, best_step_);
+  if (parallel_.size() > 1) values["processes"] = parallel_.size();
+  return checkpoints->Save(step_, tensors, values, best_step_);
 }
 
-absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer& optimizer) {
-  absl::StatusOr<TrainingLog> log = TrainingLog::Open(options_.folder, step_, task_.Figures());
-  if (!log.ok()) return log.status();
+// The whole step's gradients and numbers, from the processes' parts.
+absl::Status Trainer::SumStep(StepLoss& step, const language::Optimizer& optimizer) {
+  std::vector<double> numbers = {step.loss, static_cast<double>(step.tokens), step.flops, step.part};
+  numbers.insert(numbers.end(), step.figures.begin(), step.figures.end());
+  if (absl::Status status = parallel_.SumGradients(TensorsOf(optimizer), numbers); !status.ok()) return status;
+  if (std::abs(numbers[3] - 1) > 1e-6) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("the processes' parts of step %d add up to %.6f, and not to 1: they read other data, or have "
+                        "another --batch. Start all with the same command and files",
+                        step_ + 1, numbers[3]));
+  }
+  step.loss = numbers[0];
+  step.tokens = static_cast<int64_t>(numbers[1]);
+  step.flops = numbers[2];
+  step.figures.assign(numbers.begin() + 4, numbers.end());
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::Loop(TrainingCheckpoints* checkpoints, language::Optimizer& optimizer) {
+  std::optional<TrainingLog> log;
+  if (checkpoints != nullptr) {
+    absl::StatusOr<TrainingLog> opened = TrainingLog::Open(options_.folder, step_, task_.Figures());
+    if (!opened.ok()) return opened.status();
+    log = *std::move(opened);
+  }
   const int64_t end = round_begin_ + round_steps_, begun = step_, tokens_begun = tokens_;
   const bool fresh = step_ == 0;
-  bool others_stay = fresh && !checkpoints.Steps().empty();  // an older run's, which this one stands instead of
+  bool others_stay = log && fresh && !checkpoints->Steps().empty();  // an older run's, which this one stands instead of
   const auto save = [&]() -> absl::Status {
     if (absl::Status status = Save(checkpoints, optimizer); !status.ok()) return status;
-    if (others_stay) checkpoints.RemoveOthers(step_);
+    if (others_stay) checkpoints->RemoveOthers(step_);
     others_stay = false;
-    return log->Draw();
+    return log ? log->Draw() : absl::OkStatus();
   };
-  if (fresh) {
+  if (fresh && log) {
     if (const absl::StatusOr<std::optional<double>> held_out = task_.Evaluate(0); !held_out.ok())
       return held_out.status();
   }
@@ -248,9 +321,13 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
   double peak = 0;    // flops a second that the machine can do; 0: not measured
   int64_t in_a_row = 0, saved = -1;
   double loss = INFINITY;
-  while (step_ < end && !options_.stop()) {
-    const absl::StatusOr<StepLoss> learned = task_.AddGradients(options_.overfit && step_ > begun);
+  while (step_ < end) {
+    const absl::StatusOr<bool> stop = parallel_.Any(options_.stop());
+    if (!stop.ok()) return stop.status();
+    if (*stop) break;
+    absl::StatusOr<StepLoss> learned = task_.AddGradients(options_.overfit && step_ > begun);
     if (!learned.ok()) return learned.status();
+    if (absl::Status status = SumStep(*learned, optimizer); !status.ok()) return status;
     loss = learned->loss;
     const double rate = options_.learning_rate * RateFactor(options_.schedule, step_ + 1 - round_begin_, round_steps_);
     if (!std::isfinite(loss)) {  // its gradients must not count
@@ -275,11 +352,12 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
     }
     const Clock::time_point step_done = Clock::now();
     const double seconds = Since(start) - beside;
-    if (flops > 0 && peak == 0) {
+    if (flops > 0 && peak == 0 && log) {
       peak = language::MatmulPeak(task_.bf16());
-      options_.log(
-          absl::StrFormat("this machine multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
-                          peak / 1e9, task_.bf16() ? "bf16" : "fp32"));
+      options_.log(absl::StrFormat("this %s multiplies matrices at %.0f GFLOP/s in %s; MFU is the share used of it",
+                                   parallel_.size() > 1 ? "process" : "machine", peak / 1e9,
+                                   task_.bf16() ? "bf16" : "fp32"));
+      peak *= parallel_.size();
     }
     TrainingRow row{.step = step_,
                     .loss = loss,
@@ -290,15 +368,22 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
                     .seconds = seconds};
     const bool last = step_ == end;
     if (last || (options_.evaluate_every > 0 && step_ % options_.evaluate_every == 0)) {
-      const absl::StatusOr<std::optional<double>> held_out = task_.Evaluate(step_);
-      if (!held_out.ok()) return held_out.status();
-      row.held_out = *held_out;
+      double measured = NAN;
+      if (log) {
+        const absl::StatusOr<std::optional<double>> held_out = task_.Evaluate(step_);
+        if (!held_out.ok()) return held_out.status();
+        measured = held_out->value_or(NAN);
+      }
+      if (absl::Status status = parallel_.Share(measured); !status.ok()) return status;
+      if (!std::isnan(measured)) row.held_out = measured;
       if (row.held_out && (!best_loss_ || *row.held_out < *best_loss_)) {
         best_loss_ = row.held_out;
         best_step_ = step_;
       }
     }
-    if (absl::Status status = log->Add(row); !status.ok()) return status;
+    if (log) {
+      if (absl::Status status = log->Add(row); !status.ok()) return status;
+    }
     const bool due = options_.print_every > 0 ? step_ % options_.print_every == 0 : Since(printed) >= 5;
     if (last || due || step_ == begun + 1) {
       printed = Clock::now();
@@ -311,7 +396,7 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
           peak > 0 ? absl::StrFormat(" (MFU %.0f %%)", 100 * flops / seconds / peak) : "",
           seconds / static_cast<double>(step_ - begun) * static_cast<double>(end - step_)));
     }
-    if (options_.sample_every > 0 && step_ % options_.sample_every == 0) {
+    if (log && options_.sample_every > 0 && step_ % options_.sample_every == 0) {
       const absl::StatusOr<std::string> sample = task_.Sample();
       if (!sample.ok()) return sample.status();
       if (!sample->empty()) options_.log(absl::StrCat("--- step ", step_, "\n", *sample, "\n---"));
@@ -328,8 +413,8 @@ absl::Status Trainer::Loop(TrainingCheckpoints& checkpoints, language::Optimizer
   if (saved != step_) {
     if (absl::Status status = save(); !status.ok()) return status;
   }
-  if (options_.finish_with_best && step_ == end && best_step_ && best_step_ != step_) {
-    absl::StatusOr<TrainingCheckpoint> best = TrainingCheckpoints::Read(checkpoints.Folder(*best_step_));
+  if (log && options_.finish_with_best && step_ == end && best_step_ && best_step_ != step_) {
+    absl::StatusOr<TrainingCheckpoint> best = TrainingCheckpoints::Read(checkpoints->Folder(*best_step_));
     if (!best.ok()) return best.status();
     for (const language::TrainedTensor& trained : optimizer.tensors())
       language::SetValues(trained, best->tensors.at(absl::StrCat(kWeights, trained.name)));

@@ -4,11 +4,14 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "language/training/optimizer_options.h"
 
 namespace blazon::service {
+
+class ProcessGroup;
 
 struct TrainerOptions {
   std::filesystem::path folder;  // of the run: checkpoints, log.csv, loss.svg
@@ -41,6 +44,10 @@ struct TrainerOptions {
 
   std::function<void(const std::string&)> log;  // a line of progress
   std::function<bool()> stop;                   // whether to save and end
+
+  // The processes that train together (data_parallel.h); null: this one alone. A step's data are the same for any
+  // number of them. The first one alone writes, measures and reports, and it alone needs `folder`.
+  std::shared_ptr<ProcessGroup> group = nullptr;
 };
 
 // kInvalidArgument: an option is out of range; the message names it as the command line does.
