@@ -127,7 +127,7 @@ int RunCommandLine(int argc, char** argv) {
     if (!place.ok() || place->has_value()) {
       return Fail(
           absl::UnimplementedError("the environment's WORLD_SIZE is above 1, and this kind of training runs in one "
-                                   "process; finetune, sft and gpt take several"),
+                                   "process; sft, finetune, dpo, reward and gpt take several"),
           kWrongUsage);
     }
   }

@@ -5,6 +5,7 @@
 
 #include "service/cli/context.h"
 #include "service/cli/interrupt.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 
@@ -103,6 +104,20 @@ absl::Status FinishLanguageTraining(Context& context, const LanguageTrainingFlag
   options.trainer.log = [](const std::string& line) { std::cerr << line << std::endl; };
   options.trainer.stop = [] { return Interrupted(); };
   return absl::OkStatus();
+}
+
+int RunLanguageTraining(Context& context, const LanguageTrainingFlags& flags, LanguageTrainingOptions& options,
+                        const std::function<absl::Status()>& train) {
+  const auto usage = [](const absl::Status& status) { return absl::IsInvalidArgument(status) ? kWrongUsage : kFailed; };
+  const auto processes = TrainingProcesses::Start(context, flags.processes);
+  if (!processes.ok()) return Fail(processes.status(), usage(processes.status()));
+  if (absl::Status status = FinishLanguageTraining(context, flags, options); !status.ok())
+    return Fail((*processes)->Finish(status), usage(status));
+  options.trainer.group = (*processes)->group();
+  options.trainer.log = (*processes)->Log();
+  if (absl::Status status = (*processes)->Finish(train()); !status.ok()) return Fail(status);
+  if ((*processes)->first()) std::cout << options.trainer.folder.string() << std::endl;
+  return kDone;
 }
 
 }  // namespace blazon::service::cli

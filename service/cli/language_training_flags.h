@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,5 +35,10 @@ void AddPreferenceOptions(CLI::App& command, LanguageTrainingOptions& options, s
 // Fills in what the program's common options and the flags decide: the model, the seed, where progress goes.
 absl::Status FinishLanguageTraining(Context& context, const LanguageTrainingFlags& flags,
                                     LanguageTrainingOptions& options);
+
+// The whole of a command: starts the processes, fills in `options`, runs `train`, which reads them, and prints the
+// run's folder. Returns the exit status.
+int RunLanguageTraining(Context& context, const LanguageTrainingFlags& flags, LanguageTrainingOptions& options,
+                        const std::function<absl::Status()>& train);
 
 }  // namespace blazon::service::cli

@@ -2,13 +2,13 @@
 #include "service/training/train_dpo.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <string>
 
 #include "service/cli/commands.h"
 #include "service/cli/context.h"
 #include "service/cli/language_training_flags.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -20,11 +20,7 @@ struct DpoFlags {
 
 int RunTrainDpo(const DpoFlags& flags, Context& context) {
   TrainDpoOptions options = flags.options;
-  if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail(status, absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
-  if (absl::Status status = TrainDpo(options); !status.ok()) return Fail(status);
-  std::cout << options.common.trainer.folder.string() << std::endl;
-  return kDone;
+  return RunLanguageTraining(context, flags.training, options.common, [&] { return TrainDpo(options); });
 }
 
 }  // namespace
@@ -43,6 +39,7 @@ void AddTrainDpo(CLI::App& train, Context& context) {
       ->capture_default_str();
   command->add_flag("--skip-long", options.skip_long, "Leave out pairs over --row-tokens, and say how many");
   command->add_flag("--full", options.common.all_weights, "Train all weights instead of an adapter");
+  AddProcessesOption(*command, flags->training.processes);
   AddLanguageTrainingOptions(*command, options.common, flags->training);
   command->footer(
       R"(A line of the data is one of
@@ -58,7 +55,10 @@ Examples:
   blazon train dpo --data pairs.jsonl --eval held_out.jsonl --out my-preferences
   blazon generate --adapter my-preferences "The sky is"
   blazon train dpo --adapter my-sft --data pairs.jsonl --out my-preferences)");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunTrainDpo(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.takes_processes = true;
+    context.run = [flags, &context] { return RunTrainDpo(*flags, context); };
+  });
 }
 
 }  // namespace blazon::service::cli

@@ -2,7 +2,6 @@
 #include "service/training/train_finetune.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <string>
 
@@ -29,16 +28,7 @@ int RunTrainFinetune(const FinetuneFlags& flags, Context& context) {
   const absl::StatusOr<std::filesystem::path> folder = RunFolder(flags.run);
   if (!folder.ok()) return Fail(folder.status(), kWrongUsage);
   options.common.trainer.folder = *folder;
-  const auto processes = TrainingProcesses::Start(context, flags.training.processes);
-  if (!processes.ok())
-    return Fail(processes.status(), absl::IsInvalidArgument(processes.status()) ? kWrongUsage : kFailed);
-  if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail((*processes)->Finish(status), absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
-  options.common.trainer.group = (*processes)->group();
-  options.common.trainer.log = (*processes)->Log();
-  if (absl::Status status = (*processes)->Finish(TrainFinetune(options)); !status.ok()) return Fail(status);
-  if ((*processes)->first()) std::cout << folder->string() << std::endl;
-  return kDone;
+  return RunLanguageTraining(context, flags.training, options.common, [&] { return TrainFinetune(options); });
 }
 
 }  // namespace

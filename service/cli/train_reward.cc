@@ -11,6 +11,7 @@
 #include "service/cli/context.h"
 #include "service/cli/language_training_flags.h"
 #include "service/cli/preference_commands.h"
+#include "service/cli/training_processes.h"
 
 namespace blazon::service::cli {
 namespace {
@@ -22,11 +23,7 @@ struct RewardFlags {
 
 int RunTrainReward(const RewardFlags& flags, Context& context) {
   TrainRewardOptions options = flags.options;
-  if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail(status, absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
-  if (absl::Status status = TrainReward(options); !status.ok()) return Fail(status);
-  std::cout << options.common.trainer.folder.string() << std::endl;
-  return kDone;
+  return RunLanguageTraining(context, flags.training, options.common, [&] { return TrainReward(options); });
 }
 
 int RunEvalReward(const ScoreTextsOptions& given, Context& context) {
@@ -69,6 +66,7 @@ void AddTrainReward(CLI::App& train, Context& context) {
   AddPreferenceOptions(*command, options.common, options.data, options.evaluation);
   command->add_option("--epochs", options.epochs, "Passes over the pairs")->capture_default_str();
   command->add_flag("--skip-long", options.skip_long, "Leave out pairs over --row-tokens, and say how many");
+  AddProcessesOption(*command, flags->training.processes);
   AddLanguageTrainingOptions(*command, options.common, flags->training);
   command->footer(
       R"(The data are those of 'train dpo'. A reward model is the language model with an adapter, and a linear head on the last
@@ -79,7 +77,10 @@ Examples:
   blazon train reward --data pairs.jsonl --eval held_out.jsonl --out my-reward
   blazon eval reward --reward my-reward held_out.jsonl
   blazon train ppo --data prompts.jsonl --reward-model my-reward --out my-policy)");
-  command->callback([flags, &context] { context.run = [flags, &context] { return RunTrainReward(*flags, context); }; });
+  command->callback([flags, &context] {
+    context.takes_processes = true;
+    context.run = [flags, &context] { return RunTrainReward(*flags, context); };
+  });
 }
 
 void AddEvalReward(CLI::App& eval, Context& context) {

@@ -2,7 +2,6 @@
 #include "service/training/train_sft.h"
 
 #include <CLI/CLI.hpp>
-#include <iostream>
 #include <memory>
 #include <string>
 
@@ -22,18 +21,9 @@ struct SftFlags {
 
 int RunTrainSft(const SftFlags& flags, Context& context) {
   TrainSftOptions options = flags.options;
-  const auto processes = TrainingProcesses::Start(context, flags.training.processes);
-  if (!processes.ok())
-    return Fail(processes.status(), absl::IsInvalidArgument(processes.status()) ? kWrongUsage : kFailed);
-  if (absl::Status status = FinishLanguageTraining(context, flags.training, options.common); !status.ok())
-    return Fail((*processes)->Finish(status), absl::IsInvalidArgument(status) ? kWrongUsage : kFailed);
   options.common.trainer.restore = flags.resume ? "latest" : "fresh";
   options.common.trainer.overwrite = true;
-  options.common.trainer.group = (*processes)->group();
-  options.common.trainer.log = (*processes)->Log();
-  if (absl::Status status = (*processes)->Finish(TrainSft(options)); !status.ok()) return Fail(status);
-  if ((*processes)->first()) std::cout << options.common.trainer.folder.string() << std::endl;
-  return kDone;
+  return RunLanguageTraining(context, flags.training, options.common, [&] { return TrainSft(options); });
 }
 
 }  // namespace

@@ -78,7 +78,14 @@ DpoTask::DpoTask(const TrainedModel& trained, const std::vector<TrainingExample>
       held_out_(held_out),
       reference_(std::move(reference)),
       options_(options),
-      order_(pairs.size(), options.seed) {}
+      order_(pairs.size(), options.seed),
+      share_(0, options.batch) {}
+
+absl::Status DpoTask::SetShare(int rank, int size) {
+  const auto share = ShareOf("--batch", options_.batch, rank, size);
+  if (share.ok()) share_ = *share;
+  return share.status();
+}
 
 absl::StatusOr<StepLoss> DpoTask::AddGradients(bool repeat) {
   if (!repeat) {
@@ -86,9 +93,10 @@ absl::StatusOr<StepLoss> DpoTask::AddGradients(bool repeat) {
     for (int64_t i = 0; i < options_.batch; ++i) last_.push_back(order_.Next());
   }
   const auto count = static_cast<double>(last_.size());
-  StepLoss step;
+  const std::vector<size_t> own(last_.begin() + share_.first, last_.begin() + share_.second);
+  StepLoss step{.part = static_cast<double>(own.size()) / count};
   PairSums sums;
-  for (const auto& [row, places] : RowsOfPairs(pairs_, last_, options_.row_tokens)) {
+  for (const auto& [row, places] : RowsOfPairs(pairs_, own, options_.row_tokens)) {
     for (const TrainingExample* pair : row) step.tokens += std::ssize(pair->tokens);
     const at::Tensor reference = reference_.pairs.index_select(0, places);
     language::AddLearnedGradients(

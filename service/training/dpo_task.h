@@ -41,6 +41,7 @@ class DpoTask : public TrainingTask {
 
   std::vector<language::TrainedTensor> Tensors() override { return trained_.Tensors(); }
   std::vector<std::string> Figures() const override { return {"accuracy", "margin", "chosen", "rejected"}; }
+  absl::Status SetShare(int rank, int size) override;
   absl::StatusOr<StepLoss> AddGradients(bool repeat) override;
   nlohmann::json Position() const override { return order_.Position(); }
   absl::Status SetPosition(const nlohmann::json& position) override { return order_.SetPosition(position); }
@@ -54,7 +55,8 @@ class DpoTask : public TrainingTask {
   const Reference reference_;
   const DpoTaskOptions options_;
   ShuffledOrder order_;
-  std::vector<size_t> last_;  // pairs of the last step
+  std::pair<int64_t, int64_t> share_;  // of a step's pairs: first and behind last
+  std::vector<size_t> last_;           // pairs of the last step, all of it
 };
 
 // By the model with `adapter` (null: none), as it is now: [P, 2]. kCancelled: `stop` became true.

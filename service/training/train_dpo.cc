@@ -123,10 +123,16 @@ absl::Status TrainDpo(const TrainDpoOptions& given) {
   if (!trained.ok()) return trained.status();
   DpoTask::Reference reference;
   if (!trainer.dry_run) {
-    auto made = MakeReference(trainer.folder / "reference.safetensors", options, *loaded, *trained, data->pairs,
-                              held_out.pairs);
-    if (!made.ok()) return made.status();
-    reference = *std::move(made);
+    DataParallel parallel(trainer.group);
+    if (parallel.first()) {
+      auto made = MakeReference(trainer.folder / "reference.safetensors", options, *loaded, *trained, data->pairs,
+                                held_out.pairs);
+      if (!made.ok()) return made.status();
+      reference = *std::move(made);
+    }
+    TensorMap shared = {{"pairs", reference.pairs}, {"held_out", reference.held_out}};
+    if (absl::Status status = parallel.Share(shared); !status.ok()) return status;
+    reference = {.pairs = shared.at("pairs"), .held_out = shared.at("held_out")};
   }
   DpoTask task(*trained, data->pairs, held_out.pairs, std::move(reference),
                {.beta = options.beta,

@@ -44,7 +44,8 @@ class RewardTask : public TrainingTask {
         held_out_(held_out),
         options_(options),
         order_(pairs.size(), options.trainer.seed),
-        head_(at::zeros({1, trained.model().config().width}).requires_grad_(true)) {}
+        head_(at::zeros({1, trained.model().config().width}).requires_grad_(true)),
+        share_(0, options.batch) {}
 
   const at::Tensor& head() const { return head_; }
 
@@ -55,15 +56,22 @@ class RewardTask : public TrainingTask {
   }
   std::vector<std::string> Figures() const override { return {"accuracy", "margin"}; }
 
+  absl::Status SetShare(int rank, int size) override {
+    const auto share = ShareOf("--batch", options_.batch, rank, size);
+    if (share.ok()) share_ = *share;
+    return share.status();
+  }
+
   absl::StatusOr<StepLoss> AddGradients(bool repeat) override {
     if (!repeat) {
       last_.clear();
       for (int64_t i = 0; i < options_.batch; ++i) last_.push_back(&pairs_[order_.Next()]);
     }
     const auto count = static_cast<double>(last_.size());
-    StepLoss step;
+    const std::vector<const TrainingExample*> own(last_.begin() + share_.first, last_.begin() + share_.second);
+    StepLoss step{.part = static_cast<double>(own.size()) / count};
     RewardSums sums;
-    for (const auto& row : PackRows(last_, options_.row_tokens)) {
+    for (const auto& row : PackRows(own, options_.row_tokens)) {
       for (const TrainingExample* pair : row) step.tokens += std::ssize(pair->tokens);
       const at::Tensor rewards = RowRewards(row);
       (sums.Add(rewards.select(1, 0), rewards.select(1, 1)).sum() / count).backward();
@@ -108,7 +116,8 @@ class RewardTask : public TrainingTask {
   const LanguageTrainingOptions& options_;
   ShuffledOrder order_;
   at::Tensor head_;
-  std::vector<const TrainingExample*> last_;  // of the last step
+  std::pair<int64_t, int64_t> share_;         // of a step's pairs: first and behind last
+  std::vector<const TrainingExample*> last_;  // of the last step, all of it
 };
 
 absl::Status CheckRewardOptions(const TrainRewardOptions& options) {
@@ -152,6 +161,7 @@ absl::Status TrainReward(const TrainRewardOptions& given) {
   if (!trained.ok()) return trained.status();
   RewardTask task(*trained, data->pairs, held_out.pairs, common);
   if (absl::Status status = RunAndWrite(common, task, *trained); !status.ok() || trainer.dry_run) return status;
+  if (!DataParallel(trainer.group).first()) return absl::OkStatus();
   return WriteRewardHead(trainer.folder, task.head(), *loaded, common.base_name, {{"command", common.command}});
 }
 

@@ -183,6 +183,29 @@ TEST_F(ParallelTest, TwoProcessesTuneAsOneDoes) {
   std::printf("| sft, 12 steps: the weights of two processes differ from those of one by %.1e at most\n", difference);
 }
 
+TEST_F(ParallelTest, TwoProcessesLearnPreferencesAsOneDoes) {
+  std::ofstream pairs(folder_ / "pairs.jsonl");
+  for (int i = 0; i < 12; ++i) {
+    const nlohmann::json pair = {{"prompt", std::string("the ") + static_cast<char>('a' + i)},
+                                 {"chosen", std::string(1 + i % 4, 'x')},
+                                 {"rejected", "y"}};
+    pairs << pair << "\n";
+  }
+  pairs.close();
+  for (const std::string kind : {"dpo", "reward"}) {
+    const Arguments arguments = {"train", kind,     "--data", In("pairs.jsonl"), "--model", In("model"), "--steps",
+                                 "6",     "--seed", "5",      "--batch",         "4",       "--threads", "1",
+                                 "--out"};
+    Arguments one = arguments, two = arguments;
+    one.push_back(In("runs/" + kind + "-one"));
+    two.insert(two.end(), {In("runs/" + kind + "-two"), "--processes", "2"});
+    const Finished alone = RunBlazon(one), both = RunBlazon(two);
+    ASSERT_EQ(alone.status, 0) << alone.errors;
+    ASSERT_EQ(both.status, 0) << both.errors;
+    ExpectClose(Losses(kind + "-one"), Losses(kind + "-two"), 6);
+  }
+}
+
 // With dropout, which each process draws for itself.
 TEST_F(ParallelTest, ALostProcessEndsTheOtherAndTheRunGoesOnBitForBit) {
   const Arguments two = {"--lora", "--lora-dropout", "0.1", "--processes", "2"};
