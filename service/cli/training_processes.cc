@@ -237,7 +237,7 @@ absl::Status TrainingProcesses::Finish(const absl::Status& status) {
   }
   if (failed == nullptr) return status;
   return absl::UnavailableError(
-      absl::StrCat(Describe(*failed), status.ok() ? "" : ". The training stopped; its last checkpoint is good"));
+      absl::StrCat(Describe(*failed), status.ok() ? "" : ". The training stopped; checkpoints that it saved are good"));
 }
 
 TrainingProcesses::~TrainingProcesses() {
