@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 600
 
 PRETRAIN_FLAGS ?= --minutes 3
 
-.PHONY: help setup build test answers captions convert tokenizers pretrain seq2seq preferences demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
+.PHONY: help setup build test answers captions convert tokenizers pretrain finetune seq2seq preferences demo bench indexing retrieval bigload million soak asan cuda fuzz format lint gemma clean
 
 help:  ## Lists these commands
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -86,6 +86,11 @@ pretrain: build  ## Trains a GPT on the King James text by PyTorch and by Blazon
 	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
 	@bible -f "gen1:1-rev22:21" > build/kjv.txt
 	@$(PYTHON) tests/bench/train_gpt.py build/blazon build/kjv.txt $(PRETRAIN_FLAGS)
+
+finetune: build  ## Fine-tunes SmolLM2-135M on the King James text for 150 steps by transformers and by Blazon and compares (PYTHON=... has both)
+	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
+	@bible -f "gen1:1-rev22:21" > build/kjv.txt
+	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" $(PYTHON) tests/bench/finetune.py build/blazon build/kjv.txt $(FINETUNE_FLAGS)
 
 seq2seq: build  ## Trains the encoder-decoder model on dates and numbers for 10 minutes at most; 95 % of the held-out ones must be exact
 	@python3 tests/bench/seq2seq_pairs.py build/pairs
