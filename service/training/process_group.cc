@@ -143,10 +143,12 @@ absl::Status ProcessGroup::Failed(const char* what) const {
       absl::StrCat("process ", rank_, " of ", size_, ": ", kLost, " (", FirstLine(what), ")"));
 }
 
-absl::Status ProcessGroup::Sum(std::span<float> numbers) {
+template <typename Number>
+absl::Status ProcessGroup::SumOf(std::span<Number> numbers) {
   if (numbers.empty()) return absl::OkStatus();
   try {
-    std::vector<at::Tensor> tensors = {at::from_blob(numbers.data(), {std::ssize(numbers)}, at::kFloat)};
+    std::vector<at::Tensor> tensors = {
+        at::from_blob(numbers.data(), {std::ssize(numbers)}, c10::CppTypeToScalarType<Number>::value)};
     backend_->gloo->allreduce(tensors)->wait();
   } catch (const std::exception& error) {
     return Failed(error.what());
@@ -154,16 +156,8 @@ absl::Status ProcessGroup::Sum(std::span<float> numbers) {
   return absl::OkStatus();
 }
 
-absl::Status ProcessGroup::Sum(std::span<double> numbers) {
-  if (numbers.empty()) return absl::OkStatus();
-  try {
-    std::vector<at::Tensor> tensors = {at::from_blob(numbers.data(), {std::ssize(numbers)}, at::kDouble)};
-    backend_->gloo->allreduce(tensors)->wait();
-  } catch (const std::exception& error) {
-    return Failed(error.what());
-  }
-  return absl::OkStatus();
-}
+absl::Status ProcessGroup::Sum(std::span<float> numbers) { return SumOf(numbers); }
+absl::Status ProcessGroup::Sum(std::span<double> numbers) { return SumOf(numbers); }
 
 absl::Status ProcessGroup::Broadcast(std::span<std::byte> bytes, int from) {
   if (bytes.empty()) return absl::OkStatus();

@@ -62,6 +62,8 @@ class ProcessGroup {
   struct Backend;
   ProcessGroup(int rank, int size, std::unique_ptr<Backend> backend);
   absl::Status Failed(const char* what) const;
+  template <typename Number>
+  absl::Status SumOf(std::span<Number> numbers);
 
   const int rank_, size_;
   const std::unique_ptr<Backend> backend_;

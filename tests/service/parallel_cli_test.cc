@@ -23,67 +23,27 @@
 #include "absl/strings/str_split.h"
 #include "service/checkpoint/safetensors.h"
 #include "tests/service/child_process.h"
-#include "tests/service/family_cases.h"
-#include "tests/service/small_tokenizer.h"
+#include "tests/service/small_training.h"
 
 namespace blazon::service {
 namespace {
 
 namespace fs = std::filesystem;
 
-class ParallelTest : public testing::Test {
+class ParallelTest : public SmallTraining {
  protected:
   using Arguments = std::vector<std::string>;
 
   void SetUp() override {
-    folder_ = absl::StrCat(testing::TempDir(), "parallel_cli_test_", getpid());
-    fs::remove_all(folder_);
-    const nlohmann::json& made = FamilyCases()["llama.grouped"];
-    nlohmann::json config = made["config"];
-    config["eos_token_id"] = 0;
-    WriteCheckpoint(folder_ / "model", config, CaseWeights(made));
-    WriteCharacterTokenizer(folder_ / "model");
-    std::ofstream text(folder_ / "tale.txt"), records(folder_ / "records.jsonl");
+    SmallTraining::SetUp();
+    std::ofstream records(folder_ / "records.jsonl");
     for (int i = 0; i < 60; ++i) {
       const std::string word(1, static_cast<char>('a' + i % 26));
-      text << "the " << word << "at sat on the mat.\n";
       // Of different lengths: a process's share of the learned tokens is not half of them.
       records << nlohmann::json{{"prompt", "the " + word}, {"completion", std::string(1 + i % 7, 'x')}} << "\n";
     }
   }
-  void TearDown() override { fs::remove_all(folder_); }
 
-  std::string In(const std::string& name) const { return (folder_ / name).string(); }
-
-  Arguments Finetune(const std::string& run, int steps, const Arguments& more = {}) const {
-    Arguments arguments = {"train",
-                           "finetune",
-                           In("tale.txt"),
-                           "--model",
-                           In("model"),
-                           "--runs",
-                           In("runs"),
-                           "--run",
-                           run,
-                           "--steps",
-                           absl::StrCat(steps),
-                           "--context",
-                           "32",
-                           "--batch",
-                           "4",
-                           "--save-every",
-                           "7",
-                           "--learning-rate",
-                           "3e-3",
-                           "--print-every",
-                           "1",
-                           "--seed",
-                           "5",
-                           "--threads",
-                           "1"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
   Arguments Sft(const std::string& run, const Arguments& more = {}) const {
     Arguments arguments = {"train",           "sft",     "--data", In("records.jsonl"), "--model", In("model"), "--out",
                            In("runs/" + run), "--steps", "12",     "--batch",           "6",       "--seed",    "5",
@@ -101,13 +61,6 @@ class ParallelTest : public testing::Test {
                            "--threads",    "1",      "--seed",         "3"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
-  }
-  // Of log.csv, without the seconds.
-  std::vector<std::string> Rows(const std::string& run) const {
-    std::vector<std::string> rows;
-    std::ifstream stream(folder_ / "runs" / run / "log.csv");
-    for (std::string line; std::getline(stream, line);) rows.push_back(line.substr(0, line.rfind(',')));
-    return rows;
   }
   std::vector<double> Losses(const std::string& run) const {
     std::vector<double> losses;
@@ -133,10 +86,6 @@ class ParallelTest : public testing::Test {
     }
     return losses;
   }
-  static std::string Bytes(const fs::path& path) {
-    std::ifstream stream(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(stream), {}};
-  }
   // The largest difference of two files' tensors.
   double Difference(const std::string& a, const std::string& b) const {
     const auto first = ReadSafetensors(folder_ / a), second = ReadSafetensors(folder_ / b);
@@ -152,8 +101,6 @@ class ParallelTest : public testing::Test {
     const size_t at = errors.find(before);
     return at == std::string::npos ? -1 : std::atoi(errors.c_str() + at + before.size());
   }
-
-  fs::path folder_;
 };
 
 void ExpectClose(const std::vector<double>& a, const std::vector<double>& b, size_t count) {

@@ -14,8 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/service/child_process.h"
-#include "tests/service/family_cases.h"
-#include "tests/service/small_tokenizer.h"
+#include "tests/service/small_training.h"
 
 namespace blazon::service {
 namespace {
@@ -23,72 +22,13 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class TrainCliTest : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_ = absl::StrCat(testing::TempDir(), "train_cli_test_", getpid());
-    fs::remove_all(folder_);
-    const json& made = FamilyCases()["llama.grouped"];
-    json config = made["config"];
-    config["eos_token_id"] = 0;
-    WriteCheckpoint(folder_ / "model", config, CaseWeights(made));
-    WriteCharacterTokenizer(folder_ / "model");
-    std::ofstream text(folder_ / "tale.txt");
-    for (int i = 0; i < 60; ++i)
-      text << "the " << std::string(1, static_cast<char>('a' + i % 26)) << "at sat on the mat.\n";
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  std::vector<std::string> Train(const std::string& run, int steps, const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> arguments = {"train",
-                                          "finetune",
-                                          (folder_ / "tale.txt").string(),
-                                          "--model",
-                                          (folder_ / "model").string(),
-                                          "--runs",
-                                          (folder_ / "runs").string(),
-                                          "--run",
-                                          run,
-                                          "--steps",
-                                          absl::StrCat(steps),
-                                          "--context",
-                                          "32",
-                                          "--batch",
-                                          "4",
-                                          "--learning-rate",
-                                          "3e-3",
-                                          "--save-every",
-                                          "7",
-                                          "--keep",
-                                          "2",
-                                          "--seed",
-                                          "5",
-                                          "--threads",
-                                          "1"};
-    arguments.insert(arguments.end(), more.begin(), more.end());
-    return arguments;
-  }
-  // Of log.csv, without the seconds.
-  std::vector<std::string> Rows(const std::string& run) const {
-    std::vector<std::string> rows;
-    std::ifstream stream(folder_ / "runs" / run / "log.csv");
-    for (std::string line; std::getline(stream, line);) rows.push_back(line.substr(0, line.rfind(',')));
-    return rows;
-  }
-
-  fs::path folder_;
-};
-
-std::string Bytes(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
+class TrainCliTest : public SmallTraining {};
 
 // The killed one computes layers again, which changes nothing. BLAZON_KILLS=50 for the long form.
 TEST_F(TrainCliTest, KilledRunsGoOnBitForBit) {
   const char* const wanted = std::getenv("BLAZON_KILLS");
   const int kills = wanted != nullptr ? std::atoi(wanted) : 5, steps = 40 * kills;
-  const Finished whole = RunBlazon(Train("whole", steps, {"--lora", "--lora-dropout", "0.1"}));
+  const Finished whole = RunBlazon(Finetune("whole", steps, {"--lora", "--lora-dropout", "0.1"}));
   ASSERT_EQ(whole.status, 0) << whole.errors;
   const std::vector<std::string> rows = Rows("whole");
   ASSERT_EQ(rows.size(), static_cast<size_t>(steps) + 1);
@@ -96,7 +36,7 @@ TEST_F(TrainCliTest, KilledRunsGoOnBitForBit) {
   std::mt19937 random(7);
   int killed = 0;
   for (int attempt = 0; attempt < 40 * kills && killed < kills; ++attempt) {
-    BlazonProcess process(Train("killed", steps, {"--lora", "--lora-dropout", "0.1", "--recompute"}));
+    BlazonProcess process(Finetune("killed", steps, {"--lora", "--lora-dropout", "0.1", "--recompute"}));
     // At a moment of its training: when it has written so many more rows, whatever it does just then.
     const size_t before = Rows("killed").size(), until = before + 1 + random() % 60;
     bool ended = false;
@@ -110,7 +50,7 @@ TEST_F(TrainCliTest, KilledRunsGoOnBitForBit) {
     if (ended) break;
   }
   EXPECT_GE(killed, 3);
-  const Finished rest = RunBlazon(Train("killed", steps, {"--lora", "--lora-dropout", "0.1", "--recompute"}));
+  const Finished rest = RunBlazon(Finetune("killed", steps, {"--lora", "--lora-dropout", "0.1", "--recompute"}));
   ASSERT_EQ(rest.status, 0) << rest.errors;
   EXPECT_NE(rest.errors.find("goes on from"), std::string::npos) << rest.errors;
   EXPECT_EQ(Rows("killed"), rows) << "after " << killed << " kills";
@@ -123,11 +63,11 @@ TEST_F(TrainCliTest, KilledRunsGoOnBitForBit) {
 }
 
 TEST_F(TrainCliTest, RunsLieSideBySideAndWrite) {
-  Finished finished = RunBlazon(Train("full", 60));
+  Finished finished = RunBlazon(Finetune("full", 60));
   ASSERT_EQ(finished.status, 0) << finished.errors;
   EXPECT_TRUE(fs::exists(folder_ / "runs/full/model.safetensors"));
   EXPECT_NE(Bytes(folder_ / "runs/full/loss.svg").find("<polyline"), std::string::npos);
-  finished = RunBlazon(Train("small", 4, {"--lora", "--rank", "2", "--targets", "q_proj,v_proj"}));
+  finished = RunBlazon(Finetune("small", 4, {"--lora", "--rank", "2", "--targets", "q_proj,v_proj"}));
   ASSERT_EQ(finished.status, 0) << finished.errors;
   EXPECT_TRUE(fs::exists(folder_ / "runs/small/adapter_model.safetensors"));
 
@@ -147,19 +87,19 @@ TEST_F(TrainCliTest, RunsLieSideBySideAndWrite) {
   EXPECT_NE(with({"--run", "../x"}).errors.find("without slashes"), std::string::npos);
 
   // A run is not begun anew by accident.
-  finished = RunBlazon(Train("small", 4, {"--lora", "--rank", "2", "--restore", "fresh"}));
+  finished = RunBlazon(Finetune("small", 4, {"--lora", "--rank", "2", "--restore", "fresh"}));
   EXPECT_EQ(finished.status, 1);
   EXPECT_NE(finished.errors.find("holds a run of 4 steps"), std::string::npos) << finished.errors;
-  finished = RunBlazon(Train("small", 4, {"--lora", "--rank", "3"}));
+  finished = RunBlazon(Finetune("small", 4, {"--lora", "--rank", "3"}));
   EXPECT_EQ(finished.status, 1);
   EXPECT_NE(finished.errors.find("made for another model or adapter"), std::string::npos) << finished.errors;
-  finished = RunBlazon(Train("new", 4, {"--optimizer", "adam"}));
+  finished = RunBlazon(Finetune("new", 4, {"--optimizer", "adam"}));
   EXPECT_EQ(finished.status, 2);
   EXPECT_NE(finished.errors.find("there are adamw, sgd and muon"), std::string::npos) << finished.errors;
 }
 
 TEST_F(TrainCliTest, AnInterruptSavesAndEnds) {
-  BlazonProcess process(Train("run", 100000));
+  BlazonProcess process(Finetune("run", 100000));
   ASSERT_NE(process.WaitForErrors("step 1 of 100000", 60), "");
   process.Signal(SIGINT);
   const Finished finished = process.Wait();
