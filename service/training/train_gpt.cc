@@ -487,8 +487,8 @@ class GptRun {
     const json config = ConfigOf(network_->config(), end_);
     if (absl::Status status = WriteTextFile(options_.output / "config.json", config.dump(2) + "\n"); !status.ok())
       return status;
-    options_.log(absl::StrFormat("saved the weights of step %d, held-out loss %.4f", best_step_, *best_loss_));
     options_.log(DescribeHeldMemory());
+    options_.log(absl::StrFormat("saved the weights of step %d, held-out loss %.4f", best_step_, *best_loss_));
     return WriteSafetensors(
         options_.output / "model.safetensors", best_,
         {{"format", "pt"}, {"command", options_.command}, {"step", absl::StrCat(best_step_)}, {"overlap", overlap_}});
