@@ -82,14 +82,15 @@ million: setup  ## Makes 1,000,000 chunks (needs 6 GB of disk and 4 GB of memory
 soak: build  ## Kills writers 200 times and trainings 150 times, flips 1,000 bits, fills a file system of 10 MB (as root, which may mount one)
 	@tests/soak.sh build
 
-pretrain: build  ## Trains a GPT on the King James text by PyTorch and by Blazon and compares (needs Debian's bible-kjv; PYTHON=... has torch)
+build/kjv.txt:
 	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
-	@bible -f "gen1:1-rev22:21" > build/kjv.txt
+	@mkdir -p build
+	@bible -f "gen1:1-rev22:21" > $@.new && mv $@.new $@
+
+pretrain: build build/kjv.txt  ## Trains a GPT on the King James text by PyTorch and by Blazon and compares (needs Debian's bible-kjv; PYTHON=... has torch)
 	@$(PYTHON) tests/bench/train_gpt.py build/blazon build/kjv.txt $(PRETRAIN_FLAGS)
 
-finetune: build  ## Fine-tunes SmolLM2-135M on the King James text for 150 steps by transformers and by Blazon and compares (PYTHON=... has both)
-	@command -v bible >/dev/null || { echo "bible is missing; install the Debian package bible-kjv." >&2; exit 1; }
-	@bible -f "gen1:1-rev22:21" > build/kjv.txt
+finetune: build build/kjv.txt  ## Fine-tunes SmolLM2-135M on the King James text for 150 steps by transformers and by Blazon and compares (PYTHON=... has both)
 	@OMP_WAIT_POLICY="$${OMP_WAIT_POLICY:-PASSIVE}" $(PYTHON) tests/bench/finetune.py build/blazon build/kjv.txt $(FINETUNE_FLAGS)
 
 seq2seq: build  ## Trains the encoder-decoder model on dates and numbers for 10 minutes at most; 95 % of the held-out ones must be exact
